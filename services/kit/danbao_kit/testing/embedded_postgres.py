@@ -10,14 +10,10 @@ it died, and `start()` brings it back.
 """
 
 import contextlib
-import json
 import os
-import secrets
-import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,11 +22,8 @@ from types import TracebackType
 from typing import IO, Literal, Self
 
 import psutil
-from danbao_kit.testing.postgres_binaries import (
-    SHARED_ROOT,
-    PostgresPrograms,
-    find_programs,
-)
+from danbao_kit.testing.postgres_binaries import PostgresPrograms
+from danbao_kit.testing.postgres_home import PostgresFailed, PostgresHome, last_words
 
 StopMode = Literal["smart", "fast", "immediate"]
 
@@ -54,10 +47,6 @@ _RETRY_SECONDS = 10.0
 _RETRIED_MESSAGES = ("postmaster.pid", "pre-existing shared memory block", "lock file")
 
 
-class PostgresFailed(Exception):
-    """PostgreSQL could not do what was asked; the message ends with its own last words."""
-
-
 class PostgresPortTaken(PostgresFailed):
     """Another process listens on the port that was asked for."""
 
@@ -70,9 +59,7 @@ class PostgresAlreadyRunning(PostgresFailed):
     """Another server runs on this data directory."""
 
     def __init__(self, pid: int) -> None:
-        super().__init__(
-            f"a PostgreSQL server with pid {pid} runs on this data directory"
-        )
+        super().__init__(f"a PostgreSQL server with pid {pid} runs on this data directory")
         self.pid = pid
 
 
@@ -103,14 +90,10 @@ class EmbeddedPostgres:
         settings: Mapping[str, str] | None = None,
         log_path: Path | None = None,
     ) -> None:
-        self._home = data_dir.absolute()
+        self._home = PostgresHome(data_dir)
         self._wanted_port = port
         self._settings = dict(settings or {})
-        self._log_path = (
-            log_path.absolute() if log_path else self._home / "postgres.log"
-        )
-        self._programs: PostgresPrograms | None = None
-        self._base: Path | None = None
+        self._log_path = (log_path or data_dir / "postgres.log").absolute()
         self._process: subprocess.Popen[bytes] | None = None
         self._port: int | None = None
 
@@ -121,32 +104,27 @@ class EmbeddedPostgres:
 
         Raises PostgresPortTaken, PostgresAlreadyRunning, or PostgresFailed with the log's end.
         """
-        assert self._process is None or self._process.poll() is not None, (
-            "already started"
-        )
-        self._prepare()
-        running = self.running_pid()
+        assert self._process is None or self._process.poll() is not None, "already started"
+        self._log_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._home.make(durable=self._settings.get("fsync") != "off")
+        running = self._home.running_pid()
         if running is not None:
             raise PostgresAlreadyRunning(running)
-        self._forget_foreign_pid()
+        self._home.forget_foreign_pid()
         deadline = time.monotonic() + _RETRY_SECONDS
         while True:
             self._port = self._choose_port()
             failure = self._start_once(self._port)
             if failure is None:
                 break
-            taken = (
-                "could not bind" in failure or "could not create any TCP/IP" in failure
-            )
+            taken = "could not bind" in failure or "could not create any TCP/IP" in failure
             if taken and self._wanted_port is not None:
                 raise PostgresPortTaken(self._wanted_port)
             retried = taken or any(text in failure for text in _RETRIED_MESSAGES)
             if not retried or time.monotonic() > deadline:
-                raise PostgresFailed(
-                    f"PostgreSQL did not start: {_last_words(failure)}"
-                )
+                raise PostgresFailed(f"PostgreSQL did not start: {last_words(failure)}")
             time.sleep(0.1)
-        self._remember(port=self._port)
+        self._home.remember_port(self._port)
 
     def stop(self, mode: StopMode = "fast") -> None:
         """Stop the server and wait for its end; also one that an earlier process left behind."""
@@ -163,9 +141,7 @@ class EmbeddedPostgres:
                 psutil.Process(pid).wait(_STOP_SECONDS)
         except (subprocess.TimeoutExpired, psutil.TimeoutExpired):
             if mode == "immediate":
-                raise PostgresFailed(
-                    f"PostgreSQL with pid {pid} does not end"
-                ) from None
+                raise PostgresFailed(f"PostgreSQL with pid {pid} does not end") from None
             self.stop("immediate")
         except psutil.NoSuchProcess:
             pass
@@ -177,12 +153,8 @@ class EmbeddedPostgres:
 
     def destroy(self) -> None:
         """Stop, and remove the data."""
-        if self._base is None and self._home.exists():
-            self._prepare(create=False)
         self.stop("immediate")
-        if self._base is not None:
-            shutil.rmtree(self._base, ignore_errors=True)
-        shutil.rmtree(self._home, ignore_errors=True)
+        self._home.remove()
 
     def __enter__(self) -> Self:
         self.start()
@@ -213,16 +185,12 @@ class EmbeddedPostgres:
     @property
     def programs(self) -> PostgresPrograms:
         """PostgreSQL's programs, pgbench and pg_dump among them."""
-        if self._programs is None:
-            self._programs = find_programs()
-        return self._programs
+        return self._home.programs
 
     @property
     def data_location(self) -> Path:
         """Where the data really is."""
-        if self._base is None:
-            self._prepare()
-        return self._require_base() / "data"
+        return self._home.data
 
     @property
     def admin_dsn(self) -> str:
@@ -231,12 +199,7 @@ class EmbeddedPostgres:
 
     def running_pid(self) -> int | None:
         """Pid of whatever server runs on this data directory, ours or a leftover."""
-        if self._base is None:
-            self._prepare(create=False)
-        if self._base is None:
-            return None
-        pid = self._recorded_pid()
-        return pid if pid is not None and self._is_our_postmaster(pid) else None
+        return self._home.running_pid() if self._home.find() else None
 
     # --- databases ----------------------------------------------------------------------------
 
@@ -260,8 +223,8 @@ class EmbeddedPostgres:
             _CREATE_SERVICE.format(
                 role=service,
                 owner=owner,
-                role_password=self._password(service),
-                owner_password=self._password(owner),
+                role_password=self._home.password(service),
+                owner_password=self._home.password(owner),
                 database=name,
                 template=template,
             )
@@ -283,7 +246,7 @@ class EmbeddedPostgres:
         """Run SQL as the superuser and return what psql prints (unaligned, rows only)."""
         options = self.programs.process_options()
         options["env"] |= {
-            "PGPASSWORD": self._password("postgres"),
+            "PGPASSWORD": self._home.password("postgres"),
             "PGCONNECT_TIMEOUT": "10",
         }
         arguments = ("-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1")
@@ -306,116 +269,19 @@ class EmbeddedPostgres:
             **options,
         )
         if result.returncode != 0:
-            raise PostgresFailed(f"PostgreSQL refused: {_last_words(result.stderr)}")
-        return result.stdout.strip()
-
-    # --- directories and secrets --------------------------------------------------------------
-
-    def _prepare(self, *, create: bool = True) -> None:
-        """Find the place of the data, making it and the data when asked to."""
-        if create:
-            self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._log_path.parent.mkdir(parents=True, exist_ok=True)
-        self._base = (
-            self._home if os.geteuid() != 0 else self._base_below_var_tmp(create=create)
-        )
-        if create and not (self._require_base() / "data" / "PG_VERSION").exists():
-            self._initialise()
-
-    def _base_below_var_tmp(self, *, create: bool) -> Path | None:
-        """As root: the directory of ours that `home` points to and that points back."""
-        pointer = self._home / "location"
-        if pointer.exists():
-            base = Path(pointer.read_text().strip())
-            back = base / "home"
-            if (
-                back.is_file()
-                and back.stat().st_uid == 0
-                and back.read_text() == str(self._home)
-            ):
-                return base
-        if not create:
-            return None
-        base = Path(tempfile.mkdtemp(prefix="danbao-", dir=SHARED_ROOT))
-        base.chmod(0o711)
-        (base / "home").write_text(str(self._home))
-        pointer.write_text(str(base))
-        return base
-
-    def _initialise(self) -> None:
-        """initdb into a directory beside the data's, then rename: whole or not at all."""
-        base = self._require_base()
-        building = base / "data.new"
-        shutil.rmtree(building, ignore_errors=True)
-        shutil.rmtree(base / "data", ignore_errors=True)
-        building.mkdir(mode=0o700)
-        password_file = base / "password.tmp"
-        _write_private(password_file, self._password("postgres"))
-        user_id = self.programs.user_id
-        if user_id is not None:
-            os.chown(building, user_id, user_id)
-            os.chown(password_file, user_id, user_id)
-        arguments = ["-D", str(building), "-U", "postgres", "-A", "scram-sha-256"]
-        arguments += [
-            f"--pwfile={password_file}",
-            "--locale=C",
-            "-E",
-            "UTF8",
-            "--no-instructions",
-        ]
-        if self._settings.get("fsync") == "off":
-            arguments.append("--no-sync")
-        try:
-            result = subprocess.run(
-                self.programs.command("initdb", *arguments),
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=120,
-                **self.programs.process_options(),
-            )
-        finally:
-            password_file.unlink()
-        if result.returncode != 0:
-            shutil.rmtree(building, ignore_errors=True)
-            raise PostgresFailed(f"initdb failed: {_last_words(result.stderr)}")
-        building.rename(base / "data")
-
-    def _require_base(self) -> Path:
-        assert self._base is not None, "no directory prepared"
-        return self._base
-
-    def _remembered(self) -> dict[str, object]:
-        path = self._require_base() / "server.json"
-        try:
-            content = json.loads(path.read_text())
-        except FileNotFoundError:
-            return {}
-        assert isinstance(content, dict)
-        return content
-
-    def _remember(self, **values: object) -> None:
-        path = self._require_base() / "server.json"
-        _write_private(path, json.dumps(self._remembered() | values))
-
-    def _password(self, role: str) -> str:
-        passwords = self._remembered().get("passwords", {})
-        assert isinstance(passwords, dict)
-        if role not in passwords:
-            passwords[role] = secrets.token_urlsafe(24)
-            self._remember(passwords=passwords)
-        return str(passwords[role])
+            raise PostgresFailed(f"PostgreSQL refused: {last_words(result.stderr)}")
+        return str(result.stdout).strip()
 
     def _dsn(self, role: str, database: str) -> str:
-        return f"postgresql://{role}:{self._password(role)}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://{role}:{self._home.password(role)}@127.0.0.1:{self.port}/{database}"
 
     # --- the process --------------------------------------------------------------------------
 
     def _choose_port(self) -> int:
         if self._wanted_port is not None:
             return self._wanted_port
-        last = self._remembered().get("port")
-        if isinstance(last, int) and _is_free(last):
+        last = self._home.last_port
+        if last is not None and _is_free(last):
             return last
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -430,7 +296,7 @@ class EmbeddedPostgres:
             "password_encryption": "scram-sha-256",
             **self._settings,
         }
-        arguments = ["-D", str(self.data_location)]
+        arguments = ["-D", str(self._home.data)]
         for name, value in parameters.items():
             arguments += ["-c", f"{name}={value}"]
         with self._log_path.open("ab") as log:
@@ -442,7 +308,7 @@ class EmbeddedPostgres:
             if self._process.poll() is not None:
                 self._process = None
                 return self._log_since(offset)
-            if self._is_ready():
+            if self._home.ready_pid() == self._process.pid:
                 return None
             time.sleep(0.01)
         self.stop("immediate")
@@ -462,53 +328,6 @@ class EmbeddedPostgres:
         with self._log_path.open("rb") as log:
             log.seek(offset)
             return log.read().decode(errors="replace")
-
-    def _pid_file_lines(self) -> list[str]:
-        try:
-            return (
-                (self._require_base() / "data" / "postmaster.pid")
-                .read_text()
-                .splitlines()
-            )
-        except FileNotFoundError:
-            return []
-
-    def _is_ready(self) -> bool:
-        """The pid file's last line is the server's own word, as pg_ctl reads it."""
-        lines = self._pid_file_lines()
-        assert self._process is not None
-        return (
-            len(lines) >= 8
-            and lines[0] == str(self._process.pid)
-            and "ready" in lines[7]
-        )
-
-    def _recorded_pid(self) -> int | None:
-        lines = self._pid_file_lines()
-        return int(lines[0]) if lines and lines[0].strip().isdigit() else None
-
-    def _is_our_postmaster(self, pid: int) -> bool:
-        try:
-            process = psutil.Process(pid)
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return False
-            return str(self._require_base() / "data") in process.cmdline()
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            return False
-
-    def _forget_foreign_pid(self) -> None:
-        """After a reboot the recorded pid may be someone else's: PostgreSQL would not start."""
-        pid = self._recorded_pid()
-        if (
-            pid is not None
-            and psutil.pid_exists(pid)
-            and not self._is_our_postmaster(pid)
-        ):
-            status = psutil.Process(pid).status()
-            if status != psutil.STATUS_ZOMBIE:
-                (self._require_base() / "data" / "postmaster.pid").unlink(
-                    missing_ok=True
-                )
 
 
 _CREATE_SERVICE = """
@@ -538,20 +357,3 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
         return True
-
-
-def _last_words(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    telling = [
-        line for line in lines if "FATAL" in line or "ERROR" in line or "error:" in line
-    ]
-    return " / ".join((telling or lines)[-3:]) or "it said nothing"
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Replace the file atomically, readable by us alone."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    temporary.replace(path)

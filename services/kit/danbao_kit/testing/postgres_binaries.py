@@ -69,9 +69,7 @@ def find_programs() -> PostgresPrograms:
     programs = PostgresPrograms(bin_dir=installation / "bin", user_id=NOBODY_ID)
     if _runs(programs):
         return programs
-    return PostgresPrograms(
-        bin_dir=_shared_copy(installation) / "bin", user_id=NOBODY_ID
-    )
+    return PostgresPrograms(bin_dir=_shared_copy(installation) / "bin", user_id=NOBODY_ID)
 
 
 def _installation() -> Path:
@@ -138,11 +136,7 @@ def _is_ours(folder: Path) -> bool:
     except FileNotFoundError:
         return False
     writable_by_others = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    return (
-        stat.S_ISDIR(status.st_mode)
-        and status.st_uid == os.geteuid()
-        and not writable_by_others
-    )
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not writable_by_others
 
 
 def _let_everyone_read(folder: Path) -> None:

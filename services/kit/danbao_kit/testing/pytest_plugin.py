@@ -51,9 +51,7 @@ def service_database(postgres: EmbeddedPostgres) -> Iterator[ServiceDatabaseFact
     def create(service: str, *, template: str = "template1") -> ServiceDatabase:
         name = f"{service}_{uuid.uuid4().hex[:12]}"
         made.append(name)
-        return postgres.create_service_database(
-            service, database=name, template=template
-        )
+        return postgres.create_service_database(service, database=name, template=template)
 
     yield create
     for name in made:

@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import IO, Literal, Self
 
 import psutil
+
 from danbao_kit.testing.postgres_binaries import PostgresPrograms
 from danbao_kit.testing.postgres_home import PostgresFailed, PostgresHome, last_words
 

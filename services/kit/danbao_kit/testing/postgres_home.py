@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import psutil
+
 from danbao_kit.testing.postgres_binaries import SHARED_ROOT, PostgresPrograms, find_programs
 
 

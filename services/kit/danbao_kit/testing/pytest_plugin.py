@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from danbao_kit.testing.embedded_postgres import (
     SETTINGS_FOR_TESTS,
     EmbeddedPostgres,

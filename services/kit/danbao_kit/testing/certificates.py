@@ -52,9 +52,7 @@ class CertificateAuthority:
         """The authority's own certificate, for clients to trust."""
         return self._directory / "ca.pem"
 
-    def issue(
-        self, name: str, *, file_name: str | None = None, extra_hosts: Sequence[str] = ()
-    ) -> CertificateFiles:
+    def issue(self, name: str, *, file_name: str | None = None, extra_hosts: Sequence[str] = ()) -> CertificateFiles:
         """A certificate for NAME.danbao.internal and the given DNS names and IP addresses.
 
         `file_name` tells apart two certificates of one name, such as a gateway's listener
@@ -102,9 +100,7 @@ class CertificateAuthority:
             .add_extension(_alternative_names(hosts), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(
-                x509.ExtendedKeyUsage(
-                    [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-                ),
+                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
                 critical=False,
             )
             .add_extension(_key_usage(signs_certificates=False), critical=True)
@@ -177,9 +173,7 @@ def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-def _load(
-    cert_path: Path, key_path: Path
-) -> tuple[x509.Certificate | None, ec.EllipticCurvePrivateKey | None]:
+def _load(cert_path: Path, key_path: Path) -> tuple[x509.Certificate | None, ec.EllipticCurvePrivateKey | None]:
     """Both, or neither when one is missing or damaged."""
     try:
         certificate = x509.load_pem_x509_certificate(cert_path.read_bytes())

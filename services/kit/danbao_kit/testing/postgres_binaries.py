@@ -47,11 +47,7 @@ class PostgresPrograms:
 
     def process_options(self) -> dict[str, Any]:
         """Keyword arguments for subprocess: the user to drop to, and a clean environment."""
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("PG", "LD_", "DYLD_"))
-        }
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LD_", "DYLD_"))}
         options: dict[str, Any] = {"cwd": "/", "env": environment}
         if self.user_id is not None:
             options |= {"user": self.user_id, "group": self.user_id, "extra_groups": []}

@@ -1,0 +1,1 @@
+"""Danbao on one machine: what `make run` starts."""

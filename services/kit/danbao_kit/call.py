@@ -1,0 +1,61 @@
+"""Who is calling: read from the peer's certificate and, from the gateway only, from the headers it set."""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+GATEWAY = "gateway"
+INTERNAL_DOMAIN = ".danbao.internal"
+
+
+@dataclass(slots=True)
+class Call:
+    """One call as the servicer sees it."""
+
+    method: str
+    # The service name in the peer's certificate, such as "gateway" or "escrow".
+    peer: str
+    # From the token that the gateway checked; empty when a service calls on its own behalf.
+    subject: str = ""
+    roles: frozenset[str] = frozenset()
+    partner: str = ""
+    # The caller's trace; events carry it on.
+    traceparent: str = ""
+    # time.monotonic() at which the caller stops waiting; None without a deadline.
+    deadline: float | None = None
+    # Set by the servicer's answer; the log line carries it.
+    replayed: bool = False
+    facts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def request_caller(self) -> str:
+        """Whose request ids these are: the partner's, else the token subject's, else the peer's."""
+        if self.partner:
+            return f"partner:{self.partner}"
+        if self.subject:
+            return f"subject:{self.subject}"
+        return f"peer:{self.peer}"
+
+    @property
+    def is_internal(self) -> bool:
+        """A service calls on its own behalf, not the gateway for somebody."""
+        return self.peer != GATEWAY
+
+    def remaining_s(self) -> float | None:
+        """Seconds until the deadline; None without one."""
+        return None if self.deadline is None else self.deadline - time.monotonic()
+
+
+_current: ContextVar[Call] = ContextVar("danbao_call")
+
+
+def current_call() -> Call:
+    """The call being served. Outside a call: LookupError."""
+    return _current.get()
+
+
+def set_current_call(call: Call) -> None:
+    """For the interceptors, and for tests of servicers."""
+    _current.set(call)

@@ -1,0 +1,82 @@
+"""How a servicer hands a command to the write path and gives back what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+from opentelemetry import trace
+
+from danbao_kit.call import Call, current_call
+from danbao_kit.decision import RequestKey
+from danbao_kit.errors import DanbaoError, RequestInProgress
+from danbao_kit.group_commit import GroupCommit, Outcome, Submission
+
+REPLAYED_HEADER = "x-danbao-replayed"
+# An answer that is to reach its caller must leave a little before the caller stops waiting.
+_ANSWER_AHEAD_S = 0.05
+
+
+class CommandRunner:
+    """Runs commands on behalf of the call being served."""
+
+    def __init__(self, group_commit: GroupCommit) -> None:
+        self._group_commit = group_commit
+
+    async def run(self, context: grpc.aio.ServicerContext, method: str, request_id: str, command: Any) -> Any:
+        """The reply message of one command. Raises what refused it.
+
+        `method` is the operation itself, such as "CreatePayment": the same within BatchExecute as alone, so that the
+        same request id finds the same answer both ways.
+        """
+        call = current_call()
+        submission = self._submission(call, method, request_id, command, shown=True)
+        outcome = await self._in_time(call, submission, self._group_commit.submit(submission))
+        if outcome.replayed:
+            call.replayed = True
+            await context.send_initial_metadata(((REPLAYED_HEADER, "true"),))
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.message is not None
+        return outcome.message
+
+    async def run_many(self, operations: Sequence[tuple[str, str, Any] | DanbaoError]) -> list[Outcome]:
+        """Outcomes of (method, request_id, command) each, in order; an error in place of one is its outcome."""
+        call = current_call()
+        outcomes: list[Outcome | None] = [None] * len(operations)
+        running: list[tuple[int, Submission]] = []
+        for position, operation in enumerate(operations):
+            if isinstance(operation, DanbaoError):
+                outcomes[position] = Outcome(error=operation)
+            else:
+                method, request_id, command = operation
+                shown = not running  # one span for the whole call, not one an operation
+                running.append((position, self._submission(call, method, request_id, command, shown=shown)))
+        finished = await asyncio.gather(
+            *[self._in_time(call, submission, self._group_commit.submit(submission)) for _, submission in running]
+        )
+        for (position, _), outcome in zip(running, finished, strict=True):
+            outcomes[position] = outcome
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def _submission(self, call: Call, method: str, request_id: str, command: Any, *, shown: bool) -> Submission:
+        return Submission(
+            command,
+            RequestKey(call.request_caller, method, request_id),
+            traceparent=call.traceparent,
+            deadline=call.deadline,
+            span=trace.get_current_span().get_span_context() if shown else None,
+        )
+
+    async def _in_time(self, call: Call, submission: Submission, outcome: Any) -> Outcome:
+        remaining = None if call.deadline is None else call.deadline - time.monotonic() - _ANSWER_AHEAD_S
+        try:
+            async with asyncio.timeout(remaining):
+                result: Outcome = await outcome
+                return result
+        except TimeoutError:
+            assert submission.request is not None
+            return Outcome(error=RequestInProgress(submission.request.request_id))

@@ -1,0 +1,135 @@
+"""How a service reaches its store: a pool for reads, one connection of its own for the writer."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+from opentelemetry import trace
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from danbao_kit.errors import StoreUnavailable
+from danbao_kit.telemetry import span, tracer
+
+_SPAN_NAMES: dict[str, str] = {}
+
+
+def statement_name(sql: str) -> str:
+    """A short name for a statement's span: its first words."""
+    name = _SPAN_NAMES.get(sql)
+    if name is None:
+        words = sql.split()
+        verb = words[0].upper() if words else "SQL"
+        targets = re.findall(r"\b(?:FROM|INTO|UPDATE)\s+([a-z_]+)", sql, re.I)
+        targets = [target for target in dict.fromkeys(targets) if target.lower() not in ("unnest", "set")]
+        name = f"SQL {verb} {', '.join(targets[:4])}".strip()
+        if len(_SPAN_NAMES) < 1000:
+            _SPAN_NAMES[sql] = name
+    return name
+
+
+class TracedConnection(asyncpg.Connection):
+    """An asyncpg connection whose statements are spans below the current one."""
+
+    async def fetch(self, query: str, *args: Any, **options: Any) -> list[asyncpg.Record]:
+        with span(statement_name(query), attributes={"db.system": "postgresql", "db.statement": query}):
+            return await super().fetch(query, *args, **options)
+
+    async def fetchrow(self, query: str, *args: Any, **options: Any) -> asyncpg.Record | None:
+        with span(statement_name(query), attributes={"db.system": "postgresql", "db.statement": query}):
+            return await super().fetchrow(query, *args, **options)
+
+    async def execute(self, query: str, *args: Any, **options: Any) -> str:
+        with span(statement_name(query), attributes={"db.system": "postgresql", "db.statement": query}):
+            return await super().execute(query, *args, **options)
+
+
+class Database:
+    """One partition of a service's store."""
+
+    def __init__(self, dsn: str, *, pool_size: int = 8) -> None:
+        self._dsn = dsn.replace("postgresql+asyncpg://", "postgresql://")
+        url = make_url(self._dsn).set(drivername="postgresql+asyncpg")
+        self.engine: AsyncEngine = create_async_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=2,
+            pool_pre_ping=False,
+            isolation_level="AUTOCOMMIT",
+            connect_args={"timeout": 3, "command_timeout": 10},
+        )
+        event.listen(self.engine.sync_engine, "before_cursor_execute", _open_span)
+        event.listen(self.engine.sync_engine, "after_cursor_execute", _close_span)
+        event.listen(self.engine.sync_engine, "handle_error", _fail_span)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for reads, each statement on its own snapshot. Raises StoreUnavailable without a store."""
+        try:
+            async with self.engine.connect() as connection:
+                yield connection
+        except (OperationalError, InterfaceError, OSError, TimeoutError, asyncpg.PostgresConnectionError) as error:
+            raise StoreUnavailable from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise StoreUnavailable from error
+            raise
+
+    async def connect_writer(self) -> asyncpg.Connection:
+        """The writer's own connection."""
+        return await asyncpg.connect(
+            self._dsn,
+            connection_class=TracedConnection,
+            timeout=3,
+            command_timeout=10,
+            server_settings={
+                "application_name": "danbao writer",
+                # A plan made while a table was empty would read all of it for ever after.
+                "enable_seqscan": "off",
+                "jit": "off",
+            },
+        )
+
+    async def ready(self) -> bool:
+        """Whether the store answers and its tables are there."""
+        try:
+            async with asyncio.timeout(2), self.engine.connect() as connection:
+                await connection.exec_driver_sql("SELECT partition FROM stream_heads")
+        except Exception:  # noqa: BLE001 - whatever is wrong, the answer is no
+            return False
+        return True
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+def _open_span(
+    connection: Any, cursor: Any, statement: str, parameters: Sequence[Any], context: Any, many: bool
+) -> None:
+    if context is not None and trace.get_current_span().is_recording():
+        context.danbao_span = tracer.start_span(
+            statement_name(statement), attributes={"db.system": "postgresql", "db.statement": statement}
+        )
+
+
+def _close_span(
+    connection: Any, cursor: Any, statement: str, parameters: Sequence[Any], context: Any, many: bool
+) -> None:
+    made = getattr(context, "danbao_span", None)
+    if made is not None:
+        made.end()
+
+
+def _fail_span(failure: Any) -> None:
+    made = getattr(failure.execution_context, "danbao_span", None)
+    if made is not None:
+        made.set_status(trace.StatusCode.ERROR)
+        made.end()

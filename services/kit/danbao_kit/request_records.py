@@ -1,0 +1,140 @@
+"""How a request id finds the answer it was given: recorded in the transaction of its effect."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import asyncpg
+from google.protobuf.message import Message
+
+from danbao_kit.decision import Answer, RequestKey
+from danbao_kit.errors import DanbaoError, RecordedRefusal, RequestIdReused
+from danbao_kit.fingerprint import differing_field, fingerprint
+from danbao_kit.rpc_status import status_of
+from danbao_kit.tables import ANSWERED, REFUSED, STARTED
+
+if TYPE_CHECKING:
+    from danbao_kit.group_commit import Codec, Outcome, Submission
+
+
+def record_key(request: RequestKey) -> UUID:
+    """The record's primary key: a digest of whose request it is."""
+    text = f"{request.caller}\x00{request.method}\x00{request.request_id}".encode()
+    return UUID(bytes=hashlib.blake2b(text, digest_size=16).digest())
+
+
+@dataclass(slots=True)
+class Found:
+    """A request that was seen before; without an outcome it is still under way."""
+
+    outcome: Outcome | None
+
+
+@dataclass(slots=True)
+class Answers:
+    """What a batch will tell its callers once it is committed, and the records that go with it."""
+
+    outcomes: list[tuple[Any, Outcome]] = field(default_factory=list)
+    # Submissions whose answer comes later; True: joined one that is under way.
+    deferred: list[tuple[Any, bool]] = field(default_factory=list)
+    late: list[tuple[RequestKey, Outcome]] = field(default_factory=list)
+    late_records: list[tuple[UUID, int, bytes]] = field(default_factory=list)
+    records: list[tuple[UUID, str, str, str, bytes, int, bytes | None, datetime]] = field(default_factory=list)
+    events: int = 0
+
+
+class RequestRecords:
+    """Reads and writes request records."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+
+    async def find(
+        self, connection: asyncpg.Connection, submissions: Sequence[Submission]
+    ) -> dict[RequestKey | None, Found]:
+        """Those of the requests that were seen before."""
+        from danbao_kit.group_commit import Outcome
+
+        by_key = {record_key(submission.request): submission for submission in submissions if submission.request}
+        rows = await connection.fetch(
+            "SELECT key, fingerprint, state, reply FROM request_records WHERE key = ANY($1::uuid[])", list(by_key)
+        )
+        found: dict[RequestKey | None, Found] = {}
+        for row in rows:
+            # asyncpg's own UUID class hashes and compares like the standard one.
+            submission = by_key[row["key"]]
+            request = submission.request
+            assert request is not None
+            differing = differing_field(submission.command, row["fingerprint"])
+            if differing is not None:
+                outcome = Outcome(error=RequestIdReused(request.request_id, differing))
+            elif row["state"] == STARTED:
+                found[request] = Found(None)
+                continue
+            elif row["state"] == ANSWERED:
+                outcome = Outcome(self._codec.parse_reply(request.method, row["reply"]), replayed=True)
+            else:
+                outcome = Outcome(error=RecordedRefusal(row["reply"]), replayed=True)
+            found[request] = Found(outcome)
+        return found
+
+    def answered(self, submission: Submission, message: Message, now: datetime, answers: Answers) -> None:
+        """Records a reply."""
+        self._record(submission, ANSWERED, message.SerializeToString(), now, answers)
+
+    def refused(self, submission: Submission, error: DanbaoError, now: datetime, answers: Answers) -> None:
+        """Records a refusal."""
+        self._record(submission, REFUSED, status_of(error).SerializeToString(), now, answers)
+
+    def started(self, submission: Submission, now: datetime, answers: Answers) -> None:
+        """Records that a request is under way."""
+        self._record(submission, STARTED, None, now, answers)
+
+    def late_answer(self, answer: Answer, codec: Codec) -> tuple[RequestKey, Outcome, tuple[UUID, int, bytes]]:
+        """The outcome and the record of a late answer."""
+        from danbao_kit.group_commit import Outcome
+
+        key = record_key(answer.request)
+        if answer.error is not None:
+            data = status_of(answer.error).SerializeToString()
+            return answer.request, Outcome(error=answer.error), (key, REFUSED, data)
+        message = codec.reply(None, answer.reply)
+        return answer.request, Outcome(message), (key, ANSWERED, message.SerializeToString())
+
+    def _record(self, submission: Submission, state: int, reply: bytes | None, now: datetime, answers: Answers) -> None:
+        request = submission.request
+        assert request is not None
+        answers.records.append(
+            (
+                record_key(request),
+                request.caller,
+                request.method,
+                request.request_id,
+                fingerprint(submission.command),
+                state,
+                reply,
+                now,
+            )
+        )
+
+    async def save(self, connection: asyncpg.Connection, answers: Answers) -> None:
+        """Writes the batch's records."""
+        if answers.records:
+            await connection.execute(
+                "INSERT INTO request_records (key, caller, method, request_id, fingerprint, state, reply, create_time)"
+                " SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::smallint[],"
+                " $7::bytea[], $8::timestamptz[])",
+                *[list(column) for column in zip(*answers.records, strict=True)],
+            )
+        if answers.late_records:
+            await connection.execute(
+                "UPDATE request_records SET state = late.state, reply = late.reply"
+                " FROM unnest($1::uuid[], $2::smallint[], $3::bytea[]) AS late (key, state, reply)"
+                " WHERE request_records.key = late.key AND request_records.state = 0",
+                *[list(column) for column in zip(*answers.late_records, strict=True)],
+            )

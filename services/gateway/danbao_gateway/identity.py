@@ -1,0 +1,134 @@
+"""Who calls: incoming identity headers stripped, the token verified, its claims turned into ours, its roles checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from danbao_gateway.roles import Role
+from danbao_gateway.settings import Issuer
+from danbao_gateway.shapes import Config, typed
+
+JWT_FILTER = "envoy.filters.http.jwt_authn"
+RBAC_FILTER = "envoy.filters.http.rbac"
+CLAIMS = "claims"
+SUBJECT_HEADER = "x-danbao-subject"
+ROLES_HEADER = "x-danbao-roles"
+PARTNER_HEADER = "x-danbao-partner"
+STRIPPED_PREFIXES = ("x-danbao-", "x-envoy-")
+"""The services believe the first; Envoy itself obeys some of the second (timeouts, retries)."""
+
+CLOCK_SKEW_SECONDS = 10
+CACHED_TOKENS = 4096
+
+
+def strip_incoming_headers() -> Config:
+    """An early header mutation: what callers claim about themselves is gone before any filter runs."""
+    return {
+        "name": "strip_incoming_headers",
+        "typed_config": typed(
+            "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+            mutations=[
+                {"remove_on_match": {"key_matcher": {"prefix": prefix, "ignore_case": True}}}
+                for prefix in STRIPPED_PREFIXES
+            ],
+        ),
+    }
+
+
+def jwt_filter(issuers: Sequence[Issuer]) -> Config:
+    """Verifies the bearer token by the issuers' inline keys; the token itself is not forwarded."""
+    providers = {f"issuer_{number}": _provider(issuer) for number, issuer in enumerate(issuers)}
+    names = [{"provider_name": name} for name in providers]
+    requires: Config = names[0] if len(names) == 1 else {"requires_any": {"requirements": names}}
+    return {
+        "name": JWT_FILTER,
+        "typed_config": typed(
+            "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+            providers=providers,
+            rules=[{"match": {"prefix": "/"}, "requires": requires}],
+        ),
+    }
+
+
+def no_token_needed() -> Config:
+    """The per-route switch for answers that need no caller."""
+    return {JWT_FILTER: typed("envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig", disabled=True)}
+
+
+def _provider(issuer: Issuer) -> Config:
+    return {
+        "issuer": issuer.issuer,
+        "audiences": issuer.audiences,
+        "local_jwks": {"inline_string": issuer.jwks()},
+        # Named because the default also takes tokens from the query, which ends in logs.
+        "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}],
+        "forward": False,
+        "require_expiration": True,
+        "clock_skew_seconds": CLOCK_SKEW_SECONDS,
+        "payload_in_metadata": CLAIMS,
+        "claim_to_headers": [
+            {"header_name": SUBJECT_HEADER, "claim_name": "sub"},
+            {"header_name": PARTNER_HEADER, "claim_name": "partner"},
+        ],
+        "jwt_cache_config": {"jwt_cache_size": CACHED_TOKENS},
+    }
+
+
+def roles_header() -> Config:
+    """A header mutation: x-danbao-roles from the claim `roles`, comma-separated, known roles only, in Role's order.
+
+    claim_to_headers writes a list as base64 of JSON, and the expression language has no string joining, so the header
+    is chosen by a tree of questions, one a role, whose leaves are all the possible values.
+    """
+    claim = f"metadata.filter_metadata['{JWT_FILTER}']['{CLAIMS}']['roles']"
+
+    def choose(remaining: Sequence[Role], held: tuple[Role, ...]) -> str:
+        if not remaining:
+            return f"'{','.join(held)}'"
+        role, *rest = remaining
+        return f"('{role}' in {claim} ? {choose(rest, (*held, role))} : {choose(rest, held)})"
+
+    return set_header(ROLES_HEADER, f"%CEL({choose(list(Role), ())})%", overwrite=True)
+
+
+def set_header(key: str, value: str, *, overwrite: bool) -> Config:
+    """One request header mutation."""
+    action = "OVERWRITE_IF_EXISTS_OR_ADD" if overwrite else "ADD_IF_ABSENT"
+    return {"append": {"header": {"key": key, "value": value}, "append_action": action}}
+
+
+def deny_by_default() -> Config:
+    """The role check: without a rule of its own a route is refused."""
+    return {
+        "name": RBAC_FILTER,
+        "typed_config": typed("envoy.extensions.filters.http.rbac.v3.RBAC", rules={"action": "ALLOW", "policies": {}}),
+    }
+
+
+def allow(roles: Sequence[Role]) -> Config:
+    """The per-route rule: a token that holds any of the roles passes."""
+    policy = {"permissions": [{"any": True}], "principals": [_holds(role) for role in roles]}
+    return _rbac_rules({"rules": {"action": "ALLOW", "policies": {"roles": policy}}})
+
+
+def allow_all() -> Config:
+    """The per-route rule of answers that need no role."""
+    return _rbac_rules({})
+
+
+def _rbac_rules(rbac: Config) -> Config:
+    return {
+        RBAC_FILTER: typed("envoy.extensions.filters.http.rbac.v3.RBACPerRoute", **({"rbac": rbac} if rbac else {}))
+    }
+
+
+def _holds(role: Role) -> Config:
+    return {
+        "sourced_metadata": {
+            "metadata_matcher": {
+                "filter": JWT_FILTER,
+                "path": [{"key": CLAIMS}, {"key": "roles"}],
+                "value": {"list_match": {"one_of": {"string_match": {"exact": role.value}}}},
+            }
+        }
+    }

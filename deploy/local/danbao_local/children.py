@@ -88,6 +88,15 @@ class ProcessChild:
                 raise ChildFailed(name=self.name, what=what, log_path=self._log_path)
             time.sleep(0.02)
 
+    def run_to_end(self) -> None:
+        """Start it and wait for its good end. Raises ChildFailed."""
+        self.start()
+        assert self._process is not None
+        code = self._process.wait()
+        if code != 0:
+            what = f"ended with code {code}: {self._last_line()}"
+            raise ChildFailed(name=self.name, what=what, log_path=self._log_path)
+
     def poll(self) -> int | None:
         """None while it runs, else its exit code."""
         return self._process.poll() if self._process else -1
@@ -96,15 +105,16 @@ class ProcessChild:
         """SIGTERM, the time to drain, then SIGKILL to its whole session."""
         if self._process is None:
             return
+        if self._process.poll() is not None:
+            return
+        self._process.terminate()
+        self._process.send_signal(signal.SIGCONT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(self._stop_seconds)
         if self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.terminate()
-                self._process.send_signal(signal.SIGCONT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(self._stop_seconds)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
 
     def _last_line(self) -> str:
         lines = self._log_path.read_text(errors="replace").strip().splitlines()
@@ -135,7 +145,8 @@ class PostgresChild:
 
     def poll(self) -> int | None:
         """None while it runs, else its exit code."""
-        return self._server.poll()
+        code: int | None = self._server.poll()
+        return code
 
     def stop(self) -> None:
         """A fast shutdown: connections are closed, everything committed is on disk."""

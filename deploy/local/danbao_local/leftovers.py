@@ -96,7 +96,7 @@ def end_processes(marks: Iterable[ProcessMark], *, grace_seconds: float) -> None
 
 def _is_postgres(pid: int) -> bool:
     try:
-        return psutil.Process(pid).name().startswith("postgres")
+        return str(psutil.Process(pid).name()).startswith("postgres")
     except psutil.Error:
         return False
 

@@ -32,7 +32,7 @@ _OPTIONS = (
 )
 
 
-class _Handlers(grpc.GenericRpcHandler):
+class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Both methods on raw bytes: an export is stored without being parsed."""
 
     def __init__(self, store: SpanStore) -> None:

@@ -65,7 +65,7 @@ def is_free(port: int) -> bool:
 
 def _free_ports(count: int, *, avoid: set[int]) -> list[int]:
     """Different free ports: all are held open until the last one is known."""
-    probes = []
+    probes: list[socket.socket] = []
     try:
         while len(probes) < count:
             probe = socket.socket()

@@ -4,14 +4,15 @@ import base64
 import hashlib
 import json
 import os
-import time
-import uuid
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from danbao_gateway.claims import claims
 
 ISSUER = "https://danbao.local"
 AUDIENCE = "danbao"
@@ -56,19 +57,15 @@ class TokenIssuer:
         self, *, subject: str, roles: list[str], partner: str | None = None, lifetime_seconds: float = LIFETIME_SECONDS
     ) -> str:
         """A signed token. A negative lifetime makes an expired one, for tests."""
-        now = int(time.time())
-        claims: dict[str, object] = {
-            "iss": ISSUER,
-            "aud": AUDIENCE,
-            "sub": subject,
-            "roles": roles,
-            "iat": now,
-            "exp": int(now + lifetime_seconds),
-            "jti": str(uuid.uuid4()),
-        }
-        if partner is not None:
-            claims["partner"] = partner
-        return jwt.encode(claims, self._key, algorithm="ES256", headers={"kid": self._key_id})
+        payload = claims(
+            subject,
+            roles,
+            partner,
+            timedelta(seconds=lifetime_seconds),
+            issuer=ISSUER,
+            audience=AUDIENCE,
+        )
+        return jwt.encode(payload, self._key, algorithm="ES256", headers={"kid": self._key_id})
 
     def token_per_role(self) -> dict[str, str]:
         """One token for each of HOLDERS."""
@@ -87,9 +84,7 @@ def _load_or_make(path: Path) -> ec.EllipticCurvePrivateKey:
         pass
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(pem)

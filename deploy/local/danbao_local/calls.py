@@ -1,0 +1,208 @@
+"""A body that works for every RPC of the running stack, with the resources it needs.
+
+The bodies are made to be sent once each, in the order they are listed. Sending one twice is
+harmless: its request id makes the second the same as the first.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from danbao_local.card import Card
+from danbao_local.client import CallFailed, GatewayClient
+from danbao_local.contracts import HttpRule, unary_rules
+from danbao_local.demo import (
+    BUYER,
+    CREDIT,
+    CURRENCY,
+    ESCROW,
+    PAYMENTS,
+    SELLER,
+    DemoResult,
+    command_body,
+    money,
+    new_id,
+    new_trade_body,
+    top_up_body,
+    total_minor,
+)
+
+_TRADES = f"{ESCROW}.TradeService"
+_PAYMENTS = f"{PAYMENTS}.PaymentService"
+_ACCOUNTS = f"{PAYMENTS}.AccountService"
+_LEDGER = f"{PAYMENTS}.LedgerService"
+_CREDIT = f"{CREDIT}.CreditService"
+_PAID_TRADES = 4
+_SPARE_MINOR = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Fixtures:
+    """Resources in the state that the bodies need."""
+
+    demo: DemoResult
+    account: str
+    to_capture: str
+    to_void: str
+    to_refund: str
+    top_up: str
+    transaction: str
+    to_pay: str
+    to_ship: str
+    to_deliver: str
+    to_confirm: str
+    to_cancel_lines: str
+    to_cancel: str
+
+
+_Example = tuple[str, Callable[[_Fixtures], dict[str, Any]]]
+
+EXAMPLES: dict[str, _Example] = {
+    f"{_ACCOUNTS}/GetAccount": ("partner", lambda made: {"name": made.account}),
+    f"{_ACCOUNTS}/ListAccounts": ("user", lambda _: {"owner": BUYER}),
+    f"{_ACCOUNTS}/ListEntries": ("partner", lambda made: {"account": made.account, "pageSize": 10}),
+    f"{PAYMENTS}.EventService/GetStreamHead": ("operator", lambda _: {}),
+    f"{ESCROW}.EventService/GetStreamHead": ("operator", lambda _: {}),
+    f"{_LEDGER}/PostTransaction": ("operator", lambda _: _posting()),
+    f"{_LEDGER}/GetTransaction": ("operator", lambda made: {"name": made.transaction}),
+    f"{_LEDGER}/GetTrialBalance": ("operator", lambda _: {}),
+    f"{_PAYMENTS}/CreatePayment": ("user", lambda _: _payment("AUTOMATIC")),
+    f"{_PAYMENTS}/CapturePayment": (
+        "partner",
+        lambda made: {"requestId": new_id(), "name": made.to_capture, "amount": money(300)},
+    ),
+    f"{_PAYMENTS}/VoidPayment": ("partner", lambda made: {"requestId": new_id(), "name": made.to_void}),
+    f"{_PAYMENTS}/RefundPayment": (
+        "partner",
+        lambda made: {
+            "requestId": new_id(),
+            "name": made.to_refund,
+            "amount": money(200),
+            "description": "a cup broke",
+        },
+    ),
+    f"{_PAYMENTS}/GetPayment": ("partner", lambda made: {"name": made.to_refund}),
+    f"{_PAYMENTS}/CreateTopUp": ("user", lambda _: top_up_body(5_000)),
+    f"{_PAYMENTS}/GetTopUp": ("partner", lambda made: {"name": made.top_up}),
+    f"{_PAYMENTS}/RefundTopUp": (
+        "partner",
+        lambda made: {"requestId": new_id(), "name": made.top_up, "amount": money(100)},
+    ),
+    f"{_PAYMENTS}/BatchExecute": (
+        "partner",
+        lambda _: {"operations": [{"createPayment": _payment("AUTOMATIC")}, {"createTopUp": top_up_body(1_000)}]},
+    ),
+    f"{_TRADES}/CreateTrade": ("partner", lambda _: new_trade_body()),
+    f"{_TRADES}/PayTrade": ("partner", lambda made: command_body(made.to_pay, "BUYER")),
+    f"{_TRADES}/ShipLines": (
+        "partner",
+        lambda made: command_body(made.to_ship, "SELLER", carrier="SF Express", tracking="SF1"),
+    ),
+    f"{_TRADES}/ReportDelivery": ("partner", lambda made: command_body(made.to_deliver, "SELLER")),
+    f"{_TRADES}/ConfirmLines": ("partner", lambda made: command_body(made.to_confirm, "BUYER")),
+    f"{_TRADES}/CancelLines": (
+        "partner",
+        lambda made: command_body(made.to_cancel_lines, "SELLER", reason="out of stock"),
+    ),
+    f"{_TRADES}/CancelTrade": ("partner", lambda made: command_body(made.to_cancel, "BUYER", reason="changed my mind")),
+    f"{_TRADES}/ReleaseHeld": (
+        "operator",
+        lambda made: command_body(made.demo.trade.name, "OPERATOR", reason="seller is known"),
+    ),
+    f"{_TRADES}/GetTrade": ("partner", lambda made: {"name": made.demo.trade.name}),
+    f"{_TRADES}/ListTradeTimeline": ("partner", lambda made: {"trade": made.demo.trade.name}),
+    f"{_TRADES}/BatchExecute": (
+        "partner",
+        lambda _: {"operations": [{"createTrade": new_trade_body()}, {"createTrade": new_trade_body()}]},
+    ),
+    f"{_CREDIT}/Evaluate": ("partner", lambda _: {"subject": SELLER, "purpose": "checkout"}),
+    f"{_CREDIT}/GetTerms": ("partner", lambda _: {"subject": SELLER, "currency": CURRENCY}),
+    f"{_CREDIT}/BatchGetTerms": (
+        "partner",
+        lambda _: {"requests": [{"subject": SELLER, "currency": code} for code in (CURRENCY, "EUR")]},
+    ),
+    f"{_CREDIT}/ListIndicators": ("partner", lambda _: {"category": "fulfilment"}),
+    f"{_CREDIT}/ListIndicatorValues": ("partner", lambda _: {"subject": SELLER}),
+    f"{_CREDIT}/GetIngestStatus": ("operator", lambda _: {}),
+}
+"""By RPC: the role to call it with, and the body."""
+
+
+def prepare(card: Card, demo: DemoResult) -> list[dict[str, Any]]:
+    """Make what the bodies need, and the entries of local.json's `calls`. Raises CallFailed."""
+    with GatewayClient(card) as client:
+        fixtures = _make_fixtures(client, demo)
+    return [_entry(rule, fixtures) for rule in unary_rules()]
+
+
+def _entry(rule: HttpRule, fixtures: _Fixtures) -> dict[str, Any]:
+    role, body_of = EXAMPLES[rule.rpc]
+    body = body_of(fixtures)
+    return {"rpc": rule.rpc, "method": rule.method, "path": rule.path(body), "role": role, "body": body}
+
+
+def _make_fixtures(client: GatewayClient, demo: DemoResult) -> _Fixtures:
+    """Two round trips: money and trades first, then what is done to them."""
+
+    def payments(*operations: dict[str, Any]) -> list[Any]:
+        answer = client.call(f"{_PAYMENTS}/BatchExecute", {"operations": list(operations)}, role="partner")
+        return [_succeeded(result) for result in answer.results]
+
+    def trades(*operations: dict[str, Any]) -> list[str]:
+        answer = client.call(f"{_TRADES}/BatchExecute", {"operations": list(operations)}, role="partner")
+        return [_succeeded(result).name for result in answer.results]
+
+    needed = total_minor() * (_PAID_TRADES + 1) + _SPARE_MINOR
+    top_up = client.call(f"{_PAYMENTS}/CreateTopUp", top_up_body(needed), role="partner")
+    to_capture, to_void, to_refund = payments(
+        {"createPayment": _payment("MANUAL")},
+        {"createPayment": _payment("MANUAL")},
+        {"createPayment": _payment("AUTOMATIC")},
+    )
+    names = trades(*({"createTrade": new_trade_body()} for _ in range(_PAID_TRADES + 2)))
+    to_pay, to_cancel, to_ship, to_deliver, to_confirm, to_cancel_lines = names
+    trades(*({"payTrade": command_body(name, "BUYER")} for name in names[2:]))
+    shipped = (command_body(name, "SELLER", carrier="SF Express", tracking="SF2") for name in (to_deliver, to_confirm))
+    trades(*({"shipLines": body} for body in shipped))
+    return _Fixtures(
+        demo=demo,
+        account=next(item.account.name for item in demo.statements if item.account.owner == BUYER),
+        to_capture=to_capture.name,
+        to_void=to_void.name,
+        to_refund=to_refund.name,
+        top_up=top_up.name,
+        transaction=to_refund.last_transaction,
+        to_pay=to_pay,
+        to_ship=to_ship,
+        to_deliver=to_deliver,
+        to_confirm=to_confirm,
+        to_cancel_lines=to_cancel_lines,
+        to_cancel=to_cancel,
+    )
+
+
+def _succeeded(result: Any) -> Any:
+    kind = result.WhichOneof("result")
+    if kind == "error":
+        raise CallFailed(rpc="BatchExecute", code=str(result.error.code), reason="", message=result.error.message)
+    return getattr(result, kind)
+
+
+def _payment(mode: str) -> dict[str, Any]:
+    return {
+        "requestId": new_id(),
+        "payer": BUYER,
+        "payee": {"owner": SELLER, "kind": "user.available"},
+        "amount": money(500),
+        "captureMode": f"CAPTURE_MODE_{mode}",
+    }
+
+
+def _posting() -> dict[str, Any]:
+    """A gesture of goodwill, as an operator books it."""
+    leg = {
+        "debit": {"owner": "platform", "kind": "goodwill"},
+        "credit": {"owner": BUYER, "kind": "user.available"},
+        "amount": money(100),
+    }
+    return {"requestId": new_id(), "legs": [leg], "description": "a late parcel"}

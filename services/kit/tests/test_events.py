@@ -1,0 +1,116 @@
+"""The outbox as others read it: gapless, from a cursor, nothing missed and nothing twice."""
+
+import asyncio
+import random
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import asyncpg
+import pytest
+
+from danbao_kit.errors import CursorAhead, CursorTooOld
+from danbao_kit.event_reader import EventReader
+from danbao_kit.event_stream import EventStream
+from danbao_kit.group_commit import Submission
+from danbao_kit.testing.jars import Fill, jar_service, request
+
+
+@dataclass
+class Chunk:
+    events: list[bytes]
+    cursor: SimpleNamespace
+
+
+async def write(commit, prefix, count):
+    for number in range(count):
+        await commit.submit(Submission(Fill(f"{prefix}{number % 7}", 1), request(f"{prefix}-{number}")))
+        if number % 5 == 0:
+            await asyncio.sleep(random.random() / 200)
+
+
+async def test_watch_replays_then_follows(replica):
+    database, commit = replica
+    stream = EventStream(database)
+    await commit.submit(Submission(Fill("a", 1), request("1")))
+    seen = []
+
+    async def watch():
+        async for chunk in stream.watch(0):
+            seen.extend(chunk.payloads)
+            if len(seen) == 2:
+                return
+
+    task = asyncio.create_task(watch())
+    await asyncio.sleep(0.3)
+    await commit.submit(Submission(Fill("b", 1), request("2")))
+    await asyncio.wait_for(task, 3)
+    assert seen == [b"1 filled a", b"2 filled b"]
+
+
+async def test_a_cursor_before_the_oldest_kept_event_and_one_beyond_the_end_are_refused(replica, jar_database):
+    database, commit = replica
+    stream = EventStream(database)
+    for number in range(4):
+        await commit.submit(Submission(Fill("a", 1), request(str(number))))
+    owner = await asyncpg.connect(jar_database.owner_dsn)
+    await owner.execute("DELETE FROM events WHERE sequence <= 2")
+    await owner.close()
+    with pytest.raises(CursorTooOld) as old:
+        await anext(stream.watch(1))
+    assert old.value.metadata["oldest"] == "3"
+    with pytest.raises(CursorAhead):
+        await anext(stream.watch(5))
+    assert (await anext(stream.watch(2))).payloads == [b"3 filled a", b"4 filled a"]
+
+
+async def test_a_reader_under_concurrent_writers_and_kills_misses_nothing_and_takes_nothing_twice(jar_database):
+    """Three replicas write; the reader is killed again and again, between reading and committing its cursor."""
+    replicas = [jar_service(jar_database.dsn) for _ in range(3)]
+    for _, commit in replicas:
+        commit.start()
+    stream = EventStream(replicas[0][0])
+    applied: list[bytes] = []  # with the cursor, what the reader's own store would hold
+    cursor = 0
+    chance = random.Random(20240)
+
+    async def read_cursor():
+        return cursor
+
+    async def open_stream(after):
+        async for chunk in stream.watch(after):
+            yield Chunk(chunk.payloads, SimpleNamespace(sequence=chunk.sequence))
+
+    async def apply(message, after):
+        nonlocal cursor
+        await asyncio.sleep(chance.random() / 500)
+        assert after == cursor
+        applied.extend(message.events)
+        cursor = message.cursor.sequence
+        await asyncio.sleep(0)
+        if chance.random() < 0.2:
+            raise ConnectionError("the stream broke right after the commit")
+
+    def start_reader():
+        return asyncio.create_task(EventReader("jars", cursor=read_cursor, open=open_stream, apply=apply).run())
+
+    reading = start_reader()
+
+    async def kill_again_and_again():
+        nonlocal reading
+        for _ in range(12):
+            await asyncio.sleep(0.08)
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            reading = start_reader()
+
+    killing = asyncio.create_task(kill_again_and_again())
+    await asyncio.gather(*[write(commit, f"w{position}-", 80) for position, (_, commit) in enumerate(replicas)])
+    await killing
+    async with asyncio.timeout(10):
+        while len(applied) < 240:
+            await asyncio.sleep(0.05)
+    reading.cancel()
+    assert [int(event.split()[0]) for event in applied] == list(range(1, 241))
+    for database, commit in replicas:
+        await commit.stop()
+        await database.close()

@@ -1,0 +1,118 @@
+"""The kit's pure parts: money, fingerprints, working sets, page tokens, ids, trace contexts."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from danbao_kit.errors import PageTokenInvalid
+from danbao_kit.fingerprint import differing_field, fingerprint
+from danbao_kit.ids import TimeOrderedIds
+from danbao_kit.money import CurrencyUnknown, Money, check_currency, decimal_text, exponent, text
+from danbao_kit.paging import decode_token, encode_token
+from danbao_kit.telemetry import format_traceparent, parse_traceparent
+from danbao_kit.working_set import WorkingSet
+
+
+@pytest.mark.parametrize(
+    ("currency", "digits", "shown"),
+    [("CNY", 2, "12.34"), ("JPY", 0, "1234"), ("KWD", 3, "1.234"), ("UYW", 4, "0.1234")],
+)
+def test_minor_units_follow_iso_4217(currency, digits, shown):
+    assert exponent(currency) == digits
+    assert decimal_text(currency, 1234) == shown
+    assert text(Money(currency, -1234)) == f"-{shown} {currency}"
+
+
+@pytest.mark.parametrize("currency", ["", "ZZZ", "cny", "XAU", "CNY ", "¥"])
+def test_what_is_no_currency_is_refused(currency):
+    with pytest.raises(CurrencyUnknown):
+        check_currency(currency, "amount.currency")
+
+
+@dataclass(frozen=True)
+class Order:
+    goods: str
+    pieces: int
+    origin: str = ""
+    not_fingerprinted: ClassVar[tuple[str, ...]] = ("origin",)
+
+
+def test_a_fingerprint_names_the_differing_field():
+    recorded = fingerprint(Order("tea", 1, "here"))
+    assert differing_field(Order("tea", 1, "there"), recorded) is None
+    assert differing_field(Order("tea", 2), recorded) == "pieces"
+    assert differing_field(Order("silk", 1), recorded) == "goods"
+
+
+@given(st.text(), st.integers(), st.text(), st.integers())
+def test_equal_fingerprints_mean_equal_commands(goods, pieces, other_goods, other_pieces):
+    same = (goods, pieces) == (other_goods, other_pieces)
+    assert (differing_field(Order(goods, pieces), fingerprint(Order(other_goods, other_pieces))) is None) == same
+
+
+class Shelf(WorkingSet):
+    def __init__(self):
+        super().__init__()
+        self.books = self.rows()
+        self.notes = self.log()
+
+
+def test_a_discarded_draft_leaves_no_trace():
+    shelf = Shelf()
+    shelf.books.load("a", 1)
+    shelf.books.put("a", 2)
+    shelf.books.put("b", 1)
+    shelf.notes.append("x")
+    shelf.discard()
+    assert shelf.books.get("a") == 1
+    assert "b" not in shelf.books
+    assert shelf.notes.accepted == []
+    shelf.books.put("a", 3)
+    shelf.accept()
+    shelf.books.put("a", 4)
+    assert shelf.books.get("a") == 4
+    shelf.discard()
+    assert shelf.books.get("a") == 3
+    assert shelf.books.updated() == [("a", 3)]
+    assert shelf.books.created() == []
+
+
+def test_a_page_token_belongs_to_its_list():
+    token = encode_token("entries/1", "42")
+    assert decode_token("entries/1", token) == "42"
+    for scope, forged in (("entries/2", token), ("entries/1", "!"), ("entries/1", ""), ("entries/1", token[:-3])):
+        if scope == "entries/1" and forged == token[:-3]:
+            continue
+        with pytest.raises(PageTokenInvalid):
+            decode_token(scope, forged)
+
+
+def test_ids_are_versioned_and_ordered_by_time():
+    ids = TimeOrderedIds()
+    made = [ids.new() for _ in range(100)]
+    assert len(set(made)) == 100
+    assert {one.version for one in made} == {7}
+    assert made[0].int >> 80 <= made[-1].int >> 80
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "00",
+        "00-0-0-0",
+        f"00-{'0' * 32}-{'1' * 16}-01",
+        f"00-{'g' * 32}-{'1' * 16}-01",
+        f"00-{'1' * 32}-{'0' * 16}-01",
+    ],
+)
+def test_what_is_no_trace_context_is_ignored(header):
+    assert parse_traceparent(header) is None
+
+
+def test_a_trace_context_survives_the_way_there_and_back():
+    header = f"00-{'1a' * 16}-{'2b' * 8}-01"
+    assert format_traceparent(parse_traceparent(header)) == header

@@ -1,0 +1,250 @@
+"""A service's border: who may call, what is refused before a servicer sees it, what a caller is told."""
+
+import asyncio
+import time
+
+import grpc
+import pytest
+from google.protobuf import timestamp_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from danbao.payments.v1 import payment_pb2, payment_pb2_grpc
+from danbao.testing.v1 import clock_pb2, clock_pb2_grpc
+from danbao_kit.business_clock import ClockMixed, ClockServicer, open_clock
+from danbao_kit.call import current_call
+from danbao_kit.database import Database
+from danbao_kit.server import Server
+from danbao_kit.settings import ServiceSettings
+from danbao_kit.testing.certificates import CertificateAuthority
+from danbao_kit.testing.service import as_caller, channel_as, settings_for
+
+PAYMENTS = "danbao.payments.v1.PaymentService"
+NAME = "payments/00000000-0000-0000-0000-000000000000"
+
+
+class Probe(payment_pb2_grpc.PaymentServiceServicer):
+    """Answers what the test tells it to."""
+
+    def __init__(self):
+        self.calls = []
+        self.release = asyncio.Event()
+
+    async def GetPayment(self, request, context):
+        self.calls.append(current_call())
+        return payment_pb2.Payment(name=request.name)
+
+    async def VoidPayment(self, request, context):
+        self.calls.append(current_call())
+        if request.request_id == "wait":
+            await self.release.wait()
+        if request.request_id == "bug":
+            raise RuntimeError("postgresql://user:password@host")
+        return payment_pb2.Payment(name=request.name)
+
+
+@pytest.fixture
+async def authority(tmp_path):
+    return CertificateAuthority(tmp_path)
+
+
+@pytest.fixture
+async def probe():
+    return Probe()
+
+
+@pytest.fixture
+async def ready():
+    return {"ready": True}
+
+
+@pytest.fixture
+async def server(jar_database, authority, probe, ready):
+    settings = settings_for(
+        ServiceSettings,
+        name="payments",
+        database=jar_database,
+        authority=authority,
+        max_concurrent_rpcs=2,
+        clock="test",
+    )
+
+    async def is_ready():
+        return ready["ready"]
+
+    database = Database(jar_database.dsn)
+    server = Server(
+        settings,
+        name="payments",
+        peers={"gateway": (PAYMENTS,), "operator": ("danbao.testing.v1.ClockService",)},
+        ready=is_ready,
+    )
+    server.add(payment_pb2_grpc.add_PaymentServiceServicer_to_server, probe, PAYMENTS)
+    clock = await open_clock("test", database)
+    server.add_clock(ClockServicer(clock, database))
+    await server.start()
+    yield server
+    probe.release.set()
+    await server.stop()
+    await database.close()
+
+
+@pytest.fixture
+async def gateway(server, authority):
+    async with channel_as("gateway", authority=authority, service="payments", port=server.port) as channel:
+        yield channel
+
+
+def reason(error):
+    for key, value in error.trailing_metadata():
+        if key == "grpc-status-details-bin":
+            for detail in status_pb2.Status.FromString(value).details:
+                info = error_details_pb2.ErrorInfo()
+                if detail.Unpack(info):
+                    assert info.domain == "danbao"
+                    return info.reason
+    return None
+
+
+async def refusal(call):
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value.code().name, reason(caught.value), caught.value.details()
+
+
+async def test_the_gateways_word_on_the_caller_is_believed(gateway, probe):
+    stub = payment_pb2_grpc.PaymentServiceStub(gateway)
+    await stub.GetPayment(
+        payment_pb2.GetPaymentRequest(name=NAME), metadata=as_caller(subject="s", roles="user,partner", partner="p")
+    )
+    call = probe.calls[0]
+    assert (call.peer, call.subject, call.roles, call.partner) == ("gateway", "s", {"user", "partner"}, "p")
+    assert call.request_caller == "partner:p"
+
+
+async def test_identity_headers_of_another_peer_are_ignored(server, authority):
+    async with channel_as("operator", authority=authority, service="payments", port=server.port) as channel:
+        answer = await clock_pb2_grpc.ClockServiceStub(channel).GetClock(
+            clock_pb2.GetClockRequest(), metadata=as_caller(subject="root", roles="operator")
+        )
+        assert answer.now.seconds > 0
+
+
+async def test_a_peer_that_is_not_in_the_table_is_refused(server, authority, probe):
+    async with channel_as("credit", authority=authority, service="payments", port=server.port) as channel:
+        stub = payment_pb2_grpc.PaymentServiceStub(channel)
+        code, why, _ = await refusal(stub.GetPayment(payment_pb2.GetPaymentRequest(name=NAME)))
+    assert (code, why) == ("PERMISSION_DENIED", "PEER_NOT_ALLOWED")
+    assert probe.calls == []
+
+
+async def test_a_caller_without_a_certificate_never_reaches_a_handler(server, authority, probe):
+    credentials = grpc.ssl_channel_credentials(root_certificates=authority.ca_path.read_bytes())
+    options = [("grpc.ssl_target_name_override", "payments.danbao.internal")]
+    async with grpc.aio.secure_channel(f"127.0.0.1:{server.port}", credentials, options=options) as channel:
+        stub = payment_pb2_grpc.PaymentServiceStub(channel)
+        code, _, _ = await refusal(stub.GetPayment(payment_pb2.GetPaymentRequest(name=NAME), timeout=3))
+    assert code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+    assert probe.calls == []
+
+
+async def test_bytes_that_are_no_message_are_named_so(gateway, probe):
+    call = gateway.unary_unary(f"/{PAYMENTS}/GetPayment")(b"\xff\xff\xff")
+    code, why, _ = await refusal(call)
+    assert (code, why) == ("INVALID_ARGUMENT", "MESSAGE_MALFORMED")
+    assert probe.calls == []
+
+
+async def test_a_broken_rule_of_the_contract_names_its_field(gateway, probe):
+    stub = payment_pb2_grpc.PaymentServiceStub(gateway)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.VoidPayment(payment_pb2.VoidPaymentRequest(name="payments/x"), timeout=2)
+    assert reason(caught.value) == "FIELD_INVALID"
+    status = status_pb2.Status.FromString(dict(caught.value.trailing_metadata())["grpc-status-details-bin"])
+    bad = error_details_pb2.BadRequest()
+    assert status.details[1].Unpack(bad)
+    assert {violation.field for violation in bad.field_violations} == {"request_id", "name"}
+    assert probe.calls == []
+
+
+async def test_a_mutation_needs_a_deadline_and_a_read_does_not(gateway):
+    stub = payment_pb2_grpc.PaymentServiceStub(gateway)
+    code, why, _ = await refusal(stub.VoidPayment(payment_pb2.VoidPaymentRequest(request_id="1", name=NAME)))
+    assert (code, why) == ("INVALID_ARGUMENT", "DEADLINE_REQUIRED")
+    assert (await stub.GetPayment(payment_pb2.GetPaymentRequest(name=NAME))).name == NAME
+
+
+async def test_a_bug_is_told_without_its_text(gateway):
+    stub = payment_pb2_grpc.PaymentServiceStub(gateway)
+    code, why, text = await refusal(
+        stub.VoidPayment(payment_pb2.VoidPaymentRequest(request_id="bug", name=NAME), timeout=2)
+    )
+    assert (code, why) == ("INTERNAL", "INTERNAL")
+    assert "password" not in text
+
+
+async def test_a_method_nobody_serves_is_unimplemented(gateway):
+    code, _, _ = await refusal(gateway.unary_unary(f"/{PAYMENTS}/NoSuchMethod")(b""))
+    assert code == "UNIMPLEMENTED"
+
+
+async def test_calls_beyond_the_limit_are_refused_at_once(gateway, probe):
+    stub = payment_pb2_grpc.PaymentServiceStub(gateway)
+    waiting = [
+        asyncio.ensure_future(stub.VoidPayment(payment_pb2.VoidPaymentRequest(request_id="wait", name=NAME), timeout=5))
+        for _ in range(2)
+    ]
+    while len(probe.calls) < 2:
+        await asyncio.sleep(0.01)
+    code, why, _ = await refusal(stub.GetPayment(payment_pb2.GetPaymentRequest(name=NAME)))
+    assert (code, why) == ("RESOURCE_EXHAUSTED", "OVERLOADED")
+    probe.release.set()
+    await asyncio.gather(*waiting)
+    assert (await stub.GetPayment(payment_pb2.GetPaymentRequest(name=NAME))).name == NAME
+
+
+async def test_health_follows_readiness(gateway, ready):
+    health = health_pb2_grpc.HealthStub(gateway)
+
+    async def becomes(status):
+        async with asyncio.timeout(5):
+            while (await health.Check(health_pb2.HealthCheckRequest(service=PAYMENTS))).status != status:
+                await asyncio.sleep(0.05)
+
+    await becomes(health_pb2.HealthCheckResponse.SERVING)
+    ready["ready"] = False
+    await becomes(health_pb2.HealthCheckResponse.NOT_SERVING)
+
+
+async def test_draining_lets_calls_under_way_finish(server, gateway, probe):
+    stub = payment_pb2_grpc.PaymentServiceStub(gateway)
+    waiting = asyncio.ensure_future(
+        stub.VoidPayment(payment_pb2.VoidPaymentRequest(request_id="wait", name=NAME), timeout=5)
+    )
+    while not probe.calls:
+        await asyncio.sleep(0.01)
+    stopping = asyncio.create_task(server.stop())
+    await asyncio.sleep(0.2)
+    probe.release.set()
+    assert (await waiting).name == NAME
+    await stopping
+
+
+async def test_the_test_clock_moves_forward_only_and_survives_a_restart(server, authority, jar_database):
+    async with channel_as("operator", authority=authority, service="payments", port=server.port) as channel:
+        stub = clock_pb2_grpc.ClockServiceStub(channel)
+        later = timestamp_pb2.Timestamp(seconds=1_500_000_000)
+        assert (await stub.AdvanceClock(clock_pb2.AdvanceClockRequest(to=later))).now == later
+        earlier = timestamp_pb2.Timestamp(seconds=1_400_000_000)
+        assert (await stub.AdvanceClock(clock_pb2.AdvanceClockRequest(to=earlier))).now == later
+    database = Database(jar_database.dsn)
+    assert (await open_clock("test", database)).now().timestamp() == 1_500_000_000
+    with pytest.raises(ClockMixed):
+        await open_clock("real", database)
+    await database.close()
+
+
+async def test_a_deadline_is_read_from_the_call(gateway, probe):
+    stub = payment_pb2_grpc.PaymentServiceStub(gateway)
+    await stub.GetPayment(payment_pb2.GetPaymentRequest(name=NAME), timeout=7)
+    assert 5 < probe.calls[0].deadline - time.monotonic() < 7.1

@@ -5,8 +5,10 @@ from __future__ import annotations
 from danbao_gateway import clusters, listeners, routes
 from danbao_gateway.contracts import Contracts
 from danbao_gateway.roles import Rule, shipped_rules
-from danbao_gateway.settings import GatewaySettings
+from danbao_gateway.settings import GatewaySettings, Telemetry
 from danbao_gateway.shapes import Config, socket_address, typed
+
+SPANS_PER_EXPORT = 200
 
 
 def render(settings: GatewaySettings, contracts: Contracts | None = None) -> Config:
@@ -26,6 +28,7 @@ def render(settings: GatewaySettings, contracts: Contracts | None = None) -> Con
             "listeners": [listeners.listener(settings, contracts, services, route_configuration)],
             "clusters": _clusters(settings),
         },
+        "layered_runtime": _runtime(settings.telemetry),
         "overload_manager": _overload_manager(settings.limits.max_connections),
     }
     if settings.admin is not None:
@@ -40,6 +43,15 @@ def _clusters(settings: GatewaySettings) -> list[Config]:
     ]
     endpoint = settings.telemetry.otlp_endpoint
     return services if endpoint is None else [*services, clusters.collector_cluster(endpoint)]
+
+
+def _runtime(telemetry: Telemetry) -> Config:
+    # Envoy's own are 5 s and 5 spans: slow to look at one trace, and many small exports under load.
+    values = {
+        "tracing.opentelemetry.flush_interval_ms": round(telemetry.flush_seconds * 1000),
+        "tracing.opentelemetry.min_flush_spans": SPANS_PER_EXPORT,
+    }
+    return {"layers": [{"name": "static", "static_layer": values}]}
 
 
 def _overload_manager(max_connections: int) -> Config:

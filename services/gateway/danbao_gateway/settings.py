@@ -83,7 +83,8 @@ class Issuer(_Settings):
     audiences: list[str] = Field(min_length=1)
     """A token must name at least one of them in `aud`."""
     jwks_file: Path
-    """The issuer's public keys (RFC 7517); read when rendering, so a new key needs a new rendering."""
+    """The issuer's public keys (RFC 7517); read when rendering, so a new key needs a new rendering.
+    A relative path starts at the settings file's folder."""
 
     def jwks(self) -> str:
         """The key set as JSON text, refused if it holds a private or symmetric key."""
@@ -101,6 +102,8 @@ class Telemetry(_Settings):
     """host:port of an OTLP/gRPC collector, plain text; left out: no spans, `traceparent` passes through."""
     sampling_ratio: float = Field(default=1.0, ge=0, le=1)
     service_name: str = "gateway"
+    flush_seconds: float = Field(default=1.0, gt=0)
+    """How long a finished span may wait for others before it is sent."""
 
 
 class Deadlines(_Settings):
@@ -163,9 +166,11 @@ class GatewaySettings(_Settings):
 
     @classmethod
     def from_yaml(cls, path: Path) -> GatewaySettings:
-        """Reads a settings file. Raises ValidationError with the path of each wrong field."""
+        """Reads a settings file; a relative `jwks_file` is beside it. Raises ValidationError with each wrong field."""
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return cls.model_validate(content)
+        settings = cls.model_validate(content)
+        beside = [item.model_copy(update={"jwks_file": path.parent / item.jwks_file}) for item in settings.issuers]
+        return settings.model_copy(update={"issuers": beside})
 
     def to_yaml(self) -> str:
         """The file that reads back to these settings; what was left out stays out."""

@@ -3,48 +3,27 @@
 from __future__ import annotations
 
 import importlib.resources
-import json
-import socket
 import subprocess
-import threading
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from dataclasses import dataclass, field
-from datetime import timedelta
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
-import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
-from google.rpc import error_details_pb2, status_pb2
-from grpc_health.v1 import health, health_pb2_grpc
-from grpc_status import rpc_status
 from grpc_tools import protoc
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc
 
-from danbao_gateway import GatewaySettings, envoy, render
-from danbao_gateway.claims import claims
+from danbao_gateway import GatewaySettings, envoy, render, testing
 from danbao_gateway.contracts import Contracts
 from danbao_kit.testing.certificates import CertificateAuthority
 
-ISSUER = "https://tokens.test.danbao.internal"
-AUDIENCE = "danbao"
 PROTOS = Path(__file__).parent / "protos"
 
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port
+RunEnvoy = Callable[[GatewaySettings], AbstractContextManager[subprocess.Popen[bytes]]]
 
 
 @pytest.fixture(scope="session")
@@ -67,16 +46,8 @@ def contracts(tmp_path_factory: pytest.TempPathFactory) -> Contracts:
     return Contracts.from_bytes(out.read_bytes())
 
 
-@dataclass(frozen=True)
-class Messages:
-    """The echo's message classes."""
-
-    request: Any
-    response: Any
-
-
 @pytest.fixture(scope="session")
-def messages(contracts: Contracts) -> Messages:
+def messages(contracts: Contracts) -> testing.Messages:
     pool = descriptor_pool.DescriptorPool()
     for file in FileDescriptorSet.FromString(contracts.descriptors.SerializeToString()).file:
         pool.Add(file)
@@ -84,203 +55,7 @@ def messages(contracts: Contracts) -> Messages:
     def message(name: str) -> Any:
         return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"danbao.echo.v1.{name}"))
 
-    return Messages(request=message("EchoRequest"), response=message("EchoResponse"))
-
-
-class Echo(grpc.GenericRpcHandler):
-    """Answers every method of EchoService with what arrived."""
-
-    def __init__(self, messages: Messages) -> None:
-        self._messages = messages
-        self.cancelled = threading.Event()
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
-        service, _, method = handler_call_details.method.lstrip("/").partition("/")
-        if service != "danbao.echo.v1.EchoService":
-            return None
-        codec = {
-            "request_deserializer": self._messages.request.FromString,
-            "response_serializer": self._messages.response.SerializeToString,
-        }
-        if method == "Watch":
-            return grpc.unary_stream_rpc_method_handler(self._watch, **codec)
-        return grpc.unary_unary_rpc_method_handler(self._echo, **codec)
-
-    def _watch(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-        for _ in range(3):
-            yield self._answer(request, context)
-
-    def _echo(self, request: Any, context: grpc.ServicerContext) -> Any:
-        if request.delay_seconds:
-            context.add_callback(self.cancelled.set)
-            time.sleep(request.delay_seconds)
-        if request.fail_reason:
-            info = error_details_pb2.ErrorInfo(reason=request.fail_reason, domain="danbao", metadata={"state": "PAID"})
-            status = status_pb2.Status(code=grpc.StatusCode.FAILED_PRECONDITION.value[0], message="the state refuses")
-            status.details.add().Pack(info)
-            retry = error_details_pb2.RetryInfo()
-            retry.retry_delay.FromSeconds(2)
-            status.details.add().Pack(retry)
-            context.abort_with_status(rpc_status.to_status(status))
-        context.send_initial_metadata((("x-danbao-replayed", "true"),))
-        return self._answer(request, context)
-
-    def _answer(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return self._messages.response(
-            text=request.text,
-            amount_minor=request.amount_minor,
-            metadata={key: str(value) for key, value in context.invocation_metadata()},
-            remaining_seconds=min(context.time_remaining(), 1e9),
-            peer=context.auth_context()["x509_subject_alternative_name"][0].decode(),
-        )
-
-
-class Spans(trace_service_pb2_grpc.TraceServiceServicer):
-    """An OTLP receiver that keeps what it gets."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._spans: list[tuple[str, Any]] = []
-
-    def Export(self, request: Any, context: grpc.ServicerContext) -> Any:
-        with self._changed:
-            for resource in request.resource_spans:
-                service = next(
-                    item.value.string_value for item in resource.resource.attributes if item.key == "service.name"
-                )
-                self._spans += [(service, span) for scope in resource.scope_spans for span in scope.spans]
-            self._changed.notify_all()
-        return trace_service_pb2.ExportTraceServiceResponse()
-
-    def wait_for(self, trace_id: str, *, seconds: float = 15) -> list[tuple[str, Any]]:
-        """The spans of a trace, as (service, span), once there are any."""
-
-        def arrived() -> list[tuple[str, Any]]:
-            return [item for item in self._spans if item[1].trace_id.hex() == trace_id]
-
-        with self._changed:
-            self._changed.wait_for(arrived, seconds)
-            return arrived()
-
-
-@dataclass
-class Tokens:
-    """An issuer: signs with a key that the gateway knows."""
-
-    key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
-
-    def jwks(self) -> str:
-        jwk = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(self.key.public_key()))
-        return json.dumps({"keys": [jwk | {"kid": "test", "alg": "ES256", "use": "sig"}]})
-
-    def mint(
-        self,
-        *roles: str,
-        subject: str = "subjects/buyer-1",
-        partner: str | None = None,
-        lifetime: timedelta = timedelta(hours=1),
-        issuer: str = ISSUER,
-        audience: str = AUDIENCE,
-        issued_at: float | None = None,
-        **replaced: Any,
-    ) -> str:
-        payload = claims(
-            subject, roles or ("user",), partner, lifetime, issuer=issuer, audience=audience, issued_at=issued_at
-        )
-        return self.sign(payload | replaced)
-
-    def sign(self, payload: dict[str, Any]) -> str:
-        return jwt.encode(payload, self.key, algorithm="ES256", headers={"kid": "test"})
-
-
-@dataclass(frozen=True)
-class JsonReply:
-    """What a REST caller sees."""
-
-    http_status: int
-    headers: dict[str, str]
-    body: Any
-
-
-@dataclass(frozen=True)
-class Gateway:
-    """A running gateway and everything around it."""
-
-    address: str
-    settings: GatewaySettings
-    tokens: Tokens
-    spans: Spans
-    echo: Echo
-    messages: Messages
-    channel: grpc.Channel
-    access_log: Path
-
-    def call(
-        self,
-        method: str,
-        *,
-        token: str | None = None,
-        metadata: tuple[tuple[str, str], ...] = (),
-        timeout: float | None = 10,
-        **fields: Any,
-    ) -> Any:
-        """A unary gRPC call; a path without a dot is a method of EchoService. Raises grpc.RpcError."""
-        return self.call_with_headers(method, token=token, metadata=metadata, timeout=timeout, **fields)[0]
-
-    def call_with_headers(
-        self,
-        method: str,
-        *,
-        token: str | None = None,
-        metadata: tuple[tuple[str, str], ...] = (),
-        timeout: float | None = 10,
-        **fields: Any,
-    ) -> tuple[Any, dict[str, str]]:
-        path = method if "." in method else f"danbao.echo.v1.EchoService/{method}"
-        stub = self.channel.unary_unary(
-            f"/{path}",
-            request_serializer=self.messages.request.SerializeToString,
-            response_deserializer=self.messages.response.FromString,
-        )
-        response, call = stub.with_call(
-            self.messages.request(**fields), metadata=(*_bearer(token), *metadata), timeout=timeout
-        )
-        return response, dict(call.initial_metadata()) | dict(call.trailing_metadata())
-
-    def json(
-        self,
-        path: str,
-        body: Any = None,
-        *,
-        token: str | None = None,
-        headers: dict[str, str] | None = None,
-        method: str | None = None,
-        raw: bytes | None = None,
-    ) -> JsonReply:
-        """A JSON call over HTTP/1.1: POST with a body, GET without."""
-        content = raw if raw is not None else None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(
-            f"http://{self.address}{path}",
-            data=content,
-            method=method,
-            headers={"content-type": "application/json", **dict(_bearer(token)), **(headers or {})},
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=40) as reply:
-                return _json_reply(reply.status, reply)
-        except urllib.error.HTTPError as refusal:
-            return _json_reply(refusal.code, refusal)
-
-
-def _bearer(token: str | None) -> tuple[tuple[str, str], ...]:
-    return () if token is None else (("authorization", f"Bearer {token}"),)
-
-
-def _json_reply(status: int, reply: Any) -> JsonReply:
-    content = reply.read()
-    headers = {key.lower(): value for key, value in reply.headers.items()}
-    assert headers["content-type"].startswith("application/json"), (status, headers, content)
-    return JsonReply(http_status=status, headers=headers, body=json.loads(content))
+    return testing.Messages(request=message("EchoRequest"), response=message("EchoResponse"))
 
 
 @pytest.fixture(scope="session")
@@ -297,11 +72,11 @@ def settings_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict
         return {
             "listener": {"host": "127.0.0.1", "port": port},
             "upstreams": {
-                "echo": {"addresses": [f"127.0.0.1:{free_port()}"], "san": "echo.danbao.internal"},
-                "down": {"addresses": [f"127.0.0.1:{free_port()}"], "san": "down.danbao.internal"},
+                "echo": {"addresses": [f"127.0.0.1:{testing.free_port()}"], "san": "echo.danbao.internal"},
+                "down": {"addresses": [f"127.0.0.1:{testing.free_port()}"], "san": "down.danbao.internal"},
             },
             "upstream_tls": {"certificate": str(gateway.cert), "key": str(gateway.key), "ca": str(gateway.ca)},
-            "issuers": [{"issuer": ISSUER, "audiences": [AUDIENCE], "jwks_file": str(jwks_file)}],
+            "issuers": [{"issuer": testing.ISSUER, "audiences": [testing.AUDIENCE], "jwks_file": str(jwks_file)}],
             "roles": {
                 "danbao.echo.v1.EchoService/Echo": ["user", "partner", "operator"],
                 "danbao.echo.v1.EchoService/GetEcho": ["user"],
@@ -318,19 +93,36 @@ def settings_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict
 
 
 @pytest.fixture(scope="session")
+def run_envoy(contracts: Contracts, tmp_path_factory: pytest.TempPathFactory) -> RunEnvoy:
+    """Runs Envoy with the rendering of some settings."""
+
+    @contextmanager
+    def run(settings: GatewaySettings) -> Iterator[subprocess.Popen[bytes]]:
+        configuration = tmp_path_factory.mktemp("envoy") / "envoy.json"
+        envoy.write(render(settings, contracts), configuration)
+        process = subprocess.Popen(envoy.command(configuration, workers=1))
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(10)
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def gateway(
     settings_for: Callable[..., dict[str, Any]],
-    contracts: Contracts,
-    messages: Messages,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Gateway]:
+    messages: testing.Messages,
+    run_envoy: RunEnvoy,
+) -> Iterator[testing.Gateway]:
     """Envoy with the rendered configuration, ready to be called."""
-    tokens, spans, echo = Tokens(), Spans(), Echo(messages)
+    tokens, spans, echo = testing.Tokens(), testing.Spans(), testing.Echo(messages)
     receiver = grpc.server(futures.ThreadPoolExecutor(2))
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(spans, receiver)
     collector = receiver.add_insecure_port("127.0.0.1:0")
     receiver.start()
-    port, admin = free_port(), free_port()
+    port, admin = testing.free_port(), testing.free_port()
     settings = GatewaySettings.model_validate(
         settings_for(
             jwks=tokens.jwks(),
@@ -341,14 +133,11 @@ def gateway(
             limits={"max_request_bytes": 64 * 1024},
         )
     )
-    upstream = _start_echo(settings, echo)
-    configuration = tmp_path_factory.mktemp("envoy") / "envoy.json"
-    envoy.write(render(settings, contracts), configuration)
-    process = subprocess.Popen(envoy.command(configuration, workers=1))
+    upstream = testing.start_echo(settings, echo)
     try:
-        _wait_until_healthy(process, admin)
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Gateway(
+        with run_envoy(settings) as process, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            testing.wait_until_healthy(process, admin)
+            yield testing.Gateway(
                 address=f"127.0.0.1:{port}",
                 settings=settings,
                 tokens=tokens,
@@ -359,37 +148,5 @@ def gateway(
                 access_log=Path(settings.access_log),
             )
     finally:
-        process.terminate()
-        process.wait(10)
         upstream.stop(None)
         receiver.stop(None)
-
-
-def _start_echo(settings: GatewaySettings, echo: Echo) -> grpc.Server:
-    certificates = Path(settings.upstream_tls.certificate).parent
-    credentials = grpc.ssl_server_credentials(
-        [((certificates / "echo.key").read_bytes(), (certificates / "echo.pem").read_bytes())],
-        root_certificates=(certificates / "ca.pem").read_bytes(),
-        require_client_auth=True,
-    )
-    server = grpc.server(futures.ThreadPoolExecutor(16), handlers=[echo])
-    health_pb2_grpc.add_HealthServicer_to_server(health.HealthServicer(), server)
-    server.add_secure_port(settings.upstreams["echo"].addresses[0], credentials)
-    server.start()
-    return server
-
-
-def _wait_until_healthy(process: subprocess.Popen[bytes], admin: int) -> None:
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        assert process.poll() is None, "Envoy ended by itself; its message stands above"
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{admin}/clusters?format=json", timeout=2) as reply:
-                clusters = json.load(reply)["cluster_statuses"]
-            echo = next(item for item in clusters if item["name"] == "echo")
-            if "failed_active_health_check" not in echo["host_statuses"][0]["health_status"]:
-                return
-        except OSError:
-            pass
-        time.sleep(0.05)
-    raise AssertionError("the echo did not become healthy for Envoy within 20 s")

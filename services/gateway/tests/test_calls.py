@@ -132,7 +132,6 @@ def test_a_slow_service_is_deadline_exceeded_and_the_call_is_cancelled(gateway: 
     with pytest.raises(grpc.RpcError) as refusal:
         gateway.call("Echo", token=gateway.tokens.mint(), timeout=None, delay_seconds=2.5)
     assert refusal.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert refusal.value.details() == "the service did not answer within the deadline"
     assert gateway.echo.cancelled.wait(5)
     reply = gateway.json(
         "/v1/echoes", {"delay_seconds": 1.5}, token=gateway.tokens.mint(), headers={"grpc-timeout": "500m"}

@@ -1,0 +1,1 @@
+"""The declarative files that ship with the service: catalogue, model, terms, texts."""

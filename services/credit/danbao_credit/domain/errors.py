@@ -1,0 +1,49 @@
+"""What can be wrong in credit.
+
+CurrencyWithoutTerms   FAILED_PRECONDITION  the terms table has no row for the currency
+StreamGap              ABORTED              events before these have not been applied; for the reader only
+EventMalformed         (never leaves)       an event that cannot be understood is parked with this reason
+DefinitionInvalid      (never leaves)       a file that ships with the service contradicts itself; refused at start
+"""
+
+from __future__ import annotations
+
+from danbao_kit.errors import Code, DanbaoError, FieldInvalid, FieldViolation
+
+__all__ = ["CurrencyWithoutTerms", "DefinitionInvalid", "EventMalformed", "FieldInvalid", "FieldViolation", "StreamGap"]
+
+
+class CurrencyWithoutTerms(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "CURRENCY_WITHOUT_TERMS"
+
+    def __init__(self, currency: str, field: str, terms_version: str) -> None:
+        super().__init__(
+            f"the terms table {terms_version} has no row for {currency}",
+            fields=(FieldViolation(field, "no terms are offered in this currency"),),
+            field=field,
+            currency=currency,
+            terms_version=terms_version,
+        )
+
+
+class StreamGap(DanbaoError):
+    """The events of a chunk do not follow on what was applied: read again from `sequence`."""
+
+    code, reason = Code.ABORTED, "STREAM_GAP"
+
+    def __init__(self, source: str, sequence: int, after_sequence: int) -> None:
+        super().__init__(
+            f"{source} was read up to {sequence}, these events begin after {after_sequence}",
+            source=source,
+            sequence=sequence,
+            after_sequence=after_sequence,
+        )
+        self.sequence = sequence
+
+
+class EventMalformed(Exception):
+    """An event breaks its own contract."""
+
+
+class DefinitionInvalid(Exception):
+    """A definition file (catalogue, model, terms, texts) contradicts itself or another one."""

@@ -1,0 +1,186 @@
+"""How points are given: binned indicators with hand-set or trained points, caps and rules, from one versioned file."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from danbao_credit.domain.catalogue import Catalogue, Indicator, SubjectFacts, SubjectKind
+from danbao_credit.domain.errors import DefinitionInvalid
+from danbao_credit.domain.expression import Value
+from danbao_credit.domain.grades import HIGHEST_SCORE, LOWEST_SCORE
+
+
+@dataclass(frozen=True, slots=True)
+class Characteristic:
+    """One indicator's bins. Values up to an edge (better low) or from an edge on (better high) lie in the better bin.
+
+    `floor`: a quotient's denominator counts as at least this much, so that one slip among few orders weighs little.
+    """
+
+    indicator: Indicator
+    edges: tuple[float, ...]
+    points: tuple[int, ...]
+    missing: int
+    floor: int
+
+    @property
+    def best(self) -> int:
+        return max(self.points)
+
+    def points_of(self, value: Value) -> int:
+        """The points of a value; None is missing."""
+        if value is None:
+            return self.missing
+        # Points stand in the order of the edges: a low value first.
+        find = bisect_left if self.indicator.better == "low" else bisect_right
+        return self.points[find(self.edges, value)]
+
+    def measure(self, facts: SubjectFacts) -> Measured:
+        """The value at hand and its points."""
+        expression, window = self.indicator.expression, self.indicator.window.name
+        if expression.numerator is None or expression.denominator is None:
+            value = expression.value(facts, window)
+            return Measured(self, value, None, None, self.points_of(value))
+        numerator, denominator = expression.numerator(facts, window), expression.denominator(facts, window)
+        if numerator is None or denominator is None or denominator <= 0:
+            return Measured(self, None, numerator, denominator, self.missing)
+        points = self.points_of(numerator / max(denominator, self.floor))
+        return Measured(self, numerator / denominator, numerator, denominator, points)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A characteristic's value of one subject, its points, and the two sides of a quotient."""
+
+    characteristic: Characteristic
+    value: Value
+    numerator: Value
+    denominator: Value
+    points: int
+
+    @property
+    def points_lost(self) -> int:
+        return self.characteristic.best - self.points
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """A score above `at_most` is brought down to it while `indicator` is above `above` and the volume is within bounds."""
+
+    code: str
+    at_most: int
+    indicator: Indicator | None
+    above: float
+    volume: Indicator
+    volume_from: int
+    volume_below: int | None
+
+    def applies(self, facts: SubjectFacts) -> bool:
+        volume = self.volume.value(facts) or 0
+        if volume < self.volume_from or (self.volume_below is not None and volume >= self.volume_below):
+            return False
+        if self.indicator is None:
+            return True
+        value = self.indicator.value(facts)
+        return value is not None and value > self.above
+
+
+@dataclass(frozen=True, slots=True)
+class Scorecard:
+    """How subjects of one kind are scored. `completed` counts the trades that confidence comes from."""
+
+    kind: SubjectKind
+    base: int
+    completed: Indicator
+    characteristics: tuple[Characteristic, ...]
+    caps: tuple[Cap, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Scorecards of one version, checked against the catalogue they were made for."""
+
+    version: str
+    scorecards: Mapping[SubjectKind, Scorecard]
+    confidence_half: int
+
+
+def model_from(definition: Mapping[str, Any], catalogue: Catalogue) -> Model:
+    """Reads a model's file. Raises DefinitionInvalid for a wrong sign, an unknown indicator, or another catalogue."""
+    version = str(definition["version"])
+    scorecards = {
+        kind: _scorecard(kind, definition["scorecards"][kind.value], catalogue) for kind in SubjectKind
+    }
+    used = catalogue.fingerprint(name for scorecard in scorecards.values() for name in _indicators(scorecard))
+    pinned = str(definition["catalogue"])
+    if pinned != used:
+        raise DefinitionInvalid(
+            f"model {version} pins the catalogue {pinned}, but what it scores is defined as {used} here: "
+            "check that its bins still mean the same, then give the model a new version and this hash"
+        )
+    return Model(version, scorecards, int(definition["confidence_half"]))
+
+
+def _indicators(scorecard: Scorecard) -> list[str]:
+    names = [scorecard.completed.name]
+    names += [characteristic.indicator.name for characteristic in scorecard.characteristics]
+    for cap in scorecard.caps:
+        names.append(cap.volume.name)
+        if cap.indicator is not None:
+            names.append(cap.indicator.name)
+    return names
+
+
+def _scorecard(kind: SubjectKind, definition: Mapping[str, Any], catalogue: Catalogue) -> Scorecard:
+    completed = _indicator(definition["completed"], kind, catalogue)
+    return Scorecard(
+        kind=kind,
+        base=int(definition["base"]),
+        completed=completed,
+        characteristics=tuple(_characteristic(line, kind, catalogue) for line in definition["characteristics"]),
+        caps=tuple(_cap(line, kind, completed, catalogue) for line in definition["caps"]),
+    )
+
+
+def _characteristic(line: Mapping[str, Any], kind: SubjectKind, catalogue: Catalogue) -> Characteristic:
+    indicator = _indicator(line["indicator"], kind, catalogue)
+    edges, points = tuple(line["edges"]), tuple(line["points"])
+    missing, floor = int(line.get("missing", 0)), int(line.get("floor", 0))
+    name = indicator.name
+    if list(edges) != sorted(set(edges)) or len(points) != len(edges) + 1:
+        raise DefinitionInvalid(f"{name}: edges must rise, and there is one bin more than edges")
+    if any(type(number) is not int for number in points):
+        raise DefinitionInvalid(f"{name}: points are whole numbers")
+    wanted: Sequence[int] = sorted(points, reverse=indicator.better == "low")
+    if indicator.better == "none" or list(points) != list(wanted):
+        raise DefinitionInvalid(f"{name} is better {indicator.better}: its points go the wrong way")
+    if not min(points) <= missing <= max(points):
+        raise DefinitionInvalid(f"{name}: a missing value cannot be better than the best or worse than the worst")
+    if floor and indicator.expression.denominator is None:
+        raise DefinitionInvalid(f"{name}: only a quotient has a floor")
+    return Characteristic(indicator, edges, points, missing, floor)
+
+
+def _cap(line: Mapping[str, Any], kind: SubjectKind, completed: Indicator, catalogue: Catalogue) -> Cap:
+    at_most = int(line["at_most"])
+    if not LOWEST_SCORE <= at_most <= HIGHEST_SCORE:
+        raise DefinitionInvalid(f"cap {line['code']}: {at_most} is not a score")
+    return Cap(
+        code=line["code"],
+        at_most=at_most,
+        indicator=_indicator(line["indicator"], kind, catalogue) if "indicator" in line else None,
+        above=float(line.get("above", 0)),
+        volume=_indicator(line["volume"], kind, catalogue) if "volume" in line else completed,
+        volume_from=int(line.get("volume_from", 0)),
+        volume_below=line.get("volume_below"),
+    )
+
+
+def _indicator(name: str, kind: SubjectKind, catalogue: Catalogue) -> Indicator:
+    indicator = catalogue.by_name.get(name)
+    if indicator is None or not indicator.applies(kind):
+        raise DefinitionInvalid(f"the catalogue has no indicator {name} for a {kind}")
+    return indicator

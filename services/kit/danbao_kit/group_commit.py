@@ -336,8 +336,7 @@ class GroupCommit:
         for request, outcome in answers.late:
             self._answer_deferred(request, outcome)
         self._queue.extendleft(reversed(again))
-        if answers.events:
-            self._on_commit()
+        self._on_commit()
 
     async def _lock_head(self, connection: asyncpg.Connection) -> _Head:
         row = await connection.fetchrow(

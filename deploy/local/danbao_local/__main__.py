@@ -88,6 +88,16 @@ def _status(arguments: argparse.Namespace) -> int:
     return 0 if alive else 1
 
 
+def _clean(arguments: argparse.Namespace) -> int:
+    """Stop the stack and those below its state directory (the replay's), and remove their databases."""
+    from danbao_kit.testing.embedded_postgres import EmbeddedPostgres
+
+    for postgres_dir in (arguments.state_dir / "postgres", *arguments.state_dir.glob("*/postgres")):
+        leftovers.end(StateLayout.at(postgres_dir.parent).processes)
+        EmbeddedPostgres(postgres_dir).destroy()
+    return 0
+
+
 def _trace(arguments: argparse.Namespace) -> int:
     from danbao_local.card import Card
     from danbao_local.otlp_receiver import TraceReader
@@ -133,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(command=_run, stays=stays)
     commands.add_parser("stop", help="stop what runs").set_defaults(command=_stop)
     commands.add_parser("status", help="what runs").set_defaults(command=_status)
+    commands.add_parser("clean", help="stop what runs and remove its data").set_defaults(command=_clean)
     trace = commands.add_parser("trace", help="show a trace as a waterfall")
     trace.add_argument("trace_id")
     trace.set_defaults(command=_trace)

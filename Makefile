@@ -1,0 +1,67 @@
+# Danbao's commands. Begin with `make run`. Needs: make, Python 3.11 or newer with pip; everything else is installed
+# into the checkout. Recipes that run for long end in exec, so that a signal to make reaches what it started.
+#
+# Ports are free ones, the same again while they stay free; set one by its variable, for example
+#   make run GATEWAY_PORT=8080
+# GATEWAY_PORT GATEWAY_ADMIN_PORT PAYMENTS_PORT ESCROW_PORT CREDIT_PORT OTLP_PORT POSTGRES_PORT
+
+PYTHON = python3
+WITH = command -v "$(PYTHON)" >/dev/null 2>&1 \
+	|| { echo 'Danbao needs Python 3.11 or newer, and there is no $(PYTHON): name one by PYTHON=.' >&2; exit 1; }; \
+	exec "$(PYTHON)" deploy/local/bootstrap.py
+IN_VENV = .venv/bin/python -P -m
+
+.PHONY: help install run demo stop status test lint replay bench lock clean
+
+help:
+	@echo 'make run      install, start everything, play one secured trade, stay until Ctrl-C'
+	@echo 'make demo     the same, and stop'
+	@echo 'make stop     stop what runs            make status   what runs'
+	@echo 'make test     every test (ARGS=... goes to pytest)'
+	@echo 'make lint     every check that runs no product code'
+	@echo 'make replay   real orders as trades: DATA=folder [LIMIT=n] [JSON=file]'
+	@echo 'make bench    measure [QUICK=1]'
+	@echo 'make lock     resolve requirements.in again     make clean   remove all of it, the data too'
+
+install:
+	@$(WITH)
+
+run:
+	@$(WITH) -P -m danbao_local run
+
+demo:
+	@$(WITH) -P -m danbao_local demo
+
+stop:
+	@$(WITH) -P -m danbao_local stop
+
+status:
+	@$(WITH) -P -m danbao_local status
+
+test:
+	@$(WITH) -P -m pytest $(ARGS)
+
+replay:
+	@test -n "$$DATA" || { echo 'Say where the orders are: make replay DATA=folder' >&2; exit 1; }
+	@$(WITH) -P -m danbao_local.replay --data "$$DATA" $(if $(LIMIT),--limit "$$LIMIT") $(if $(JSON),--json "$$JSON")
+
+bench:
+	@$(WITH) -P -m danbao_local.bench $(if $(QUICK),--quick)
+
+lint: install
+	$(IN_VENV) ruff check .
+	$(IN_VENV) ruff format --check .
+	$(IN_VENV) mypy services/*/danbao_* deploy/local/danbao_local
+	.venv/bin/lint-imports
+	.venv/bin/buf lint protos/gen/danbao/descriptors.binpb --config protos/buf.yaml --path danbao
+	.venv/bin/buf format --diff --exit-code protos --path protos/danbao
+	for file in services/*/Dockerfile; do .venv/bin/hadolint "$$file" || exit 1; done
+	@if grep -n '://' requirements.lock; then echo 'A lock must not name an address.' >&2; exit 1; fi
+
+lock: install
+	.boot/bin/uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-header \
+		requirements.in -o requirements.lock
+
+clean:
+	@if [ -x .venv/bin/python ]; then $(IN_VENV) danbao_local clean || true; fi
+	rm -rf .danbao .venv .boot protos/gen bench.json

@@ -1,0 +1,46 @@
+"""Who may see a trade, and on whose behalf a token may act."""
+
+from __future__ import annotations
+
+from danbao_escrow.domain.commands import CommandName, Token
+from danbao_escrow.domain.errors import NotAParty, RoleNotAllowed
+from danbao_escrow.domain.model import Actor, Role, Trade
+from danbao_escrow.domain.trade import roles_for
+
+SYSTEM = Actor("platform", Role.SYSTEM)
+"""The service itself, by a timer."""
+
+
+def may_see(token: Token, *, buyer: str, seller: str, partner: str) -> bool:
+    """Operators and arbiters see all, a partner its own trades, anybody else those they are a party of."""
+    if token.sees_all:
+        return True
+    if token.is_partner and partner == token.partner:
+        return True
+    return token.subject in (buyer, seller)
+
+
+def check_role(command: CommandName, actor: Actor, token: Token) -> None:
+    """Raises RoleNotAllowed. OPERATOR comes from the token only; a carrier acts through a partner or an operator."""
+    allowed = roles_for(command)
+    by_token = {
+        Role.OPERATOR: token.is_operator,
+        Role.CARRIER: token.is_partner or token.is_operator,
+    }
+    if actor.role not in allowed or not by_token.get(actor.role, True):
+        raise RoleNotAllowed(actor.role, command, allowed)
+
+
+def check_party(actor: Actor, token: Token, *, buyer: str, seller: str) -> None:
+    """Raises NotAParty unless the actor is the party of its role, and the token may act for it."""
+    parties = {Role.BUYER: buyer, Role.SELLER: seller}
+    if actor.role not in parties:
+        return
+    if actor.subject != parties[actor.role] or not (token.is_partner or token.subject == actor.subject):
+        raise NotAParty(actor.subject, actor.role)
+
+
+def check_actor(command: CommandName, actor: Actor, token: Token, trade: Trade) -> None:
+    """Raises RoleNotAllowed, then NotAParty."""
+    check_role(command, actor, token)
+    check_party(actor, token, buyer=trade.buyer, seller=trade.seller)

@@ -1,0 +1,88 @@
+"""CreateTrade: what a new trade must satisfy, and how it begins."""
+
+from __future__ import annotations
+
+from danbao_escrow.application import actors
+from danbao_escrow.application.records import cause_of, record, tell
+from danbao_escrow.application.working_set import EscrowSet
+from danbao_escrow.domain.commands import CreateTrade
+from danbao_escrow.domain.deadlines import PAY_BY_DEFAULT
+from danbao_escrow.domain.errors import AmountMismatch, LimitExceeded, SubjectBlocked
+from danbao_escrow.domain.events import EventKind
+from danbao_escrow.domain.model import Line, Trade, TradeState
+from danbao_kit.decision import Moment
+from danbao_kit.errors import FieldInvalid, FieldViolation
+from danbao_kit.money import AmountNotPositive, check_currency, check_positive
+
+
+def check_new_trade(command: CreateTrade) -> None:
+    """What the message alone shows. Raises FieldInvalid, AmountNotPositive, CurrencyUnknown, AmountMismatch."""
+    violations = []
+    if command.buyer == command.seller:
+        violations.append(FieldViolation("seller", "must not be the buyer"))
+    seen: set[str] = set()
+    for index, line in enumerate(command.lines):
+        if line.line_id in seen:
+            violations.append(FieldViolation(f"lines[{index}].line_id", "must be unique within the trade"))
+        seen.add(line.line_id)
+    if violations:
+        raise FieldInvalid(*violations)
+    amounts = [(f"lines[{index}].amount", line.amount) for index, line in enumerate(command.lines)]
+    for field, amount in amounts:
+        check_positive(amount.minor, f"{field}.amount_minor")
+    if command.postage is not None:
+        if command.postage.minor < 0:
+            raise AmountNotPositive("postage.amount_minor", command.postage.minor)
+        amounts.append(("postage", command.postage))
+    check_positive(command.total.minor, "total.amount_minor")
+    amounts.append(("total", command.total))
+    for field, amount in amounts:
+        check_currency(amount.currency, f"{field}.currency")
+    currency = command.lines[0].amount.currency
+    for field, amount in amounts:
+        if amount.currency != currency:
+            raise AmountMismatch(f"{field}.currency", f"must be {currency} as of the first line")
+    expected_minor = sum(amount.minor for field, amount in amounts if field != "total")
+    if command.total.minor != expected_minor:
+        raise AmountMismatch("total.amount_minor", f"must be {expected_minor}, the sum of lines and postage")
+
+
+def create_trade(command: CreateTrade, working: EscrowSet, moment: Moment) -> Trade:
+    """Row 1: → PENDING_PAYMENT."""
+    actors.check_role(command.name_of_command, command.actor, command.token)
+    actors.check_party(command.actor, command.token, buyer=command.buyer, seller=command.seller)
+    if command.blocked:
+        raise SubjectBlocked(command.blocked)
+    limit_minor = command.terms.per_trade_limit_minor
+    if command.total.minor > limit_minor:
+        raise LimitExceeded(command.seller, command.total.currency, limit_minor, command.total.minor)
+    trade = Trade(
+        trade_id=moment.new_id(),
+        state=TradeState.PENDING_PAYMENT,
+        buyer=command.buyer,
+        seller=command.seller,
+        partner=command.token.partner,
+        currency=command.total.currency,
+        lines=tuple(
+            Line(line_id=line.line_id, title=line.title, amount_minor=line.amount.minor, delivery=line.delivery)
+            for line in command.lines
+        ),
+        postage_minor=command.postage.minor if command.postage else 0,
+        total_minor=command.total.minor,
+        terms=command.terms,
+        pay_by_time=moment.now + (command.pay_by or PAY_BY_DEFAULT),
+        ship_by_time=command.ship_by_time,
+        reference=command.reference,
+        create_time=moment.now,
+        update_time=moment.now,
+        revision=0,
+    )
+    cause = cause_of(
+        moment,
+        command=command.name_of_command,
+        actor=command.actor,
+        token_subject=command.token.subject,
+    )
+    created = record(working, moment, trade, cause)
+    tell(moment, EventKind.TRADE_CREATED, created, command.actor)
+    return created

@@ -1,0 +1,237 @@
+"""Money steps: how one is set, taken over, and ended by what payments said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import timedelta
+
+from danbao_escrow.application.records import changed, record, tell
+from danbao_escrow.application.working_set import EscrowSet
+from danbao_escrow.domain.commands import ClaimStep, SettleStep, StepDone, StepRefused
+from danbao_escrow.domain.deadlines import RESERVE_LASTS, SHIP_BY_DEFAULT
+from danbao_escrow.domain.errors import PaymentRefused
+from danbao_escrow.domain.events import EventKind
+from danbao_escrow.domain.model import (
+    Cause,
+    HeldPart,
+    Line,
+    LineState,
+    Movement,
+    Step,
+    StepKind,
+    StepState,
+    Trade,
+)
+from danbao_kit.decision import Moment
+
+LEASE_MS = 8_000
+"""How long, in real time, a step belongs to the process that took it; longer than its call to payments may last."""
+FIRST_BACKOFF_MS = 1_000
+LAST_BACKOFF_MS = 60_000
+
+_EVENTS = {
+    StepKind.PAY: EventKind.TRADE_PAID,
+    StepKind.RELEASE: EventKind.LINES_RELEASED,
+    StepKind.REFUND: EventKind.LINES_REFUNDED,
+    StepKind.PAYOUT_HELD: EventKind.HELD_RELEASED,
+}
+
+
+def begin(
+    working: EscrowSet,
+    moment: Moment,
+    trade: Trade,
+    kind: StepKind,
+    movement: Movement,
+    cause: Cause,
+    *,
+    lines: Iterable[Line] = (),
+    held: tuple[HeldPart, ...] = (),
+) -> None:
+    """Sets the trade's pending step: the intent, committed before any money moves."""
+    assert not trade.is_pending, "one step at a time"
+    number = trade.last_step + 1
+    step = Step(
+        trade_id=trade.trade_id,
+        number=number,
+        generation=0,
+        kind=kind,
+        state=StepState.PENDING,
+        line_ids=tuple(line.line_id for line in lines),
+        movement=movement,
+        cause=cause,
+        request=moment.request,
+        held=held,
+        payer=trade.buyer,
+        beneficiary=trade.seller,
+        currency=trade.currency,
+        payment=trade.payment,
+        attempt_in_ms=LEASE_MS,
+        create_time=moment.now,
+    )
+    working.steps.put((trade.trade_id, number), step)
+    working.taken.append(step)
+    pending = replace(trade, last_step=number, pending_step=number, step_blocked=False, step_refusal="")
+    working.trades.put(trade.trade_id, changed(pending, moment))
+
+
+def claim_step(command: ClaimStep, working: EscrowSet, moment: Moment) -> None:
+    """Takes over a step whose lease has passed, unless somebody else was first."""
+    step = working.steps.get((command.trade_id, command.number))
+    if step is None or step.state is not StepState.PENDING:
+        return
+    if (step.generation, step.claim) != (command.generation, command.claim):
+        return
+    claimed = replace(step, claim=step.claim + 1, attempt_in_ms=LEASE_MS)
+    working.steps.put((command.trade_id, command.number), claimed)
+    working.taken.append(claimed)
+
+
+def settle_step(command: SettleStep, working: EscrowSet, moment: Moment) -> None:
+    """Writes a step's outcome, once: a late or second outcome, or one of another generation, changes nothing."""
+    trade = working.trades.get(command.trade_id)
+    step = working.steps.get((command.trade_id, command.number))
+    if trade is None or step is None or trade.pending_step != command.number:
+        return
+    if step.state is not StepState.PENDING or step.generation != command.generation:
+        return
+    if isinstance(command.outcome, StepDone):
+        _finish(working, moment, trade, step, command.outcome)
+    elif step.kind is StepKind.PAY:
+        _end_refused_funding(working, moment, trade, step, command.outcome)
+    else:
+        _block(working, moment, trade, step, command.outcome)
+
+
+def _finish(working: EscrowSet, moment: Moment, trade: Trade, step: Step, done: StepDone) -> None:
+    after = replace(_applied(trade, step, done, moment), pending_step=0, step_blocked=False, step_refusal="")
+    moved_minor = step.movement.amount_minor
+    written = record(
+        working,
+        moment,
+        after,
+        step.cause,
+        line_ids=step.line_ids,
+        ledger_reference=done.reference,
+        amount_minor=moved_minor,
+    )
+    tell(
+        moment,
+        _EVENTS[step.kind],
+        written,
+        step.cause.actor,
+        line_ids=step.line_ids,
+        amount_minor=step.movement.refunded_minor if step.kind is StepKind.REFUND else moved_minor,
+        reason=step.cause.reason,
+    )
+    ended = replace(step, state=StepState.DONE, ledger_reference=done.reference, settle_time=moment.now)
+    working.steps.put((trade.trade_id, step.number), ended)
+    if step.request is not None:
+        moment.answer(step.request, written)
+
+
+def _applied(trade: Trade, step: Step, done: StepDone, moment: Moment) -> Trade:
+    """The trade after the money has moved."""
+    if step.kind is StepKind.PAY:
+        return replace(
+            trade,
+            lines=tuple(replace(line, state=LineState.PAID) for line in trade.lines),
+            funded_minor=trade.total_minor,
+            payment=done.reference,
+            pay_time=moment.now,
+            ship_by_time=trade.ship_by_time or moment.now + SHIP_BY_DEFAULT,
+        )
+    if step.kind is StepKind.PAYOUT_HELD:
+        left = list(trade.held)
+        for part in step.held:
+            left.remove(part)
+        return replace(trade, held=tuple(left))
+    movement = step.movement
+    return replace(
+        trade,
+        lines=_settled_lines(trade, step, moment),
+        released_minor=trade.released_minor + movement.released_minor,
+        refunded_minor=trade.refunded_minor + movement.refunded_minor,
+        fees_minor=trade.fees_minor + movement.fee_minor,
+        held=trade.held + _held_parts(trade, movement, moment),
+    )
+
+
+def _settled_lines(trade: Trade, step: Step, moment: Moment) -> tuple[Line, ...]:
+    """The step's lines ended; the postage is counted with the last of them."""
+    movement = step.movement
+    released = step.kind is StepKind.RELEASE
+    lines = []
+    for line in trade.lines:
+        if line.line_id not in step.line_ids:
+            lines.append(line)
+            continue
+        is_last = line.line_id == step.line_ids[-1]
+        lines.append(
+            replace(
+                line,
+                state=LineState.RELEASED if released else LineState.REFUNDED,
+                released_minor=(line.amount_minor if released else 0)
+                + (movement.postage_released_minor if is_last else 0),
+                refunded_minor=(0 if released else line.amount_minor)
+                + (movement.postage_refunded_minor if is_last else 0),
+                deadline_time=None,
+                operator_needed=False,
+                settle_time=moment.now,
+            )
+        )
+    return tuple(lines)
+
+
+def _held_parts(trade: Trade, movement: Movement, moment: Moment) -> tuple[HeldPart, ...]:
+    """What the release keeps back, and until when."""
+    terms = trade.terms
+    parts = []
+    if movement.delayed_minor:
+        due_time = None if terms.payout_by_operator else moment.now + timedelta(hours=terms.payout_delay_hours)
+        parts.append(HeldPart(movement.delayed_minor, due_time))
+    if movement.reserve_minor:
+        parts.append(HeldPart(movement.reserve_minor, moment.now + RESERVE_LASTS))
+    return tuple(parts)
+
+
+def _end_refused_funding(working: EscrowSet, moment: Moment, trade: Trade, step: Step, refused: StepRefused) -> None:
+    """Nothing was held: the trade waits for payment as before."""
+    after = replace(trade, pending_step=0, step_refusal=refused.reason)
+    written = record(working, moment, after, step.cause, reason=refused.reason)
+    tell(moment, EventKind.TRADE_PAYMENT_REFUSED, written, step.cause.actor, reason=refused.reason)
+    ended = replace(step, state=StepState.REFUSED, refusal=refused.reason, settle_time=moment.now)
+    working.steps.put((trade.trade_id, step.number), ended)
+    _refuse_request(moment, trade, step, refused, retried=False)
+
+
+def _block(working: EscrowSet, moment: Moment, trade: Trade, step: Step, refused: StepRefused) -> None:
+    """The money stays where it is; the step goes on under its next generation, later and later."""
+    again = replace(
+        step,
+        generation=step.generation + 1,
+        claim=0,
+        refusals=step.refusals + 1,
+        refusal=refused.reason,
+        attempt_in_ms=min(FIRST_BACKOFF_MS << min(step.refusals, 10), LAST_BACKOFF_MS),
+        request=None,
+    )
+    working.steps.put((trade.trade_id, step.number), again)
+    if not trade.step_blocked or trade.step_refusal != refused.reason:
+        after = replace(trade, step_blocked=True, step_refusal=refused.reason)
+        written = record(working, moment, after, step.cause, line_ids=step.line_ids, reason=refused.reason)
+        tell(
+            moment,
+            EventKind.STEP_BLOCKED,
+            written,
+            step.cause.actor,
+            line_ids=step.line_ids,
+            reason=refused.reason,
+        )
+    _refuse_request(moment, trade, step, refused, retried=True)
+
+
+def _refuse_request(moment: Moment, trade: Trade, step: Step, refused: StepRefused, *, retried: bool) -> None:
+    if step.request is not None:
+        moment.refuse(step.request, PaymentRefused(trade.name, refused.reason, refused.message, retried=retried))

@@ -1,0 +1,221 @@
+"""What the parties ask of a trade that exists: one decision function a command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from danbao_escrow.application import actors, steps
+from danbao_escrow.application.records import cause_of, record, tell
+from danbao_escrow.application.timers import cancel_unpaid
+from danbao_escrow.application.working_set import EscrowSet
+from danbao_escrow.domain import money_legs
+from danbao_escrow.domain.commands import (
+    CancelLines,
+    CancelTrade,
+    CommandName,
+    ConfirmLines,
+    LineCommand,
+    PayTrade,
+    ReleaseHeld,
+    ReportDelivery,
+    ShipLines,
+    TradeCommand,
+)
+from danbao_escrow.domain.deadlines import auto_confirm_time, pay_by_passed
+from danbao_escrow.domain.errors import (
+    LineNotFound,
+    StepInFlight,
+    SubjectBlocked,
+    TradeNotFound,
+    TradeStateInvalid,
+)
+from danbao_escrow.domain.events import EventKind
+from danbao_escrow.domain.model import Cause, Line, LineState, StepKind, Trade, TradeState
+from danbao_escrow.domain.trade import bound_by_step, legal_commands, legal_lines, transition
+from danbao_kit.decision import DEFERRED, Moment
+
+
+def pay_trade(command: PayTrade, working: EscrowSet, moment: Moment) -> Any:
+    """Row 4: PENDING_PAYMENT → AWAITING_SHIPMENT, once payments holds the money."""
+    trade = _trade_for(command, working)
+    _check_no_step(trade)
+    if _is_overdue(trade, moment):
+        return _end_overdue(command, working, moment, trade)
+    lines = _all_legal(trade, command, moment)
+    if command.blocked:
+        raise SubjectBlocked(command.blocked)
+    steps.begin(working, moment, trade, StepKind.PAY, money_legs.funding(trade), _cause(command, moment), lines=lines)
+    return DEFERRED
+
+
+def cancel_trade(command: CancelTrade, working: EscrowSet, moment: Moment) -> Any:
+    """Row 3: PENDING_PAYMENT → CANCELLED."""
+    trade = _trade_for(command, working)
+    _check_no_step(trade)
+    if _is_overdue(trade, moment):
+        return _end_overdue(command, working, moment, trade)
+    _all_legal(trade, command, moment)
+    return cancel_unpaid(working, moment, trade, _cause(command, moment))
+
+
+def ship_lines(command: ShipLines, working: EscrowSet, moment: Moment) -> Trade:
+    """Row 5: PAID → SHIPPED."""
+    trade = _trade_for(command, working)
+    chosen = _chosen_lines(_as_bound(trade, working), command, moment)
+
+    def shipped(line: Line) -> Line:
+        moved = replace(
+            line,
+            state=LineState.SHIPPED,
+            carrier=command.carrier,
+            tracking=command.tracking,
+            ship_time=moment.now,
+        )
+        return replace(moved, deadline_time=auto_confirm_time(moved, trade.terms))
+
+    after, line_ids = _with_lines(trade, chosen, shipped)
+    written = record(working, moment, after, _cause(command, moment), line_ids=line_ids)
+    tell(moment, EventKind.LINES_SHIPPED, written, command.actor, line_ids=line_ids)
+    return written
+
+
+def report_delivery(command: ReportDelivery, working: EscrowSet, moment: Moment) -> Trade:
+    """Row 5d: a shipped line arrived; a second report changes nothing."""
+    trade = _trade_for(command, working)
+    chosen = _chosen_lines(_as_bound(trade, working), command, moment)
+    fresh = tuple(line for line in chosen if line.deliver_time is None)
+    if not fresh:
+        return trade
+
+    def delivered(line: Line) -> Line:
+        moved = replace(line, deliver_time=moment.now, operator_needed=False)
+        return replace(moved, deadline_time=auto_confirm_time(moved, trade.terms))
+
+    after, line_ids = _with_lines(trade, fresh, delivered)
+    written = record(working, moment, after, _cause(command, moment), line_ids=line_ids)
+    tell(moment, EventKind.LINES_DELIVERED, written, command.actor, line_ids=line_ids)
+    return written
+
+
+def confirm_lines(command: ConfirmLines, working: EscrowSet, moment: Moment) -> Any:
+    """Row 7: SHIPPED → RELEASED, once payments has moved the money."""
+    trade = _trade_for(command, working)
+    _check_no_step(trade)
+    lines = _chosen_lines(trade, command, moment)
+    movement = money_legs.release(trade, lines)
+    steps.begin(working, moment, trade, StepKind.RELEASE, movement, _cause(command, moment), lines=lines)
+    return DEFERRED
+
+
+def cancel_lines(command: CancelLines, working: EscrowSet, moment: Moment) -> Any:
+    """Row 6: PAID → REFUNDED, once payments has moved the money."""
+    trade = _trade_for(command, working)
+    _check_no_step(trade)
+    lines = _chosen_lines(trade, command, moment)
+    movement = money_legs.refund(trade, lines)
+    steps.begin(working, moment, trade, StepKind.REFUND, movement, _cause(command, moment), lines=lines)
+    return DEFERRED
+
+
+def release_held(command: ReleaseHeld, working: EscrowSet, moment: Moment) -> Any:
+    """Row 7b by an operator: all that is kept back."""
+    trade = _trade_for(command, working)
+    _check_no_step(trade)
+    _some_legal(trade, trade.lines, command, moment)
+    movement = money_legs.payout(trade, trade.held)
+    steps.begin(working, moment, trade, StepKind.PAYOUT_HELD, movement, _cause(command, moment), held=trade.held)
+    return DEFERRED
+
+
+def _trade_for(command: TradeCommand, working: EscrowSet) -> Trade:
+    """Raises TradeNotFound, LineNotFound, RoleNotAllowed, NotAParty, in this order."""
+    trade = working.trades.get(command.name)
+    if trade is None or not actors.may_see(
+        command.token, buyer=trade.buyer, seller=trade.seller, partner=trade.partner
+    ):
+        raise TradeNotFound(f"trades/{command.name}")
+    if isinstance(command, LineCommand):
+        for line_id in command.line_ids:
+            if trade.line(line_id) is None:
+                raise LineNotFound(trade.name, line_id)
+    actors.check_actor(command.name_of_command, command.actor, command.token, trade)
+    return trade
+
+
+def _check_no_step(trade: Trade) -> None:
+    if trade.is_pending:
+        raise StepInFlight(trade.name, trade.pending_step)
+
+
+def _as_bound(trade: Trade, working: EscrowSet) -> Trade:
+    """The trade with those lines gone whose money is on its way out."""
+    step = working.steps.get((trade.trade_id, trade.pending_step)) if trade.is_pending else None
+    if step is None:
+        return trade
+    return replace(
+        trade,
+        lines=tuple(replace(line, state=bound_by_step(line, step.kind, step.line_ids)) for line in trade.lines),
+    )
+
+
+def _chosen_lines(trade: Trade, command: LineCommand, moment: Moment) -> tuple[Line, ...]:
+    """The lines that are meant, in the trade's order, if the command is legal for each; no ids mean all legal ones."""
+    if not command.line_ids:
+        return _some_legal(trade, trade.lines, command, moment)
+    chosen = tuple(line for line in trade.lines if line.line_id in command.line_ids)
+    for line in chosen:
+        if transition(trade, line, command.name_of_command, command.actor.role, moment.now) is None:
+            raise _state_invalid(trade, command, moment, line_id=line.line_id, line_state=line.state)
+    return chosen
+
+
+def _all_legal(trade: Trade, command: TradeCommand, moment: Moment) -> tuple[Line, ...]:
+    if len(_some_legal(trade, trade.lines, command, moment)) < len(trade.lines):
+        raise _state_invalid(trade, command, moment)
+    return trade.lines
+
+
+def _some_legal(trade: Trade, lines: Iterable[Line], command: TradeCommand, moment: Moment) -> tuple[Line, ...]:
+    legal = legal_lines(trade, lines, command.name_of_command, command.actor.role, moment.now)
+    if not legal:
+        raise _state_invalid(trade, command, moment)
+    return legal
+
+
+def _state_invalid(trade: Trade, command: TradeCommand, moment: Moment, **facts: str) -> TradeStateInvalid:
+    name: CommandName = command.name_of_command
+    return TradeStateInvalid(trade.name, name, trade.state, legal_commands(trade, moment.now), **facts)
+
+
+def _is_overdue(trade: Trade, moment: Moment) -> bool:
+    return trade.state is TradeState.PENDING_PAYMENT and pay_by_passed(trade, moment.now)
+
+
+def _end_overdue(command: PayTrade | CancelTrade, working: EscrowSet, moment: Moment, trade: Trade) -> Any:
+    """Pay-by has passed and no timer was here yet: the deadline wins, the trade ends, the command is refused."""
+    cancelled = cancel_unpaid(working, moment, trade, None)
+    refusal = _state_invalid(cancelled, command, moment)
+    if moment.request is None:
+        raise refusal
+    moment.refuse(moment.request, refusal)
+    return DEFERRED
+
+
+def _with_lines(trade: Trade, chosen: Iterable[Line], change: Callable[[Line], Line]) -> tuple[Trade, tuple[str, ...]]:
+    """The trade with those of its lines changed, and their ids."""
+    ids = tuple(line.line_id for line in chosen)
+    lines = tuple(change(line) if line.line_id in ids else line for line in trade.lines)
+    return replace(trade, lines=lines), ids
+
+
+def _cause(command: TradeCommand, moment: Moment) -> Cause:
+    reason = command.reason if isinstance(command, CancelLines | CancelTrade | ReleaseHeld) else ""
+    return cause_of(
+        moment,
+        command=command.name_of_command,
+        actor=command.actor,
+        token_subject=command.token.subject,
+        reason=reason,
+    )

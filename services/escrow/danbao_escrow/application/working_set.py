@@ -1,0 +1,23 @@
+"""The rows that a batch of escrow's commands works on."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from danbao_escrow.domain.model import Step, TimelineEntry, Trade
+from danbao_kit.working_set import Log, Rows, WorkingSet
+
+StepKey = tuple[UUID, int]
+"""Trade and the step's number."""
+
+
+class EscrowSet(WorkingSet):
+    """Trades with their pending steps; what happened to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trades: Rows[UUID, Trade] = self.rows()
+        self.steps: Rows[StepKey, Step] = self.rows()
+        self.timeline: Log[TimelineEntry] = self.log()
+        # Steps to be executed by this process once the batch is committed.
+        self.taken: Log[Step] = self.log()

@@ -1,0 +1,200 @@
+"""What can be asked of escrow: one frozen dataclass a command, its fields named as in the contract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import ClassVar
+from uuid import UUID
+
+from danbao_escrow.domain.model import Actor, Delivery, Terms
+from danbao_kit.money import Money
+
+
+class CommandName(StrEnum):
+    """Commands as the contract, the table and the timeline call them."""
+
+    CREATE_TRADE = "CreateTrade"
+    PAY_TRADE = "PayTrade"
+    CANCEL_TRADE = "CancelTrade"
+    SHIP_LINES = "ShipLines"
+    REPORT_DELIVERY = "ReportDelivery"
+    CONFIRM_LINES = "ConfirmLines"
+    CANCEL_LINES = "CancelLines"
+    RELEASE_HELD = "ReleaseHeld"
+
+
+class TimerName(StrEnum):
+    """What the timeline calls a command that time gives."""
+
+    PAY_BY = "PayBy"
+    SHIP_BY = "ShipBy"
+    AUTO_CONFIRM = "AutoConfirm"
+    HELD_DUE = "HeldDue"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What the caller's token says. Without a partner's role it may act for nobody but `subject`, subjects/{sub}."""
+
+    subject: str
+    partner: str
+    is_partner: bool
+    is_operator: bool
+    # An operator or arbiter.
+    sees_all: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NewLine:
+    line_id: str
+    title: str
+    amount: Money
+    delivery: Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class CreateTrade:
+    not_fingerprinted: ClassVar[tuple[str, ...]] = ("token", "terms", "blocked")
+    name_of_command: ClassVar[CommandName] = CommandName.CREATE_TRADE
+    actor: Actor
+    buyer: str
+    seller: str
+    lines: tuple[NewLine, ...]
+    postage: Money | None
+    total: Money
+    fee_bps: int | None
+    pay_by: timedelta | None
+    ship_by_time: datetime | None
+    reference: str
+    token: Token
+    # Credit's answer, asked for before the commit; `fee_bps` above is already in it.
+    terms: Terms
+    # Who of the two may not trade; empty: both may.
+    blocked: str
+
+
+@dataclass(frozen=True, slots=True)
+class PayTrade:
+    not_fingerprinted: ClassVar[tuple[str, ...]] = ("token", "blocked")
+    name_of_command: ClassVar[CommandName] = CommandName.PAY_TRADE
+    actor: Actor
+    name: UUID
+    token: Token
+    blocked: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShipLines:
+    not_fingerprinted: ClassVar[tuple[str, ...]] = ("token",)
+    name_of_command: ClassVar[CommandName] = CommandName.SHIP_LINES
+    actor: Actor
+    name: UUID
+    line_ids: tuple[str, ...]
+    carrier: str
+    tracking: str
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
+class ReportDelivery:
+    not_fingerprinted: ClassVar[tuple[str, ...]] = ("token",)
+    name_of_command: ClassVar[CommandName] = CommandName.REPORT_DELIVERY
+    actor: Actor
+    name: UUID
+    line_ids: tuple[str, ...]
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmLines:
+    not_fingerprinted: ClassVar[tuple[str, ...]] = ("token",)
+    name_of_command: ClassVar[CommandName] = CommandName.CONFIRM_LINES
+    actor: Actor
+    name: UUID
+    line_ids: tuple[str, ...]
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
+class CancelLines:
+    not_fingerprinted: ClassVar[tuple[str, ...]] = ("token",)
+    name_of_command: ClassVar[CommandName] = CommandName.CANCEL_LINES
+    actor: Actor
+    name: UUID
+    line_ids: tuple[str, ...]
+    reason: str
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTrade:
+    not_fingerprinted: ClassVar[tuple[str, ...]] = ("token",)
+    name_of_command: ClassVar[CommandName] = CommandName.CANCEL_TRADE
+    actor: Actor
+    name: UUID
+    reason: str
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseHeld:
+    not_fingerprinted: ClassVar[tuple[str, ...]] = ("token",)
+    name_of_command: ClassVar[CommandName] = CommandName.RELEASE_HELD
+    actor: Actor
+    name: UUID
+    reason: str
+    token: Token
+
+
+MoneyCommand = PayTrade | ConfirmLines | CancelLines | ReleaseHeld
+LineCommand = ShipLines | ReportDelivery | ConfirmLines | CancelLines
+TradeCommand = PayTrade | ShipLines | ReportDelivery | ConfirmLines | CancelLines | CancelTrade | ReleaseHeld
+Command = CreateTrade | TradeCommand
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """Payments executed the step; `reference` is transactions/{uuid} or payments/{uuid}."""
+
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepRefused:
+    """Payments refused the step for good under this id: nothing moved, and nothing ever will under it."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class SettleStep:
+    """The service's own: a step's definite outcome."""
+
+    trade_id: UUID
+    number: int
+    generation: int
+    outcome: StepDone | StepRefused
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimStep:
+    """The service's own: take over a step whose lease has passed. `claim` is the one that was seen."""
+
+    trade_id: UUID
+    number: int
+    generation: int
+    claim: int
+
+
+@dataclass(frozen=True, slots=True)
+class FireTimer:
+    """The service's own: do what time demands of a trade."""
+
+    trade_id: UUID
+
+
+OwnCommand = SettleStep | ClaimStep | FireTimer
+AnyCommand = Command | OwnCommand

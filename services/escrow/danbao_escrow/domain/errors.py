@@ -1,0 +1,99 @@
+"""Which business rules refuse, in the order in which they are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from danbao_kit.errors import Code, DanbaoError, FieldViolation
+
+
+class AmountMismatch(DanbaoError):
+    code, reason = Code.INVALID_ARGUMENT, "AMOUNT_MISMATCH"
+
+    def __init__(self, field: str, description: str) -> None:
+        super().__init__(f"{field}: {description}", fields=(FieldViolation(field, description),), field=field)
+
+
+class TradeNotFound(DanbaoError):
+    code, reason = Code.NOT_FOUND, "TRADE_NOT_FOUND"
+
+    def __init__(self, trade: str) -> None:
+        super().__init__(f"there is no {trade}", trade=trade)
+
+
+class LineNotFound(DanbaoError):
+    code, reason = Code.NOT_FOUND, "LINE_NOT_FOUND"
+
+    def __init__(self, trade: str, line_id: str) -> None:
+        super().__init__(f"{trade} has no line {line_id}", trade=trade, line_id=line_id)
+
+
+class RoleNotAllowed(DanbaoError):
+    code, reason = Code.PERMISSION_DENIED, "ROLE_NOT_ALLOWED"
+
+    def __init__(self, role: str, command: str, allowed: Iterable[str]) -> None:
+        roles = ",".join(sorted(allowed))
+        super().__init__(f"{role} may not give {command}", role=role, command=command, allowed_roles=roles)
+
+
+class NotAParty(DanbaoError):
+    code, reason = Code.PERMISSION_DENIED, "NOT_A_PARTY"
+
+    def __init__(self, subject: str, role: str) -> None:
+        super().__init__(f"{subject} is not the trade's {role}, or the token is not theirs", subject=subject, role=role)
+
+
+class StepInFlight(DanbaoError):
+    code, reason = Code.ABORTED, "STEP_IN_FLIGHT"
+
+    def __init__(self, trade: str, step: int) -> None:
+        super().__init__(f"step {step} of {trade} is under way; try again", retry_after_ms=200, trade=trade, step=step)
+
+
+class TradeStateInvalid(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "TRADE_STATE_INVALID"
+
+    def __init__(self, trade: str, command: str, state: str, legal_commands: Iterable[str], **facts: str) -> None:
+        legal = ",".join(sorted(legal_commands))
+        super().__init__(
+            f"{command} is not legal now: {trade} is {state}",
+            trade=trade,
+            command=command,
+            state=state,
+            legal_commands=legal,
+            **facts,
+        )
+
+
+class SubjectBlocked(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "SUBJECT_BLOCKED"
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(f"{subject} may not trade", subject=subject)
+
+
+class LimitExceeded(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "LIMIT_EXCEEDED"
+
+    def __init__(self, seller: str, currency: str, limit_minor: int, amount_minor: int) -> None:
+        super().__init__(
+            f"trades of {seller} may have at most {limit_minor} minor units of {currency}",
+            seller=seller,
+            currency=currency,
+            limit_minor=limit_minor,
+            amount_minor=amount_minor,
+        )
+
+
+class PaymentRefused(DanbaoError):
+    """`retried`: the step stays pending and is tried again by itself, so the money may still move later."""
+
+    code, reason = Code.FAILED_PRECONDITION, "PAYMENT_REFUSED"
+
+    def __init__(self, trade: str, payment_reason: str, message: str, *, retried: bool) -> None:
+        super().__init__(
+            f"payments refused: {message}",
+            trade=trade,
+            payment_reason=payment_reason,
+            retried="true" if retried else "false",
+        )

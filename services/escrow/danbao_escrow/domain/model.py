@@ -1,0 +1,290 @@
+"""The nouns of escrow: trades with their lines, the terms they were made on, money steps, held parts, the timeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from danbao_kit.decision import RequestKey
+
+
+class Role(StrEnum):
+    """What somebody is in a trade."""
+
+    BUYER = "BUYER"
+    SELLER = "SELLER"
+    CARRIER = "CARRIER"
+    ARBITER = "ARBITER"
+    OPERATOR = "OPERATOR"
+    SYSTEM = "SYSTEM"
+
+
+class Delivery(StrEnum):
+    """How goods travel; decides how long auto-confirm waits when no delivery is reported."""
+
+    DIGITAL = "DIGITAL"
+    VIRTUAL = "VIRTUAL"
+    EXPRESS = "EXPRESS"
+    POST = "POST"
+
+
+class TradeState(StrEnum):
+    """Where a trade stands; derived from its lines, never set."""
+
+    PENDING_PAYMENT = "PENDING_PAYMENT"
+    AWAITING_SHIPMENT = "AWAITING_SHIPMENT"
+    PARTIALLY_SHIPPED = "PARTIALLY_SHIPPED"
+    AWAITING_CONFIRMATION = "AWAITING_CONFIRMATION"
+    COMPLETED = "COMPLETED"
+    CLOSED = "CLOSED"
+    CANCELLED = "CANCELLED"
+
+
+END_STATES = frozenset({TradeState.COMPLETED, TradeState.CLOSED, TradeState.CANCELLED})
+
+
+class LineState(StrEnum):
+    """Where a line stands."""
+
+    UNPAID = "UNPAID"
+    PAID = "PAID"
+    SHIPPED = "SHIPPED"
+    RELEASED = "RELEASED"
+    REFUNDED = "REFUNDED"
+    CANCELLED = "CANCELLED"
+
+
+OPEN_LINE_STATES = frozenset({LineState.PAID, LineState.SHIPPED})
+"""The line's money is in the trade's account."""
+
+
+class StepKind(StrEnum):
+    """Which way a step moves money."""
+
+    PAY = "PAY"
+    RELEASE = "RELEASE"
+    REFUND = "REFUND"
+    PAYOUT_HELD = "PAYOUT_HELD"
+
+
+class StepState(StrEnum):
+    """Where a step stands. A refused PAY ends; any other refused step stays pending under its next generation."""
+
+    PENDING = "PENDING"
+    DONE = "DONE"
+    REFUSED = "REFUSED"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """On whose behalf a command is given; `subject` is subjects/{id}."""
+
+    subject: str
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Goods within a trade that move together."""
+
+    line_id: str
+    title: str
+    amount_minor: int
+    delivery: Delivery
+    state: LineState = LineState.UNPAID
+    released_minor: int = 0
+    refunded_minor: int = 0
+    carrier: str = ""
+    tracking: str = ""
+    ship_time: datetime | None = None
+    deliver_time: datetime | None = None
+    # Auto-confirm, once shipped.
+    deadline_time: datetime | None = None
+    settle_time: datetime | None = None
+    # Auto-confirm's time has passed, and the terms leave the rest to an operator.
+    operator_needed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPart:
+    """Money released but kept back in seller.payable_held; due None waits for an operator."""
+
+    amount_minor: int
+    due_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a trade was agreed on; frozen at creation."""
+
+    grade: str
+    score: int
+    model_version: str
+    terms_version: str
+    fee_bps: int
+    auto_confirm_days: int
+    auto_confirm_by_operator: bool
+    per_trade_limit_minor: int
+    payout_delay_hours: int
+    payout_by_operator: bool
+    reserve_bps: int
+    defaulted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """A secured transaction between one buyer and one seller."""
+
+    trade_id: UUID
+    state: TradeState
+    buyer: str
+    seller: str
+    # Whose trade it is: the partner that made it; empty when none did.
+    partner: str
+    currency: str
+    lines: tuple[Line, ...]
+    postage_minor: int
+    total_minor: int
+    terms: Terms
+    pay_by_time: datetime
+    ship_by_time: datetime | None
+    reference: str
+    create_time: datetime
+    update_time: datetime
+    funded_minor: int = 0
+    released_minor: int = 0
+    refunded_minor: int = 0
+    fees_minor: int = 0
+    held: tuple[HeldPart, ...] = ()
+    payment: str = ""
+    # Steps are numbered from 1 within the trade; 0: none.
+    last_step: int = 0
+    pending_step: int = 0
+    step_blocked: bool = False
+    step_refusal: str = ""
+    pay_time: datetime | None = None
+    end_time: datetime | None = None
+    # When a timer has to look at it next; None: never, as things stand.
+    deadline_at: datetime | None = None
+    revision: int = 1
+    timeline_length: int = 0
+
+    @property
+    def name(self) -> str:
+        """trades/{uuid}."""
+        return f"trades/{self.trade_id}"
+
+    @property
+    def held_back_minor(self) -> int:
+        """Released but kept back, minor units."""
+        return sum(part.amount_minor for part in self.held)
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a money step is under way."""
+        return self.pending_step != 0
+
+    def line(self, line_id: str) -> Line | None:
+        """The line of that id."""
+        return next((line for line in self.lines if line.line_id == line_id), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One movement of a step's transaction, minor units of the trade's currency."""
+
+    debit_owner: str
+    debit_kind: str
+    credit_owner: str
+    credit_kind: str
+    amount_minor: int
+    # Gives money back to the payer: counts under the payment's refundable cap.
+    is_refund: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """What a step moves, decided when it is set and never changed: the same under every retry."""
+
+    legs: tuple[Leg, ...]
+    # Out of the trade's account towards the seller and fees, minor units.
+    released_minor: int = 0
+    fee_minor: int = 0
+    # Of what is released: kept back until later; the reserve and the rest apart.
+    reserve_minor: int = 0
+    delayed_minor: int = 0
+    # Out of the trade's account towards the buyer, minor units.
+    refunded_minor: int = 0
+    # Postage included above, and where it goes.
+    postage_released_minor: int = 0
+    postage_refunded_minor: int = 0
+
+    @property
+    def amount_minor(self) -> int:
+        """All that moves, minor units."""
+        return sum(leg.amount_minor for leg in self.legs)
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Who set a step and why; stands on the timeline once the step has ended."""
+
+    command: str
+    actor: Actor
+    token_subject: str
+    reason: str
+    trace_id: str
+    traceparent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A durable intent to move money, executed outside any transaction under an id made of trade, number, generation."""
+
+    trade_id: UUID
+    number: int
+    generation: int
+    kind: StepKind
+    state: StepState
+    line_ids: tuple[str, ...]
+    movement: Movement
+    cause: Cause
+    # The request that waits for the step's end; None when a timer set it or it was answered.
+    request: RequestKey | None
+    # What PAYOUT_HELD moves.
+    held: tuple[HeldPart, ...] = ()
+    # Who pays and what the payment is about.
+    payer: str = ""
+    beneficiary: str = ""
+    currency: str = ""
+    payment: str = ""
+    # Rises with every take-over, so that only one of two takers wins.
+    claim: int = 0
+    # Real time from this version's commit until somebody else may try it, ms.
+    attempt_in_ms: int = 0
+    refusals: int = 0
+    refusal: str = ""
+    # transactions/{uuid} or payments/{uuid}, once done.
+    ledger_reference: str = ""
+    create_time: datetime | None = None
+    settle_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEntry:
+    """One thing that happened to a trade."""
+
+    trade_id: UUID
+    position: int
+    command: str
+    actor: Actor
+    token_subject: str
+    line_ids: tuple[str, ...]
+    state: TradeState
+    reason: str
+    ledger_reference: str
+    amount_minor: int
+    trace_id: str
+    create_time: datetime

@@ -1,0 +1,163 @@
+"""The state table of escrow: which command is legal for a line, by whom, when, what becomes of it, what money it moves.
+
+TABLE is the whole of it: what is not in it is refused. Numbers in the comments are the rows of the README's table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+
+from danbao_escrow.domain.commands import CommandName as C
+from danbao_escrow.domain.deadlines import has_passed, pay_by_passed, ship_by_passed, system_cancel_due
+from danbao_escrow.domain.model import OPEN_LINE_STATES, Line, LineState, Role, StepKind, Trade, TradeState
+from danbao_escrow.domain.model import LineState as L
+from danbao_escrow.domain.model import Role as R
+
+Guard = Callable[[Trade, Line, datetime], bool]
+
+
+def always(trade: Trade, line: Line, now: datetime) -> bool:
+    """No condition."""
+    return True
+
+
+def within_pay_by(trade: Trade, line: Line, now: datetime) -> bool:
+    """A deadline that has passed wins over a command that comes before the timer."""
+    return not pay_by_passed(trade, now)
+
+
+def after_pay_by(trade: Trade, line: Line, now: datetime) -> bool:
+    return pay_by_passed(trade, now)
+
+
+def not_too_late_to_ship(trade: Trade, line: Line, now: datetime) -> bool:
+    """Late is allowed until the system cancels."""
+    return not system_cancel_due(trade, now)
+
+
+def after_ship_by(trade: Trade, line: Line, now: datetime) -> bool:
+    return ship_by_passed(trade, now)
+
+
+def system_cancels(trade: Trade, line: Line, now: datetime) -> bool:
+    return system_cancel_due(trade, now)
+
+
+def before_auto_confirm(trade: Trade, line: Line, now: datetime) -> bool:
+    """A report cannot put off a confirmation whose time has come, unless that is an operator's anyway."""
+    return trade.terms.auto_confirm_by_operator or not has_passed(line.deadline_time, now)
+
+
+def left_to_operator(trade: Trade, line: Line, now: datetime) -> bool:
+    """Grade E: auto-confirm's time has passed, and only an operator ends it."""
+    return trade.terms.auto_confirm_by_operator and has_passed(line.deadline_time, now)
+
+
+def auto_confirms(trade: Trade, line: Line, now: datetime) -> bool:
+    return has_passed(line.deadline_time, now) and not line.operator_needed
+
+
+def something_held(trade: Trade, line: Line, now: datetime) -> bool:
+    return bool(trade.held)
+
+
+def held_due(trade: Trade, line: Line, now: datetime) -> bool:
+    return any(has_passed(part.due_time, now) for part in trade.held)
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """What becomes of a line. With a step, only once payments has executed it."""
+
+    to: LineState
+    step: StepKind | None = None
+    guard: Guard = always
+
+
+TABLE: Mapping[tuple[LineState, C, Role], Transition] = MappingProxyType(
+    {
+        # 3: ends unpaid
+        (L.UNPAID, C.CANCEL_TRADE, R.BUYER): Transition(L.CANCELLED, guard=within_pay_by),
+        (L.UNPAID, C.CANCEL_TRADE, R.SELLER): Transition(L.CANCELLED, guard=within_pay_by),
+        (L.UNPAID, C.CANCEL_TRADE, R.OPERATOR): Transition(L.CANCELLED, guard=within_pay_by),
+        (L.UNPAID, C.CANCEL_TRADE, R.SYSTEM): Transition(L.CANCELLED, guard=after_pay_by),
+        # 4: the buyer's wallet pays
+        (L.UNPAID, C.PAY_TRADE, R.BUYER): Transition(L.PAID, StepKind.PAY, within_pay_by),
+        # 5: on its way
+        (L.PAID, C.SHIP_LINES, R.SELLER): Transition(L.SHIPPED, guard=not_too_late_to_ship),
+        # 5d: arrived
+        (L.SHIPPED, C.REPORT_DELIVERY, R.SELLER): Transition(L.SHIPPED, guard=before_auto_confirm),
+        (L.SHIPPED, C.REPORT_DELIVERY, R.CARRIER): Transition(L.SHIPPED, guard=before_auto_confirm),
+        (L.SHIPPED, C.REPORT_DELIVERY, R.OPERATOR): Transition(L.SHIPPED, guard=before_auto_confirm),
+        # 6: back to the buyer
+        (L.PAID, C.CANCEL_LINES, R.SELLER): Transition(L.REFUNDED, StepKind.REFUND),
+        (L.PAID, C.CANCEL_LINES, R.BUYER): Transition(L.REFUNDED, StepKind.REFUND, after_ship_by),
+        (L.PAID, C.CANCEL_LINES, R.SYSTEM): Transition(L.REFUNDED, StepKind.REFUND, system_cancels),
+        # 7: to the seller
+        (L.SHIPPED, C.CONFIRM_LINES, R.BUYER): Transition(L.RELEASED, StepKind.RELEASE),
+        (L.SHIPPED, C.CONFIRM_LINES, R.OPERATOR): Transition(L.RELEASED, StepKind.RELEASE, left_to_operator),
+        (L.SHIPPED, C.CONFIRM_LINES, R.SYSTEM): Transition(L.RELEASED, StepKind.RELEASE, auto_confirms),
+        # 7b: what was kept back
+        (L.RELEASED, C.RELEASE_HELD, R.OPERATOR): Transition(L.RELEASED, StepKind.PAYOUT_HELD, something_held),
+        (L.RELEASED, C.RELEASE_HELD, R.SYSTEM): Transition(L.RELEASED, StepKind.PAYOUT_HELD, held_due),
+    }
+)
+
+CREATE_ROLES = frozenset({R.BUYER, R.SELLER, R.OPERATOR})
+"""Row 1: who may make a trade."""
+
+OUTSIDE_ROLES = frozenset(R) - {R.SYSTEM}
+
+_STEP_ENDS_AS = {StepKind.RELEASE: L.RELEASED, StepKind.REFUND: L.REFUNDED}
+
+
+def roles_for(command: C) -> frozenset[Role]:
+    """Who may give a command from outside, in some state."""
+    if command is C.CREATE_TRADE:
+        return CREATE_ROLES
+    return frozenset(role for _, name, role in TABLE if name is command and role is not R.SYSTEM)
+
+
+def transition(trade: Trade, line: Line, command: C, role: Role, now: datetime) -> Transition | None:
+    """What the command does to the line now; None: it is refused."""
+    found = TABLE.get((line.state, command, role))
+    return found if found is not None and found.guard(trade, line, now) else None
+
+
+def legal_lines(trade: Trade, lines: Iterable[Line], command: C, role: Role, now: datetime) -> tuple[Line, ...]:
+    """Those of the lines for which the command is legal now."""
+    return tuple(line for line in lines if transition(trade, line, command, role, now) is not None)
+
+
+def legal_commands(trade: Trade, now: datetime) -> frozenset[C]:
+    """What somebody may ask of the trade now, from outside."""
+    return frozenset(
+        command
+        for state, command, role in TABLE
+        if role is not R.SYSTEM
+        and any(line.state is state and transition(trade, line, command, role, now) for line in trade.lines)
+    )
+
+
+def bound_by_step(line: Line, kind: StepKind, line_ids: Iterable[str]) -> LineState:
+    """The line's state for commands that move no money: a line whose money is leaving is gone already."""
+    return _STEP_ENDS_AS.get(kind, line.state) if line.line_id in line_ids else line.state
+
+
+def derived_state(lines: Iterable[Line]) -> TradeState:
+    """Where the trade stands by its lines."""
+    states = {line.state for line in lines}
+    if L.UNPAID in states:
+        return TradeState.PENDING_PAYMENT
+    if states == {L.CANCELLED}:
+        return TradeState.CANCELLED
+    if not states & OPEN_LINE_STATES:
+        return TradeState.COMPLETED if L.RELEASED in states else TradeState.CLOSED
+    if L.PAID not in states:
+        return TradeState.AWAITING_CONFIRMATION
+    if states & {L.SHIPPED, L.RELEASED}:
+        return TradeState.PARTIALLY_SHIPPED
+    return TradeState.AWAITING_SHIPMENT

@@ -1,0 +1,1 @@
+"""Where trades, steps and timelines are kept: PostgreSQL, read and written by the set."""

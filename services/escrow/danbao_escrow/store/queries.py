@@ -1,0 +1,98 @@
+"""What is read outside the write path: trades, timelines, and what is due."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Row, func, select, text
+
+from danbao_escrow.domain.commands import ClaimStep
+from danbao_escrow.domain.model import TimelineEntry, Trade
+from danbao_escrow.store import rows
+from danbao_escrow.store.tables import steps, timeline_entries, trades
+from danbao_kit.database import Database
+
+_FACTS_KEPT = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Parties:
+    """What never changes about a trade."""
+
+    buyer: str
+    seller: str
+    currency: str
+
+
+class Queries:
+    """Reads of one partition."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._parties: dict[UUID, Parties] = {}
+
+    async def trade(self, trade_id: UUID) -> Trade | None:
+        """The trade as it is now."""
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(trades).where(trades.c.trade_id == trade_id))).one_or_none()
+        return None if row is None else rows.trade_of(row._mapping)
+
+    async def parties(self, trade_ids: Iterable[UUID]) -> dict[UUID, Parties]:
+        """The parties of those trades that exist; asked once a trade."""
+        wanted = set(trade_ids)
+        missing = [trade_id for trade_id in wanted if trade_id not in self._parties]
+        if missing:
+            columns = (trades.c.trade_id, trades.c.buyer, trades.c.seller, trades.c.currency)
+            query = select(*columns).where(trades.c.trade_id.in_(missing))
+            async with self._database.read() as connection:
+                found = (await connection.execute(query)).all()
+            if len(self._parties) > _FACTS_KEPT:
+                self._parties.clear()
+            for row in found:
+                self._parties[UUID(int=row.trade_id.int)] = Parties(row.buyer, row.seller, row.currency)
+        return {trade_id: self._parties[trade_id] for trade_id in wanted if trade_id in self._parties}
+
+    async def timeline(self, trade_id: UUID, *, after: int, limit: int) -> list[TimelineEntry]:
+        """Entries after a position, oldest first."""
+        entries = timeline_entries.c
+        query = (
+            select(timeline_entries)
+            .where(entries.trade_id == trade_id, entries.position > after)
+            .order_by(entries.position)
+            .limit(limit)
+        )
+        async with self._database.read() as connection:
+            found = (await connection.execute(query)).all()
+        return [rows.timeline_of(row._mapping) for row in found]
+
+    async def due_trades(self, now: datetime, limit: int) -> list[UUID]:
+        """Trades with a deadline at or before `now`, the oldest first."""
+        query = select(trades.c.trade_id).where(trades.c.deadline_at <= now).order_by(trades.c.deadline_at).limit(limit)
+        async with self._database.read() as connection:
+            return [UUID(int=trade_id.int) for trade_id in (await connection.execute(query)).scalars()]
+
+    async def abandoned_steps(self, limit: int) -> list[ClaimStep]:
+        """Pending steps whose lease or backoff is over, as claims of them."""
+        query = (
+            select(steps.c.trade_id, steps.c.number, steps.c.generation, steps.c.claim)
+            .where(steps.c.state == "PENDING", steps.c.attempt_at <= func.clock_timestamp())
+            .order_by(steps.c.attempt_at)
+            .limit(limit)
+        )
+        async with self._database.read() as connection:
+            return [_claim(row) for row in (await connection.execute(query)).all()]
+
+    async def steps_under_way(self) -> int:
+        """Pending steps that were not refused: those that wait out a backoff are not counted."""
+        async with self._database.read() as connection:
+            found = await connection.execute(
+                text("SELECT count(*) FROM steps WHERE state = 'PENDING' AND refusals = 0")
+            )
+            return int(found.scalar_one())
+
+
+def _claim(row: Row[tuple[UUID, int, int, int]]) -> ClaimStep:
+    return ClaimStep(UUID(int=row.trade_id.int), row.number, row.generation, row.claim)

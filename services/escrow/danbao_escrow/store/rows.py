@@ -1,0 +1,146 @@
+"""How domain values look as columns, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from danbao_escrow.domain.model import (
+    Actor,
+    Cause,
+    Delivery,
+    HeldPart,
+    Leg,
+    Line,
+    LineState,
+    Movement,
+    Role,
+    Step,
+    StepKind,
+    StepState,
+    Terms,
+    TimelineEntry,
+    Trade,
+    TradeState,
+)
+from danbao_kit.decision import RequestKey
+
+TRADE_COLUMNS = (
+    "trade_id", "state", "buyer", "seller", "partner", "currency", "lines", "held", "terms", "postage_minor",
+    "total_minor", "funded_minor", "released_minor", "refunded_minor", "fees_minor", "payment", "last_step",
+    "pending_step", "step_blocked", "step_refusal", "reference", "revision", "timeline_length", "pay_by_time",
+    "ship_by_time", "create_time", "update_time", "pay_time", "end_time", "deadline_at",
+)  # fmt: skip
+
+STEP_COLUMNS = (
+    "trade_id", "number", "generation", "kind", "state", "line_ids", "movement", "cause", "request", "held", "payer",
+    "beneficiary", "currency", "payment", "claim", "refusals", "refusal", "ledger_reference", "create_time",
+    "settle_time",
+)  # fmt: skip
+
+TIMELINE_COLUMNS = (
+    "trade_id", "position", "command", "actor_subject", "actor_role", "token_subject", "line_ids", "state", "reason",
+    "ledger_reference", "amount_minor", "trace_id", "create_time",
+)  # fmt: skip
+
+
+def json_text(value: Any) -> str:
+    """JSON of dataclasses, tuples, enums and times."""
+    return orjson.dumps(value).decode()
+
+
+def json_value(column: Any) -> Any:
+    """A JSON column as Python values, whichever driver read it."""
+    return orjson.loads(column) if isinstance(column, str) else column
+
+
+def _time(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)
+
+
+_JSON = frozenset({"lines", "held", "terms", "line_ids", "movement", "cause"})
+
+
+def columns_of(value: Trade | Step, names: Sequence[str]) -> tuple[Any, ...]:
+    """These columns of a trade's or step's row."""
+    return tuple(_column(value, name) for name in names)
+
+
+def _column(value: Any, name: str) -> Any:
+    field = getattr(value, name)
+    if name in _JSON:
+        return json_text(field)
+    if name == "request":
+        return None if field is None else json_text(field)
+    return field
+
+
+def trade_of(row: Mapping[str, Any]) -> Trade:
+    values = {name: row[name] for name in TRADE_COLUMNS}
+    values["trade_id"] = UUID(int=row["trade_id"].int)
+    values["state"] = TradeState(row["state"])
+    values["lines"] = tuple(_line(line) for line in json_value(row["lines"]))
+    values["held"] = _held(row["held"])
+    values["terms"] = Terms(**json_value(row["terms"]))
+    return Trade(**values)
+
+
+def _line(stored: Mapping[str, Any]) -> Line:
+    values = dict(stored)
+    values["state"] = LineState(stored["state"])
+    values["delivery"] = Delivery(stored["delivery"])
+    for name in ("ship_time", "deliver_time", "deadline_time", "settle_time"):
+        values[name] = _time(stored[name])
+    return Line(**values)
+
+
+def _held(column: Any) -> tuple[HeldPart, ...]:
+    return tuple(HeldPart(part["amount_minor"], _time(part["due_time"])) for part in json_value(column))
+
+
+def step_of(row: Mapping[str, Any]) -> Step:
+    values = {name: row[name] for name in STEP_COLUMNS}
+    values["trade_id"] = UUID(int=row["trade_id"].int)
+    values["kind"] = StepKind(row["kind"])
+    values["state"] = StepState(row["state"])
+    values["line_ids"] = tuple(json_value(row["line_ids"]))
+    movement = json_value(row["movement"])
+    values["movement"] = Movement(**{**movement, "legs": tuple(Leg(**leg) for leg in movement["legs"])})
+    cause = json_value(row["cause"])
+    actor = Actor(cause["actor"]["subject"], Role(cause["actor"]["role"]))
+    values["cause"] = Cause(**{**cause, "actor": actor})
+    request = json_value(row["request"])
+    values["request"] = None if request is None else RequestKey(**request)
+    values["held"] = _held(row["held"])
+    return Step(**values)
+
+
+def timeline_row(entry: TimelineEntry) -> tuple[Any, ...]:
+    """In the order of TIMELINE_COLUMNS."""
+    encoded = {
+        "actor_subject": entry.actor.subject,
+        "actor_role": entry.actor.role,
+        "line_ids": json_text(entry.line_ids),
+    }
+    return tuple(encoded[name] if name in encoded else getattr(entry, name) for name in TIMELINE_COLUMNS)
+
+
+def timeline_of(row: Mapping[str, Any]) -> TimelineEntry:
+    return TimelineEntry(
+        trade_id=UUID(int=row["trade_id"].int),
+        position=row["position"],
+        command=row["command"],
+        actor=Actor(row["actor_subject"], Role(row["actor_role"])),
+        token_subject=row["token_subject"],
+        line_ids=tuple(json_value(row["line_ids"])),
+        state=TradeState(row["state"]),
+        reason=row["reason"],
+        ledger_reference=row["ledger_reference"],
+        amount_minor=row["amount_minor"],
+        trace_id=row["trace_id"],
+        create_time=row["create_time"],
+    )

@@ -1,4 +1,4 @@
-"""Compiles the contracts into Python stubs (and one descriptor set) when the wheel is built; nothing generated is committed."""
+"""Compiles the contracts into Python stubs and one descriptor set when the wheel is built; none of it is committed."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ class StubBuilder(BuildHookInterface):
         # The stubs of google.* come from googleapis-common-protos; only the descriptor set needs that file.
         if protoc.main([item for item in arguments if not item.startswith("google/rpc")]) != 0:
             raise RuntimeError("protoc refused the contracts; its message stands above")
-        descriptors_only = [item for item in arguments if not item.startswith(("--python_out", "--pyi_out", "--grpc_python_out"))]
+        stubs = ("--python_out", "--pyi_out", "--grpc_python_out")
+        descriptors_only = [item for item in arguments if not item.startswith(stubs)]
         if protoc.main(descriptors_only) != 0:
             raise RuntimeError("protoc could not write the descriptor set; its message stands above")

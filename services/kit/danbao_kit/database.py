@@ -38,11 +38,11 @@ def statement_name(sql: str) -> str:
 class TracedConnection(asyncpg.Connection):
     """An asyncpg connection whose statements are spans below the current one."""
 
-    async def fetch(self, query: str, *args: Any, **options: Any) -> list[asyncpg.Record]:
+    async def fetch(self, query: str, *args: Any, **options: Any) -> list[asyncpg.Record]:  # type: ignore[override]
         with span(statement_name(query), attributes={"db.system": "postgresql", "db.statement": query}):
             return await super().fetch(query, *args, **options)
 
-    async def fetchrow(self, query: str, *args: Any, **options: Any) -> asyncpg.Record | None:
+    async def fetchrow(self, query: str, *args: Any, **options: Any) -> Any:  # type: ignore[override]
         with span(statement_name(query), attributes={"db.system": "postgresql", "db.statement": query}):
             return await super().fetchrow(query, *args, **options)
 

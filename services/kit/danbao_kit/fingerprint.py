@@ -12,7 +12,7 @@ DIGEST_BYTES = 16
 
 
 @cache
-def _business_fields(command_type: type) -> tuple[str, ...]:
+def _business_fields(command_type: Any) -> tuple[str, ...]:
     left_out = getattr(command_type, "not_fingerprinted", ())
     return tuple(field.name for field in dataclasses.fields(command_type) if field.name not in left_out)
 

@@ -485,9 +485,9 @@ class GroupCommit:
                     known = await self._records.find(connection, waiting)
             except DanbaoError:
                 continue
-            for request, found in known.items():
-                if found.outcome is not None:
-                    self._answer_deferred(request, found.outcome)
+            for known_request, found in known.items():
+                if known_request is not None and found.outcome is not None:
+                    self._answer_deferred(known_request, found.outcome)
 
 
 def _settle(item: _Item, outcome: Outcome) -> None:

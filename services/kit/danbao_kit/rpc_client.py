@@ -58,7 +58,7 @@ def channel(
     tls_ca: Path | None,
 ) -> grpc.aio.Channel:
     """A channel to `service` at host:port, which must show that name in its certificate."""
-    options = [
+    options: list[tuple[str, str | int]] = [
         ("grpc.keepalive_time_ms", 360_000),
         ("grpc.max_receive_message_length", 64 * 1024 * 1024),
         ("grpc.initial_reconnect_backoff_ms", 100),
@@ -112,7 +112,8 @@ async def invoke(
 
 
 def _from_rpc_error(error: grpc.aio.AioRpcError) -> RemoteError:
-    reason, metadata = "", {}
+    reason = ""
+    metadata: dict[str, str] = {}
     for key, value in error.trailing_metadata() or ():
         if key == DETAILS_KEY and isinstance(value, bytes):
             reason, metadata = reason_of(status_pb2.Status.FromString(value))

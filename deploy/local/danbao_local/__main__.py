@@ -85,7 +85,7 @@ def _status(arguments: argparse.Namespace) -> int:
         print(f"{name:12} pid {mark.pid}")
     if not alive:
         print("Nothing is running.")
-    return 0 if alive else 1
+    return 0
 
 
 def _clean(arguments: argparse.Namespace) -> int:

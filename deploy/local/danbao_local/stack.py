@@ -9,7 +9,7 @@ State lies in the state directory: a second start resumes the first one's data.
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -43,7 +43,8 @@ Clock = Literal["real", "test"]
 class LocalStack:
     """PostgreSQL, payments, escrow, credit, Envoy and the span receiver on 127.0.0.1.
 
-    `service_environment` adds variables to one service's environment (`{"credit":
+    `service_commands` replaces the program of a service (which gets `serve` or `migrate` as its last
+    argument), `service_environment` adds variables to one service's environment (`{"credit":
     {"DANBAO_TERMS_FILE": …}}`), `gateway_settings` replaces parts of the gateway's settings.
     `say` gets one line for a person at every step.
     """
@@ -59,6 +60,7 @@ class LocalStack:
         service_environment: Mapping[str, Mapping[str, str]] | None = None,
         gateway_settings: Mapping[str, Any] | None = None,
         postgres_settings: Mapping[str, str] | None = None,
+        service_commands: Mapping[str, Sequence[str]] | None = None,
         say: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self.layout = StateLayout.at(state_dir)
@@ -68,6 +70,7 @@ class LocalStack:
         self._trace_ratio = trace_ratio
         self._gateway_tls = gateway_tls
         self._service_environment = service_environment or {}
+        self._service_commands = service_commands or {}
         self._gateway_settings = gateway_settings or {}
         self._postgres_settings = {"max_connections": "200", **(postgres_settings or {})}
         self._say = say
@@ -219,7 +222,7 @@ class LocalStack:
         self._supervisor.start(
             ProcessChild(
                 name=name,
-                command=[sys.executable, "-P", "-m", f"danbao_{name}", "serve"],
+                command=[*self._command_of(name), "serve"],
                 log_path=self.layout.log(name),
                 environment=self._environment_of(name, database),
                 is_ready=lambda: is_serving(address, service=name, operator=self.operator),
@@ -231,12 +234,15 @@ class LocalStack:
     def _migrate(self, name: str, database: ServiceDatabase) -> None:
         task = ProcessChild(
             name=f"{name} migrate",
-            command=[sys.executable, "-P", "-m", f"danbao_{name}", "migrate"],
+            command=[*self._command_of(name), "migrate"],
             log_path=self.layout.log(name),
             environment={"DANBAO_MIGRATION_DSN": database.owner_dsn, "DANBAO_DATABASE_ROLE": database.role},
         )
         self._tasks.append(task)
         task.run_to_end()
+
+    def _command_of(self, name: str) -> Sequence[str]:
+        return self._service_commands.get(name) or (sys.executable, "-P", "-m", f"danbao_{name}")
 
     def _environment_of(self, name: str, database: ServiceDatabase) -> dict[str, str]:
         files = self._certificates[name]

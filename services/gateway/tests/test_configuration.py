@@ -165,6 +165,11 @@ def test_the_rendered_configuration_is_accepted_by_envoy(content: dict[str, Any]
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
 
 
+def test_the_example_settings_render(tmp_path: Path) -> None:
+    example = Path(__file__).parents[1] / "settings.example.yaml"
+    assert main(["render", "--settings", str(example), "--out", str(tmp_path / "envoy.json")]) == 0
+
+
 def test_a_refusal_of_envoy_is_one_sentence_without_the_configuration(
     content: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

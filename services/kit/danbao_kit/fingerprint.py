@@ -5,16 +5,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import zlib
-from functools import cache
 from typing import Any
 
 DIGEST_BYTES = 16
 
 
-@cache
+_known_fields: dict[type, tuple[str, ...]] = {}
+
+
 def _business_fields(command_type: Any) -> tuple[str, ...]:
-    left_out = getattr(command_type, "not_fingerprinted", ())
-    return tuple(field.name for field in dataclasses.fields(command_type) if field.name not in left_out)
+    known = _known_fields.get(command_type)
+    if known is None:
+        left_out = getattr(command_type, "not_fingerprinted", ())
+        known = tuple(field.name for field in dataclasses.fields(command_type) if field.name not in left_out)
+        _known_fields[command_type] = known
+    return known
 
 
 def fingerprint(command: Any) -> bytes:

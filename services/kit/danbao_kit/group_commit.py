@@ -30,7 +30,7 @@ from danbao_kit.errors import DanbaoError, DeadlineExceeded, Internal, OutcomeUn
 from danbao_kit.failpoints import failpoint
 from danbao_kit.ids import Ids
 from danbao_kit.log import log
-from danbao_kit.request_records import Answers, RequestRecords
+from danbao_kit.request_records import Answers, RequestRecords, record_key
 from danbao_kit.tables import PARTITION
 from danbao_kit.telemetry import now_ns, parent_context, past_span, tracer
 from danbao_kit.working_set import WorkingSet
@@ -108,6 +108,11 @@ class Submission:
     deadline: float | None = None
     # The span below which waiting and committing are shown; None: not shown.
     span: SpanContext | None = None
+    record_key: bytes = b""
+
+    def __post_init__(self) -> None:
+        if self.request is not None:
+            self.record_key = record_key(self.request)
 
 
 @dataclass(slots=True, eq=False)

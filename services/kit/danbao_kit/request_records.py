@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 import asyncpg
 from google.protobuf.message import Message
@@ -22,10 +21,10 @@ if TYPE_CHECKING:
     from danbao_kit.group_commit import Codec, Outcome, Submission
 
 
-def record_key(request: RequestKey) -> UUID:
-    """The record's primary key: a digest of whose request it is."""
+def record_key(request: RequestKey) -> bytes:
+    """The record's primary key: a digest of whose request it is. 16 bytes."""
     text = f"{request.caller}\x00{request.method}\x00{request.request_id}".encode()
-    return UUID(bytes=hashlib.blake2b(text, digest_size=16).digest())
+    return hashlib.blake2b(text, digest_size=16).digest()
 
 
 @dataclass(slots=True)
@@ -43,8 +42,8 @@ class Answers:
     # Submissions whose answer comes later; True: joined one that is under way.
     deferred: list[tuple[Any, bool]] = field(default_factory=list)
     late: list[tuple[RequestKey, Outcome]] = field(default_factory=list)
-    late_records: list[tuple[UUID, int, bytes]] = field(default_factory=list)
-    records: list[tuple[UUID, str, str, str, bytes, int, bytes | None, datetime]] = field(default_factory=list)
+    late_records: list[tuple[bytes, int, bytes]] = field(default_factory=list)
+    records: list[tuple[bytes, str, str, str, bytes, int, bytes | None, datetime]] = field(default_factory=list)
     events: int = 0
 
 
@@ -60,13 +59,12 @@ class RequestRecords:
         """Those of the requests that were seen before."""
         from danbao_kit.group_commit import Outcome
 
-        by_key = {record_key(submission.request): submission for submission in submissions if submission.request}
+        by_key = {submission.record_key: submission for submission in submissions}
         rows = await connection.fetch(
-            "SELECT key, fingerprint, state, reply FROM request_records WHERE key = ANY($1::uuid[])", list(by_key)
+            "SELECT key, fingerprint, state, reply FROM request_records WHERE key = ANY($1::bytea[])", list(by_key)
         )
         found: dict[RequestKey | None, Found] = {}
         for row in rows:
-            # asyncpg's own UUID class hashes and compares like the standard one.
             submission = by_key[row["key"]]
             request = submission.request
             assert request is not None
@@ -95,7 +93,7 @@ class RequestRecords:
         """Records that a request is under way."""
         self._record(submission, STARTED, None, now, answers)
 
-    def late_answer(self, answer: Answer, codec: Codec) -> tuple[RequestKey, Outcome, tuple[UUID, int, bytes]]:
+    def late_answer(self, answer: Answer, codec: Codec) -> tuple[RequestKey, Outcome, tuple[bytes, int, bytes]]:
         """The outcome and the record of a late answer."""
         from danbao_kit.group_commit import Outcome
 
@@ -111,7 +109,7 @@ class RequestRecords:
         assert request is not None
         answers.records.append(
             (
-                record_key(request),
+                submission.record_key,
                 request.caller,
                 request.method,
                 request.request_id,
@@ -127,14 +125,14 @@ class RequestRecords:
         if answers.records:
             await connection.execute(
                 "INSERT INTO request_records (key, caller, method, request_id, fingerprint, state, reply, create_time)"
-                " SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::smallint[],"
+                " SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::smallint[],"
                 " $7::bytea[], $8::timestamptz[])",
                 *[list(column) for column in zip(*answers.records, strict=True)],
             )
         if answers.late_records:
             await connection.execute(
                 "UPDATE request_records SET state = late.state, reply = late.reply"
-                " FROM unnest($1::uuid[], $2::smallint[], $3::bytea[]) AS late (key, state, reply)"
+                " FROM unnest($1::bytea[], $2::smallint[], $3::bytea[]) AS late (key, state, reply)"
                 " WHERE request_records.key = late.key AND request_records.state = 0",
                 *[list(column) for column in zip(*answers.late_records, strict=True)],
             )

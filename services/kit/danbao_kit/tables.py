@@ -13,7 +13,6 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
-    Uuid,
 )
 
 PARTITION = 0
@@ -39,7 +38,7 @@ def kit_tables(metadata: MetaData) -> None:
     Table(
         "request_records",
         metadata,
-        Column("key", Uuid, primary_key=True),
+        Column("key", LargeBinary, primary_key=True),
         Column("caller", Text, nullable=False),
         Column("method", Text, nullable=False),
         Column("request_id", Text, nullable=False),

@@ -1,0 +1,1 @@
+"""Danbao's payments: the ledger, payments upon it, and money in and out over rails."""

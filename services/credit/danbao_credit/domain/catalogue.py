@@ -151,9 +151,7 @@ class SubjectFacts:
         totals = self._totals.get(window)
         if totals is None:
             span = WINDOWS[window]
-            totals = self._profile.totals(
-                hop_s=span.hop_s, tiles=span.tiles, as_of_s=self._as_of_s, slots=self._slots
-            )
+            totals = self._profile.totals(hop_s=span.hop_s, tiles=span.tiles, as_of_s=self._as_of_s, slots=self._slots)
             self._totals[window] = totals
         return totals[slot]
 

@@ -6,8 +6,8 @@ trade as it was after the event, so nothing has to be remembered between events.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.errors import EventMalformed
@@ -19,7 +19,7 @@ _HOUR_US = 3_600_000_000
 # No order is that large; more than this would let sums of a life overflow.
 _MAX_AMOUNT_MINOR = 10**15
 
-Measures = Mapping[str, int]
+Measures: TypeAlias = dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def _delivered(event: TradeEvent) -> Measures:
 
 
 def _released(event: TradeEvent) -> Measures:
-    """completed: the order has ended with something released; confirmed: by its buyer, `confirm_hours` after delivery."""
+    """completed: it ended and something was released; confirmed: by its buyer, `confirm_hours` after delivery."""
     completed = event.state is TradeState.COMPLETED
     confirmed = completed and event.actor is Role.BUYER
     here, _ = _parted(event)

@@ -128,7 +128,7 @@ class Profile:
         return None
 
     def totals(self, *, hop_s: int, tiles: int, as_of_s: int, slots: int) -> list[int]:
-        """By slot id below `slots`: the sum of the last `tiles` tiles up to the one of `as_of_s`; for life if tiles is 0."""
+        """By slot id below `slots`: the sum of the last `tiles` tiles up to that of `as_of_s`; no tiles: for life."""
         if tiles == 0:
             first, beyond = _key(Kind.LIFE, 0, 0), _key(Kind.LIFE, 1, 0)
         else:

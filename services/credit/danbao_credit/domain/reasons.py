@@ -99,7 +99,7 @@ def texts_from(definition: Mapping[str, Any], catalogue: Catalogue, model: Model
 
 
 def reasons_of(measured: Iterable[Measured], texts: Texts, completed: int) -> tuple[Reason, ...]:
-    """What cost most points: merged by code, heaviest first, at most four, none zero. A code speaks of its worst fact."""
+    """What cost most points: merged by code, heaviest first, at most four, none zero; each tells its worst fact."""
     lost: dict[str, int] = {}
     worst: dict[str, Measured] = {}
     for item in measured:

@@ -68,7 +68,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Cap:
-    """A score above `at_most` is brought down to it while `indicator` is above `above` and the volume is within bounds."""
+    """A score is brought down to `at_most` while `indicator` is above `above` and the volume is within bounds."""
 
     code: str
     at_most: int
@@ -111,9 +111,7 @@ class Model:
 def model_from(definition: Mapping[str, Any], catalogue: Catalogue) -> Model:
     """Reads a model's file. Raises DefinitionInvalid for a wrong sign, an unknown indicator, or another catalogue."""
     version = str(definition["version"])
-    scorecards = {
-        kind: _scorecard(kind, definition["scorecards"][kind.value], catalogue) for kind in SubjectKind
-    }
+    scorecards = {kind: _scorecard(kind, definition["scorecards"][kind.value], catalogue) for kind in SubjectKind}
     used = catalogue.fingerprint(name for scorecard in scorecards.values() for name in _indicators(scorecard))
     pinned = str(definition["catalogue"])
     if pinned != used:

@@ -6,9 +6,9 @@ import importlib.resources
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet, MethodDescriptorProto
-
-ANNOTATIONS_FILE = "google/api/annotations.proto"
+from google.rpc import error_details_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Contracts:
-    """A descriptor set, complete with everything it imports and with google/rpc/error_details.proto."""
+    """A descriptor set with everything it imports, and with the error details that no contract imports."""
 
     descriptors: FileDescriptorSet
 
@@ -54,6 +54,7 @@ class Contracts:
         descriptors = FileDescriptorSet.FromString(content)
         for file in descriptors.file:
             file.ClearField("source_code_info")
+        _add(descriptors, error_details_pb2.DESCRIPTOR)
         return cls(descriptors)
 
     def methods(self) -> list[Method]:
@@ -69,6 +70,15 @@ class Contracts:
                     yield Method(
                         package=file.package, service=service.name, name=method.name, streaming=_streams(method)
                     )
+
+
+def _add(descriptors: FileDescriptorSet, file: FileDescriptor) -> None:
+    """Adds a file after what it imports, unless it is there. A detail of an unknown type makes Envoy drop the error."""
+    if any(present.name == file.name for present in descriptors.file):
+        return
+    for dependency in file.dependencies:
+        _add(descriptors, dependency)
+    file.CopyToProto(descriptors.file.add())
 
 
 def _streams(method: MethodDescriptorProto) -> bool:

@@ -1,0 +1,147 @@
+"""Credit's settings, and where every concrete class is chosen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field
+
+from danbao.credit.v1 import credit_pb2, credit_pb2_grpc
+from danbao_credit.application.apply_events import decide
+from danbao_credit.clients.event_streams import EventStreamClient, escrow_stream, payments_stream
+from danbao_credit.domain.catalogue import SubjectKind, catalogue_from
+from danbao_credit.domain.errors import DefinitionInvalid
+from danbao_credit.domain.evaluation import Judge
+from danbao_credit.domain.profile import Profile
+from danbao_credit.domain.reasons import texts_from
+from danbao_credit.domain.scorecard import model_from
+from danbao_credit.domain.terms import TermsTable, terms_from
+from danbao_credit.rpc.codec import CreditCodec
+from danbao_credit.rpc.credit import CreditServicer
+from danbao_credit.store.queries import CreditQueries
+from danbao_credit.store.working_set import CreditStore
+from danbao_credit.workers.stream_reader import stream_reader
+from danbao_kit.business_clock import ClockServicer, follow_clock, open_clock
+from danbao_kit.clock import SettableClock
+from danbao_kit.database import Database
+from danbao_kit.group_commit import GroupCommit
+from danbao_kit.ids import TimeOrderedIds
+from danbao_kit.rpc_client import service_channel
+from danbao_kit.server import CLOCK_SERVICE, Server
+from danbao_kit.settings import ServiceSettings
+
+NAME = "credit"
+CREDIT_SERVICE = credit_pb2.DESCRIPTOR.services_by_name["CreditService"].full_name
+
+# Which peer may call what. Users reach credit through the gateway only.
+PEERS: Mapping[str, tuple[str, ...]] = {
+    "gateway": (CREDIT_SERVICE,),
+    "escrow": tuple(f"{CREDIT_SERVICE}/{method}" for method in ("GetTerms", "BatchGetTerms", "Evaluate")),
+    "operator": (CREDIT_SERVICE, CLOCK_SERVICE),
+}
+
+
+class CreditSettings(ServiceSettings):
+    """What credit is told from outside."""
+
+    payments_address: str = Field(description="host:port of payments")
+    escrow_address: str = Field(description="host:port of escrow")
+    model_file: Path | None = Field(default=None, description="the model; unset: the one that ships with the service")
+    terms_file: Path | None = Field(default=None, description="the terms table; unset: the one that ships")
+    currencies: str = Field(
+        default="CNY,BRL,USD,EUR", description="currencies on offer; each needs a row in the terms table"
+    )
+
+
+def load_judge(settings: CreditSettings) -> Judge:
+    """Catalogue, model and texts. Raises DefinitionInvalid."""
+    catalogue = catalogue_from(_read(None, "catalogue.yaml"))
+    model = model_from(_read(settings.model_file, "model.yaml"), catalogue)
+    return Judge(catalogue, model, texts_from(_read(None, "reasons.en.yaml"), catalogue, model))
+
+
+def load_terms(settings: CreditSettings, judge: Judge) -> TermsTable:
+    """The terms table. Raises DefinitionInvalid when a currency on offer has no row, or newcomers another grade."""
+    currencies = [code.strip() for code in settings.currencies.split(",") if code.strip()]
+    table = terms_from(_read(settings.terms_file, "terms.yaml"), currencies)
+    newcomer = judge.evaluate(Profile.empty(), kind=SubjectKind.MERCHANT, as_of_s=0).grade
+    if newcomer is not table.default_grade:
+        raise DefinitionInvalid(
+            f"model {judge.model.version} grades a newcomer {newcomer}, terms {table.version} say {table.default_grade}"
+        )
+    return table
+
+
+def _read(file: Path | None, shipped: str) -> Mapping[str, Any]:
+    try:
+        text = file.read_text() if file else (resources.files("danbao_credit.definitions") / shipped).read_text()
+        definition = yaml.safe_load(text)
+    except (OSError, yaml.YAMLError) as error:
+        raise DefinitionInvalid(f"{file or shipped} cannot be read: {error}") from error
+    if not isinstance(definition, dict):
+        raise DefinitionInvalid(f"{file or shipped} holds no definitions")
+    return definition
+
+
+@asynccontextmanager
+async def running(settings: CreditSettings) -> AsyncIterator[Server]:
+    """The service with its store, its write path and its readers; the server is not yet started."""
+    judge = load_judge(settings)
+    table = load_terms(settings, judge)
+    async with AsyncExitStack() as stack:
+        database = Database(settings.database_dsn)
+        stack.push_async_callback(database.close)
+        clock = await open_clock(settings.clock, database)
+        queries = CreditQueries(database)
+        group_commit = GroupCommit(database, CreditStore(), decide, CreditCodec(), clock, TimeOrderedIds())
+        group_commit.start()
+        stack.push_async_callback(group_commit.stop)
+
+        streams: list[EventStreamClient] = []
+        for service, address, make in (
+            ("payments", settings.payments_address, payments_stream),
+            ("escrow", settings.escrow_address, escrow_stream),
+        ):
+            channel = service_channel(address, service=service, settings=settings)
+            stack.push_async_callback(channel.close)
+            streams.append(make(channel))
+        for stream in streams:
+            reader = stream_reader(
+                stream,
+                cursor=partial(queries.cursor, stream.source),
+                catalogue=judge.catalogue,
+                group_commit=group_commit,
+            )
+            _in_background(stack, reader.run(), f"reader of {stream.source}")
+
+        server = Server(settings, name=NAME, peers=PEERS, ready=database.ready)
+        servicer = CreditServicer(judge, table, queries, clock, {stream.source: stream for stream in streams})
+        server.add(credit_pb2_grpc.add_CreditServiceServicer_to_server, servicer, CREDIT_SERVICE)
+        if isinstance(clock, SettableClock):
+            server.add_clock(ClockServicer(clock, database))
+            _in_background(stack, follow_clock(clock, database), "clock")
+        yield server
+
+
+async def serve(settings: CreditSettings) -> None:
+    """Serves until SIGTERM or SIGINT."""
+    async with running(settings) as server:
+        await server.serve_until_signal()
+
+
+def _in_background(stack: AsyncExitStack, work: Any, name: str) -> None:
+    task = asyncio.create_task(work, name=name)
+
+    async def end() -> None:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    stack.push_async_callback(end)

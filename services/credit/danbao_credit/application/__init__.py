@@ -1,0 +1,1 @@
+"""What credit does: apply events, evaluate, give terms."""

@@ -1,0 +1,64 @@
+"""How sellers are treated: the terms of their grade in a currency."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from danbao_credit.application.evaluate import seconds
+from danbao_credit.application.ports import CreditReader
+from danbao_credit.domain.catalogue import SubjectKind
+from danbao_credit.domain.evaluation import Evaluation, Judge
+from danbao_credit.domain.terms import GradeTerms, TermsTable
+from danbao_kit.clock import Clock
+from danbao_kit.money import check_currency
+
+
+@dataclass(frozen=True, slots=True)
+class TermsWanted:
+    """Whose terms, in which currency. `field` is the path of the currency in the request."""
+
+    subject: str
+    currency: str
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class SellerTerms:
+    """The terms of one seller in one currency."""
+
+    subject: str
+    currency: str
+    evaluation: Evaluation
+    terms: GradeTerms
+    per_trade_limit_minor: int
+    counterparty_blocked: bool
+
+
+async def get_terms(
+    wanted: Sequence[TermsWanted], *, judge: Judge, table: TermsTable, reader: CreditReader, clock: Clock
+) -> list[SellerTerms]:
+    """Terms in the order asked for. Raises CurrencyUnknown, then CurrencyWithoutTerms, before anything is read."""
+    for item in wanted:
+        check_currency(item.currency, item.field)
+    for item in wanted:
+        table.limit_minor(table.default_grade, item.currency, field=item.field)
+    subjects = {item.subject for item in wanted}
+    snapshot = await reader.snapshot(subjects)
+    as_of_s = seconds(clock.now())
+    evaluations = {
+        subject: judge.evaluate(snapshot.profile(subject), kind=SubjectKind.MERCHANT, as_of_s=as_of_s)
+        for subject in subjects
+    }
+    return [
+        SellerTerms(
+            subject=item.subject,
+            currency=item.currency,
+            evaluation=evaluations[item.subject],
+            terms=table.grades[evaluations[item.subject].grade],
+            per_trade_limit_minor=table.limit_minor(evaluations[item.subject].grade, item.currency, field=item.field),
+            # Nobody can be blocked before fraud can be confirmed.
+            counterparty_blocked=False,
+        )
+        for item in wanted
+    ]

@@ -1,0 +1,44 @@
+"""What the use cases need from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from danbao_credit.domain.events import Source
+from danbao_credit.domain.profile import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class StreamProgress:
+    """How far one stream was read, and what came of it. `last_event_us` is None before the first event."""
+
+    sequence: int = 0
+    applied: int = 0
+    duplicates: int = 0
+    parked: int = 0
+    last_event_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Profiles and how far the streams were read, seen at once. A subject nobody has seen has the empty profile."""
+
+    sequences: Mapping[Source, int]
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
+
+    def profile(self, subject: str) -> Profile:
+        return self.profiles.get(subject) or Profile.empty()
+
+
+class CreditReader(Protocol):
+    """Reads of the store. Raise StoreUnavailable."""
+
+    async def snapshot(self, subjects: Collection[str]) -> Snapshot:
+        """The profiles of these subjects."""
+        ...
+
+    async def progress(self) -> Mapping[Source, StreamProgress]:
+        """How far each stream was read; a stream never read is missing."""
+        ...

@@ -1,0 +1,1 @@
+"""Credit on the wire."""

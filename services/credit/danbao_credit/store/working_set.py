@@ -1,0 +1,112 @@
+"""How the rows that a batch of chunks touches are read and written, set-based."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+
+from danbao_credit.application.apply_events import ApplyEvents, Profiles
+from danbao_credit.application.ports import StreamProgress
+from danbao_credit.domain.events import Source
+from danbao_credit.domain.profile import Profile
+from danbao_kit.tables import PARTITION
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+# The head's lock keeps other batches out; FOR UPDATE keeps out whoever comes without it.
+_LOCK_CURSORS = "SELECT source, sequence FROM reader_cursors WHERE partition = $1 ORDER BY source FOR UPDATE"
+_COUNTS = "SELECT source, applied, duplicates, parked, last_event_time FROM stream_counts WHERE partition = $1"
+_LOCK_SUBJECTS = "SELECT subject, profile FROM subjects WHERE subject = ANY($1::text[]) ORDER BY subject FOR UPDATE"
+
+_SAVE_CURSORS = """
+INSERT INTO reader_cursors (source, partition, sequence)
+SELECT source, $2, sequence FROM unnest($1::text[], $3::bigint[]) AS moved (source, sequence)
+ON CONFLICT (source, partition) DO UPDATE SET sequence = excluded.sequence
+"""
+_SAVE_COUNTS = """
+INSERT INTO stream_counts (source, partition, applied, duplicates, parked, last_event_time)
+SELECT source, $2, applied, duplicates, parked, last_event_time
+FROM unnest($1::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::timestamptz[])
+  AS counted (source, applied, duplicates, parked, last_event_time)
+ON CONFLICT (source, partition) DO UPDATE SET applied = excluded.applied, duplicates = excluded.duplicates,
+  parked = excluded.parked, last_event_time = excluded.last_event_time
+"""
+_SAVE_SUBJECTS = """
+INSERT INTO subjects (subject, profile) SELECT * FROM unnest($1::text[], $2::bytea[])
+ON CONFLICT (subject) DO UPDATE SET profile = excluded.profile
+"""
+_SAVE_PARKED = """
+INSERT INTO parked_events (source, sequence, reason, payload, park_time)
+SELECT *, now() FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bytea[])
+"""
+
+
+class CreditStore:
+    """What the write path loads and saves."""
+
+    async def load(
+        self,
+        connection: asyncpg.Connection,
+        commands: Sequence[ApplyEvents],
+        needs: Mapping[str, set[Any]],
+        now: datetime,
+    ) -> Profiles:
+        profiles = Profiles()
+        cursors = await connection.fetch(_LOCK_CURSORS, PARTITION)
+        counts = {row["source"]: row for row in await connection.fetch(_COUNTS, PARTITION)}
+        for row in cursors:
+            profiles.progress.load(Source(row["source"]), progress_of(row["sequence"], counts[row["source"]]))
+        subjects = sorted(set().union(*(command.subjects() for command in commands)))
+        if subjects:
+            for row in await connection.fetch(_LOCK_SUBJECTS, subjects):
+                profiles.subjects.load(row["subject"], Profile.from_bytes(row["profile"]))
+        return profiles
+
+    async def save(self, connection: asyncpg.Connection, working_set: Profiles) -> None:
+        subjects = working_set.subjects.created() + working_set.subjects.updated()
+        if subjects:
+            await connection.execute(
+                _SAVE_SUBJECTS, [subject for subject, _ in subjects], [profile.to_bytes() for _, profile in subjects]
+            )
+        parked = working_set.parked.accepted
+        if parked:
+            await connection.execute(
+                _SAVE_PARKED,
+                [event.source for event in parked],
+                [event.sequence for event in parked],
+                [event.reason for event in parked],
+                [event.payload for event in parked],
+            )
+        moved = working_set.progress.created() + working_set.progress.updated()
+        if moved:
+            sources = [source.value for source, _ in moved]
+            await connection.execute(_SAVE_CURSORS, sources, PARTITION, [item.sequence for _, item in moved])
+            await connection.execute(
+                _SAVE_COUNTS,
+                sources,
+                PARTITION,
+                [item.applied for _, item in moved],
+                [item.duplicates for _, item in moved],
+                [item.parked for _, item in moved],
+                [_time(item.last_event_us) for _, item in moved],
+            )
+
+
+def progress_of(sequence: int, counts: Any) -> StreamProgress:
+    """A cursor with its counts."""
+    last = counts["last_event_time"]
+    return StreamProgress(
+        sequence=sequence,
+        applied=counts["applied"],
+        duplicates=counts["duplicates"],
+        parked=counts["parked"],
+        last_event_us=None if last is None else (last - _EPOCH) // _MICROSECOND,
+    )
+
+
+def _time(us: int | None) -> datetime | None:
+    return None if us is None else _EPOCH + us * _MICROSECOND

@@ -1,0 +1,81 @@
+"""How a stream is read for ever: each chunk is one command, and one span a request that caused its events."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, SpanContext
+
+from danbao_credit.application.apply_events import ApplyEvents, ParkedEvent, command_for
+from danbao_credit.clients.event_streams import Chunk, EventStreamClient
+from danbao_credit.domain.catalogue import Catalogue
+from danbao_credit.domain.facts import Facts
+from danbao_kit.event_reader import EventReader
+from danbao_kit.group_commit import GroupCommit, Submission
+from danbao_kit.log import log
+from danbao_kit.telemetry import parse_traceparent, tracer
+
+APPLY_SPAN = "credit.apply_event"
+
+
+def stream_reader(
+    client: EventStreamClient,
+    *,
+    cursor: Callable[[], Awaitable[int]],
+    catalogue: Catalogue,
+    group_commit: GroupCommit,
+) -> EventReader:
+    """Reads the client's stream from the stored cursor on."""
+    source = client.source
+
+    async def apply(chunk: Chunk, after_sequence: int) -> None:
+        command = command_for(source, after_sequence, chunk.through_sequence, chunk.events, catalogue)
+        with _spans(command) as leader:
+            outcome = await group_commit.submit(Submission(command, span=leader))
+        if outcome.error is not None:
+            raise outcome.error
+        for fact in command.facts:
+            if isinstance(fact, ParkedEvent):
+                log.warning("event_parked", source=source, sequence=fact.sequence, reason=fact.reason)
+
+    return EventReader(source, cursor=cursor, open=client.open, apply=apply)
+
+
+@contextmanager
+def _spans(command: ApplyEvents) -> Iterator[SpanContext | None]:
+    """A span for each sampled request behind the chunk, in a trace of its own, linked to the request's.
+
+    Gives the first one, below which waiting and committing are shown.
+    """
+    causes: dict[str, list[Facts]] = {}
+    for fact in command.facts:
+        if isinstance(fact, Facts) and fact.traceparent.endswith("1"):
+            causes.setdefault(fact.traceparent, []).append(fact)
+    leader: SpanContext | None = None
+    with ExitStack() as stack:
+        for traceparent, facts in causes.items():
+            cause = parse_traceparent(traceparent)
+            if cause is None:
+                continue
+            span = tracer.start_span(
+                APPLY_SPAN, context=Context(), links=[Link(cause)], attributes=_attributes(command, facts)
+            )
+            stack.callback(span.end)
+            leader = leader or span.get_span_context()
+        yield leader
+
+
+def _attributes(command: ApplyEvents, facts: list[Facts]) -> dict[str, str | int]:
+    kinds = Counter(fact.kind for fact in facts)
+    subjects = {subject for fact in facts for subject, _ in fact.changes}
+    return {
+        "danbao.source": command.source.value,
+        "danbao.sequence": facts[-1].sequence,
+        "danbao.events": len(facts),
+        "danbao.event.kinds": ", ".join(kinds),
+        "danbao.about": ", ".join(dict.fromkeys(fact.about for fact in facts if fact.about)),
+        "danbao.subjects": ", ".join(sorted(subjects)),
+    }

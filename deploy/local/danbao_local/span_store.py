@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from danbao_local.spans import Span, spans_in
+from danbao_local.spans import Span, SpanLink, spans_in
 
 _LENGTH = struct.Struct(">I")
 
@@ -38,30 +38,30 @@ class SpanStore:
         self._file.flush()
 
     def trace(self, trace_id: str) -> list[Span]:
-        """The trace's spans, and what other traces did because of it or for it.
+        """The trace's spans, and the work of other traces that belongs to it, by start.
 
-        That is: every trace with a span that links to this trace, and every trace that a span of
-        this trace links to (a shared batch, say), as far as those spans and what is below them.
+        Work begun because of it: traces whose first span links to it (an event's reader, say).
+        Work shared with others: a span that one of these links to (a batch's commit, which stands
+        in the trace of another request). Both with everything below them.
         """
-        wanted = bytes.fromhex(trace_id)
-        own: list[Span] = []
-        others: dict[str, list[Span]] = {}
-        linking: set[str] = set()
-        for payload in self._payloads_with(wanted):
-            for span in spans_in(payload):
-                if span.trace_id == trace_id:
-                    own.append(span)
-                elif any(link.trace_id == trace_id for link in span.links):
-                    linking.add(span.trace_id)
-        linking |= {link.trace_id for span in own for link in span.links} - {trace_id}
-        for other in linking:
-            needle = bytes.fromhex(other)
-            for payload in self._payloads_with(needle):
-                found = [span for span in spans_in(payload) if span.trace_id == other]
-                others.setdefault(other, []).extend(found)
-        for spans in others.values():
-            own.extend(_concerning(spans, trace_id, own))
-        return sorted(own, key=lambda span: (span.start_ns, span.end_ns))
+        own, readers = [], set()
+        for span in self._spans_naming(trace_id):
+            if span.trace_id == trace_id:
+                own.append(span)
+            elif _is_begun_by(span, trace_id):
+                readers.add(span.trace_id)
+        chosen = {span.span_id: span for span in own}
+        for reader in sorted(readers):
+            spans = self._spans_of(reader)
+            firsts = {span.span_id for span in spans if _is_begun_by(span, trace_id)}
+            chosen |= {span.span_id: span for span in _with_descendants(spans, firsts)}
+        while wanted := _missing(chosen):
+            for other in sorted({link.trace_id for link in wanted}):
+                spans = self._spans_of(other)
+                chosen |= {span.span_id: span for span in _with_descendants(spans, {link.span_id for link in wanted})}
+            if _missing(chosen) >= wanted:
+                break  # what is missing was never kept, or is kept no more
+        return sorted(chosen.values(), key=lambda span: (span.start_ns, span.end_ns))
 
     def close(self) -> None:
         """Close the file."""
@@ -76,14 +76,19 @@ class SpanStore:
     def _segments(self) -> list[Path]:
         return sorted(self._directory.glob("*.spans"))
 
-    def _payloads_with(self, needle: bytes) -> Iterator[bytes]:
+    def _spans_of(self, trace_id: str) -> list[Span]:
+        return [span for span in self._spans_naming(trace_id) if span.trace_id == trace_id]
+
+    def _spans_naming(self, trace_id: str) -> Iterator[Span]:
+        """The spans of every export that has the id's bytes in it somewhere."""
+        needle = bytes.fromhex(trace_id)
         for segment in self._segments():
             content = segment.read_bytes()
             if needle not in content:
                 continue
             for payload in _payloads(content):
                 if needle in payload:
-                    yield payload
+                    yield from spans_in(payload)
 
 
 def _payloads(content: bytes) -> Iterator[bytes]:
@@ -98,14 +103,16 @@ def _payloads(content: bytes) -> Iterator[bytes]:
         offset += length
 
 
-def _concerning(spans: list[Span], trace_id: str, own: list[Span]) -> list[Span]:
-    """Of another trace: the spans linked with ours, and everything below them."""
-    linked_from_ours = {link.span_id for span in own for link in span.links}
-    chosen = {
-        span.span_id
-        for span in spans
-        if span.span_id in linked_from_ours or any(link.trace_id == trace_id for link in span.links)
-    }
+def _is_begun_by(span: Span, trace_id: str) -> bool:
+    return not span.parent_span_id and any(link.trace_id == trace_id for link in span.links)
+
+
+def _missing(chosen: dict[str, Span]) -> set[SpanLink]:
+    return {link for span in chosen.values() for link in span.links if link.span_id not in chosen}
+
+
+def _with_descendants(spans: list[Span], firsts: set[str]) -> list[Span]:
+    chosen = {span.span_id for span in spans} & firsts
     grown = True
     while grown:
         more = {span.span_id for span in spans if span.parent_span_id in chosen} - chosen

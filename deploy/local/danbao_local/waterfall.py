@@ -37,11 +37,12 @@ def arrange(spans: Sequence[Span], trace_id: str) -> list[WaterfallRow]:
     of our spans that it is linked with, in either direction.
     """
     by_id = {span.span_id: span for span in spans}
+    linked_by = {link.span_id: span.span_id for span in reversed(spans) for link in span.links}
     children: dict[str, list[Span]] = {}
     linked: dict[str, list[Span]] = {}
     tops: list[Span] = []
     for span in sorted(spans, key=lambda item: (item.start_ns, -item.end_ns)):
-        anchor = _anchor(span, spans, trace_id, by_id)
+        anchor = _anchor(span, trace_id, by_id, linked_by)
         if span.parent_span_id in by_id:
             children.setdefault(span.parent_span_id, []).append(span)
         elif anchor is not None:
@@ -62,17 +63,14 @@ def arrange(spans: Sequence[Span], trace_id: str) -> list[WaterfallRow]:
     return rows
 
 
-def _anchor(span: Span, spans: Sequence[Span], trace_id: str, by_id: dict[str, Span]) -> str | None:
-    """The span of our trace that a span of another trace belongs to."""
+def _anchor(span: Span, trace_id: str, by_id: dict[str, Span], linked_by: dict[str, str]) -> str | None:
+    """The span below which one of another trace is shown: the one it links to, or the one that links to it."""
     if span.trace_id == trace_id:
         return None
     for link in span.links:
-        if link.trace_id == trace_id and link.span_id in by_id:
+        if link.span_id in by_id:
             return link.span_id
-    for ours in spans:
-        if ours.trace_id == trace_id and any(link.span_id == span.span_id for link in ours.links):
-            return ours.span_id
-    return None
+    return linked_by.get(span.span_id)
 
 
 def render(spans: Sequence[Span], trace_id: str, *, console: Console) -> None:

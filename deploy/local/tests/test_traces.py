@@ -61,13 +61,17 @@ def fill(store: SpanStore) -> None:
     store.append(payload(trace_id=BATCH, span_id=ident(11), parent=ident(10), statement="INSERT INTO transfers"))
     store.append(payload(trace_id=BATCH, span_id=ident(12), name="another batch"))
     store.append(payload(trace_id=LATER, span_id=ident(20), service="credit", links=((OURS, ident(1)),)))
-    store.append(payload(trace_id=LATER, span_id=ident(21), parent=ident(20), service="credit"))
-    store.append(payload(trace_id=STRANGER, span_id=ident(30)))
+    store.append(
+        payload(trace_id=LATER, span_id=ident(21), parent=ident(20), service="credit", links=((BATCH, ident(13)),))
+    )
+    store.append(payload(trace_id=BATCH, span_id=ident(13), service="credit", name="credit's commit"))
+    # Another request shares our batch: it is none of our business, its commit links to one of our spans.
+    store.append(payload(trace_id=STRANGER, span_id=ident(30), parent=ident(31), links=((OURS, ident(1)),)))
 
 
 def test_linked_work_is_found_in_both_directions_with_what_is_below_it(store: SpanStore) -> None:
     fill(store)
-    assert {span.span_id for span in store.trace(OURS)} == {ident(number) for number in (1, 10, 11, 20, 21)}
+    assert {span.span_id for span in store.trace(OURS)} == {ident(number) for number in (1, 10, 11, 13, 20, 21)}
 
 
 def test_what_was_kept_is_found_after_a_restart(tmp_path: Path) -> None:
@@ -76,7 +80,7 @@ def test_what_was_kept_is_found_after_a_restart(tmp_path: Path) -> None:
     first.close()
     with next(tmp_path.glob("*.spans")).open("ab") as file:
         file.write(b"\0\0\1\0torn")
-    assert len(SpanStore(tmp_path).trace(OURS)) == 5
+    assert len(SpanStore(tmp_path).trace(OURS)) == 6
 
 
 def test_the_oldest_spans_give_way(tmp_path: Path, store: SpanStore) -> None:

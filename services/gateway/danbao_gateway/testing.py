@@ -81,6 +81,8 @@ class Echo(grpc.GenericRpcHandler):  # type: ignore[misc]
             retry = error_details_pb2.RetryInfo()
             retry.retry_delay.FromSeconds(2)
             status.details.add().Pack(retry)
+            if request.text == "replayed":
+                context.send_initial_metadata((("x-danbao-replayed", "true"),))
             context.abort_with_status(rpc_status.to_status(status))
         context.send_initial_metadata((("x-danbao-replayed", "true"),))
         return self._answer(request, context)

@@ -33,6 +33,12 @@ def test_a_json_get_takes_the_resource_name_from_the_path(gateway: Any) -> None:
     assert gateway.json("/v1/echoes/7", token=gateway.tokens.mint()).body["text"] == "echoes/7"
 
 
+@pytest.mark.parametrize("field", ["amount_minor", "amountMinor"])
+def test_a_json_get_takes_the_other_fields_from_the_query(gateway: Any, field: str) -> None:
+    reply = gateway.json(f"/v1/echoes/7?{field}=5", token=gateway.tokens.mint())
+    assert (reply.body["text"], reply.body["amount_minor"]) == ("echoes/7", "5")
+
+
 def test_camel_case_is_read_too(gateway: Any) -> None:
     reply = gateway.json("/v1/echoes", {"amountMinor": 5}, token=gateway.tokens.mint())
     assert reply.body["amount_minor"] == "5"
@@ -165,6 +171,18 @@ def test_a_rich_error_of_the_service_arrives_in_both_forms(gateway: Any) -> None
             {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retry_delay": "2s"},
         ],
     }
+
+
+def test_a_replayed_refusal_of_the_service_arrives_in_both_forms(gateway: Any) -> None:
+    """Its header goes ahead of the error, so the status comes in trailers."""
+    token = gateway.tokens.mint()
+    with pytest.raises(grpc.RpcError) as refusal:
+        gateway.call("Echo", token=token, text="replayed", fail_reason="HOLD_EXPIRED")
+    assert dict(refusal.value.initial_metadata())["x-danbao-replayed"] == "true"
+    assert rpc_status.from_call(refusal.value).code == 9
+    reply = gateway.json("/v1/echoes", {"text": "replayed", "fail_reason": "HOLD_EXPIRED"}, token=token)
+    assert (reply.http_status, reply.body["code"], reply.body["details"][0]["reason"]) == (400, 9, "HOLD_EXPIRED")
+    assert reply.headers["x-danbao-replayed"] == "true"
 
 
 # Traces, request ids, the access log

@@ -1,0 +1,131 @@
+"""Payments' settings, and where every concrete class is chosen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
+
+from danbao.payments.v1 import (
+    account_pb2,
+    account_pb2_grpc,
+    event_pb2,
+    event_pb2_grpc,
+    ledger_pb2,
+    ledger_pb2_grpc,
+    payment_pb2,
+    payment_pb2_grpc,
+)
+from danbao_kit.business_clock import ClockServicer, follow_clock, open_clock
+from danbao_kit.clock import SettableClock
+from danbao_kit.commands import CommandRunner
+from danbao_kit.database import Database
+from danbao_kit.event_stream import EventStream
+from danbao_kit.group_commit import GroupCommit
+from danbao_kit.ids import TimeOrderedIds
+from danbao_kit.server import CLOCK_SERVICE, Server
+from danbao_kit.settings import ServiceSettings
+from danbao_payments.application.decide import decider
+from danbao_payments.application.ports import Rail
+from danbao_payments.clients import simulated_rail
+from danbao_payments.rpc.accounts import AccountServicer
+from danbao_payments.rpc.codec import PaymentsCodec
+from danbao_payments.rpc.commands import MutationRunner
+from danbao_payments.rpc.events import EventServicer
+from danbao_payments.rpc.ledger import LedgerServicer
+from danbao_payments.rpc.payments import PaymentServicer
+from danbao_payments.store.queries import BooksQueries
+from danbao_payments.store.working_set import PaymentsStore
+from danbao_payments.workers.holds import HoldSweeper
+from danbao_payments.workers.rails import RailWorker
+
+NAME = "payments"
+ACCOUNTS = account_pb2.DESCRIPTOR.services_by_name["AccountService"].full_name
+LEDGER = ledger_pb2.DESCRIPTOR.services_by_name["LedgerService"].full_name
+PAYMENTS = payment_pb2.DESCRIPTOR.services_by_name["PaymentService"].full_name
+EVENTS = event_pb2.DESCRIPTOR.services_by_name["EventService"].full_name
+
+# Which peer may call what. Which accounts it may move then, the chart of accounts says.
+PEERS: Mapping[str, tuple[str, ...]] = {
+    "gateway": (ACCOUNTS, LEDGER, PAYMENTS, EVENTS),
+    "escrow": (ACCOUNTS, LEDGER, PAYMENTS, EVENTS),
+    "credit": (ACCOUNTS, LEDGER, PAYMENTS, EVENTS),
+    "operator": (ACCOUNTS, LEDGER, PAYMENTS, EVENTS, CLOCK_SERVICE),
+}
+
+
+class PaymentsSettings(ServiceSettings):
+    """What payments is told from outside."""
+
+
+def connected_rails() -> dict[str, Rail]:
+    """The rails there are, by name."""
+    return {simulated_rail.NAME: simulated_rail.SimulatedRail()}
+
+
+@asynccontextmanager
+async def running(settings: PaymentsSettings, *, rails: Mapping[str, Rail] | None = None) -> AsyncIterator[Server]:
+    """The service with its store, its write path and its workers; the server is not yet started."""
+    rails = connected_rails() if rails is None else rails
+    async with AsyncExitStack() as stack:
+        database = Database(settings.database_dsn)
+        stack.push_async_callback(database.close)
+        clock = await open_clock(settings.clock, database)
+        queries = BooksQueries(database)
+        events = EventStream(database)
+        store = PaymentsStore()
+
+        def committed() -> None:
+            events.wake()
+            rail_worker.ask(store.take_rail_work())
+
+        group_commit = GroupCommit(
+            database,
+            store,
+            decider(frozenset(rails)),
+            PaymentsCodec(),
+            clock,
+            TimeOrderedIds(),
+            on_commit=committed,
+        )
+        rail_worker = RailWorker(rails, queries, group_commit)
+        sweeper = HoldSweeper(queries, group_commit, clock)
+        group_commit.start()
+        stack.push_async_callback(group_commit.stop)
+        stack.push_async_callback(rail_worker.stop)
+        _in_background(stack, rail_worker.run(), "rails")
+        _in_background(stack, sweeper.run(), "holds")
+
+        server = Server(settings, name=NAME, peers=PEERS, ready=database.ready)
+        mutations = MutationRunner(CommandRunner(group_commit), queries)
+        server.add(account_pb2_grpc.add_AccountServiceServicer_to_server, AccountServicer(queries, clock), ACCOUNTS)
+        server.add(ledger_pb2_grpc.add_LedgerServiceServicer_to_server, LedgerServicer(mutations, queries), LEDGER)
+        server.add(
+            payment_pb2_grpc.add_PaymentServiceServicer_to_server,
+            PaymentServicer(mutations, queries, clock),
+            PAYMENTS,
+        )
+        server.add(event_pb2_grpc.add_EventServiceServicer_to_server, EventServicer(events), EVENTS)
+        server.on_drain(events.close)
+        if isinstance(clock, SettableClock):
+            server.add_clock(ClockServicer(clock, database, sweeper.sweep))
+            _in_background(stack, follow_clock(clock, database), "clock")
+        yield server
+
+
+async def serve(settings: PaymentsSettings) -> None:
+    """Serves until SIGTERM or SIGINT."""
+    async with running(settings) as server:
+        await server.serve_until_signal()
+
+
+def _in_background(stack: AsyncExitStack, work: Any, name: str) -> None:
+    task = asyncio.create_task(work, name=name)
+
+    async def end() -> None:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    stack.push_async_callback(end)

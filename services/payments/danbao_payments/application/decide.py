@@ -1,0 +1,48 @@
+"""Which function decides which command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from danbao_kit.decision import Moment
+from danbao_payments.application.holds import expire_holds
+from danbao_payments.application.payments import capture_payment, create_payment, refund_payment, void_payment
+from danbao_payments.application.top_ups import create_top_up, refund_top_up, report_charge, report_payback
+from danbao_payments.application.transactions import post_transaction
+from danbao_payments.domain.books import Books
+from danbao_payments.domain.commands import (
+    CapturePayment,
+    Command,
+    CreatePayment,
+    CreateTopUp,
+    ExpireHolds,
+    PostTransaction,
+    RefundPayment,
+    RefundTopUp,
+    ReportCharge,
+    ReportPayback,
+    VoidPayment,
+)
+
+
+def decider(rails: frozenset[str]) -> Callable[[Command, Books, Moment], object]:
+    """Decides every command of payments; `rails` are those that are connected."""
+    by_type: dict[type, Callable[[Any, Books, Moment], object]] = {
+        CreatePayment: create_payment,
+        CapturePayment: capture_payment,
+        VoidPayment: void_payment,
+        RefundPayment: refund_payment,
+        PostTransaction: post_transaction,
+        CreateTopUp: partial(create_top_up, rails=rails),
+        RefundTopUp: refund_top_up,
+        ExpireHolds: expire_holds,
+        ReportCharge: report_charge,
+        ReportPayback: report_payback,
+    }
+
+    def decide(command: Command, books: Books, moment: Moment) -> object:
+        return by_type[type(command)](command, books, moment)
+
+    return decide

@@ -1,0 +1,141 @@
+"""What payments needs of the world outside: rails to move money, and a way to read the books."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+from danbao_kit.decision import RequestKey
+from danbao_kit.money import Money
+from danbao_payments.domain.account import Account
+from danbao_payments.domain.payment import Payment
+from danbao_payments.domain.top_up import TopUp
+from danbao_payments.domain.transfer import PostedTransaction
+
+# --- rails ------------------------------------------------------------------------------------------------------------
+
+
+class RailUnavailable(Exception):
+    """The rail gave no answer; what became of the movement is not known. It is asked again with the same reference."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeAnswer:
+    """What a rail says to a charge: accepted with its reference, or not, with why in its own words."""
+
+    accepted: bool
+    rail_reference: str = ""
+    failure: str = ""
+
+
+class Rail(Protocol):
+    """A way for money to come in and go back. The same reference asked again gives the same answer, and one effect."""
+
+    async def charge(self, *, reference: str, instrument: str, amount: Money) -> ChargeAnswer:
+        """Brings money in. Raises RailUnavailable."""
+        ...
+
+    async def pay_back(self, *, reference: str, charge: str, instrument: str, amount: Money) -> str:
+        """Sends money of an earlier charge back and gives the rail's own reference. Raises RailUnavailable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DueCharge:
+    """A committed top-up about which its rail is to be asked."""
+
+    id: UUID
+    rail: str
+    instrument: str
+    amount: Money
+
+
+@dataclass(frozen=True, slots=True)
+class DuePayback:
+    """A committed refund of a top-up that its rail is to pay out."""
+
+    id: UUID
+    rail: str
+    instrument: str
+    charge: str
+    amount: Money
+
+
+RailWork = DueCharge | DuePayback
+
+
+# --- reading the books ------------------------------------------------------------------------------------------------
+
+
+class Entry(NamedTuple):
+    """One posted transfer, seen from one of its two accounts. Minor units."""
+
+    sequence: int
+    transaction_id: UUID
+    side: str
+    currency: str
+    amount_minor: int
+    counterparty: UUID
+    counterparty_owner: str
+    counterparty_kind: str
+    balance_after_minor: int
+    create_time: datetime
+    description: str
+
+
+class KindTotals(NamedTuple):
+    """Sums over the accounts of one currency and kind. Minor units."""
+
+    currency: str
+    kind: str
+    accounts: int
+    debits_posted: int
+    credits_posted: int
+    debits_pending: int
+    credits_pending: int
+
+
+class BooksReader(Protocol):
+    """Reads of the books, each from one moment.
+
+    `now` is business time: a hold that has run out by then no longer counts, whether it was ended yet or not.
+    """
+
+    async def account(self, account_id: UUID, now: datetime) -> Account | None: ...
+
+    async def accounts_of(
+        self, owner: str, *, after: tuple[str, str] | None, limit: int, now: datetime
+    ) -> Sequence[Account]:
+        """By kind and currency, those after (kind, currency)."""
+        ...
+
+    async def entries(self, account: Account, *, after: int, limit: int) -> Sequence[Entry]:
+        """By sequence, those after it."""
+        ...
+
+    async def payment(self, payment_id: UUID, now: datetime) -> Payment | None: ...
+
+    async def transaction(self, transaction_id: UUID) -> tuple[PostedTransaction, frozenset[str]] | None:
+        """The transaction and the owners of its accounts."""
+        ...
+
+    async def top_up(self, top_up_id: UUID) -> TopUp | None: ...
+
+    async def top_ups_awaiting(self, requests: Sequence[RequestKey]) -> dict[RequestKey, TopUp]:
+        """The top-ups for which these requests wait for a rail's answer."""
+        ...
+
+    async def trial_balance(self) -> Sequence[KindTotals]:
+        """By currency and kind."""
+        ...
+
+    async def due_holds(self, now: datetime, limit: int) -> Sequence[UUID]:
+        """Payments whose hold has run out, the longest ago first."""
+        ...
+
+    async def overdue_rail_work(self, *, older_than_s: float, limit: int) -> Sequence[RailWork]:
+        """What rails have been owing an answer for so long, in real time."""
+        ...

@@ -1,0 +1,32 @@
+"""What a batch of commands works on: the books' rows, and which holds have run out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from danbao_kit.working_set import Log, Rows, WorkingSet
+from danbao_payments.domain.account import Account, account_id, new_account
+from danbao_payments.domain.payment import Payment
+from danbao_payments.domain.top_up import TopUp, TopUpRefund
+from danbao_payments.domain.transfer import Transaction, Transfer
+
+
+class Books(WorkingSet):
+    """The rows of a batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.accounts: Rows[UUID, Account] = self.rows()
+        self.payments: Rows[UUID, Payment] = self.rows()
+        self.top_ups: Rows[UUID, TopUp] = self.rows()
+        self.top_up_refunds: Rows[UUID, TopUpRefund] = self.rows()
+        self.transactions: Log[Transaction] = self.log()
+        self.transfers: Log[Transfer] = self.log()
+        # Payments whose hold on an account has run out, or is about to, and was not ended yet: oldest first.
+        self.due_holds: dict[UUID, list[UUID]] = {}
+
+    def account(self, owner: str, kind: str, currency: str, now: datetime) -> Account:
+        """The account as it stands; one that nobody has posted to yet is all zero."""
+        found = self.accounts.get(account_id(owner, kind, currency))
+        return found if found is not None else new_account(owner, kind, currency, now)

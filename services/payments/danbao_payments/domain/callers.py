@@ -1,0 +1,46 @@
+"""Who asks, and what they may move and see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Party(StrEnum):
+    """What kind of caller it is: a peer service, or what a token's roles make of its bearer."""
+
+    ESCROW = "ESCROW"
+    CREDIT = "CREDIT"
+    OPERATOR = "OPERATOR"
+    ARBITER = "ARBITER"
+    RAIL = "RAIL"
+    PARTNER = "PARTNER"
+    USER = "USER"
+    # This service itself: timers, and results of rails.
+    OURSELVES = "OURSELVES"
+    NOBODY = "NOBODY"
+
+
+# Those who may pay from a wallet, capture, void, refund, and bring money in and out.
+PAYING = frozenset({Party.ESCROW, Party.OPERATOR, Party.PARTNER, Party.USER})
+# Those to whom only what is their own subject's exists.
+_CONFINED = frozenset({Party.USER, Party.RAIL, Party.NOBODY})
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """One caller. `subject` is the token's subject, subjects/{id}; empty for a peer service."""
+
+    party: Party
+    subject: str = ""
+
+    def owns(self, owner: str) -> bool:
+        """Whether the caller may act for this owner."""
+        return self.party not in _CONFINED or (self.subject != "" and owner == self.subject)
+
+    def owns_one_of(self, *owners: str) -> bool:
+        """Whether what lies between these owners exists for the caller."""
+        return self.party not in _CONFINED or (self.subject != "" and self.subject in owners)
+
+
+OURSELVES = Caller(Party.OURSELVES)

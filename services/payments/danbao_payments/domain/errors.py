@@ -1,0 +1,199 @@
+"""Which refusals payments gives, beside those of the kit.
+
+DanbaoError
+├── LegsInvalid             INVALID_ARGUMENT     an account on both sides of a leg
+├── AccountNotFound         NOT_FOUND            missing, or not the caller's to see
+├── PaymentNotFound         NOT_FOUND
+├── TransactionNotFound     NOT_FOUND
+├── TopUpNotFound           NOT_FOUND
+├── RailUnknown             FAILED_PRECONDITION  no such rail is connected
+├── KindNotAllowed          PERMISSION_DENIED    the chart of accounts, or who asks, forbids it
+├── CurrencyMismatch        FAILED_PRECONDITION
+├── AccountClosed           FAILED_PRECONDITION
+├── AccountFrozen           FAILED_PRECONDITION
+├── PaymentStateInvalid     FAILED_PRECONDITION
+├── TopUpStateInvalid       FAILED_PRECONDITION
+├── HoldExpired             FAILED_PRECONDITION
+├── HoldAlreadyCaptured     FAILED_PRECONDITION
+├── HoldAlreadyVoided       FAILED_PRECONDITION
+├── CaptureAmountExceeded   FAILED_PRECONDITION
+├── RefundAmountExceeded    FAILED_PRECONDITION
+├── InsufficientFunds       FAILED_PRECONDITION
+└── BalanceOverflow         FAILED_PRECONDITION
+
+They stand in the order in which they are checked.
+"""
+
+from uuid import UUID
+
+from danbao_kit.errors import Code, DanbaoError, FieldViolation
+
+
+class LegsInvalid(DanbaoError):
+    code, reason = Code.INVALID_ARGUMENT, "LEGS_INVALID"
+
+    def __init__(self, leg: int) -> None:
+        super().__init__(
+            f"leg {leg} debits and credits the same account",
+            fields=(FieldViolation(f"legs[{leg}].credit", "must differ from debit"),),
+            leg=leg,
+        )
+
+
+class AccountNotFound(DanbaoError):
+    code, reason = Code.NOT_FOUND, "ACCOUNT_NOT_FOUND"
+
+    def __init__(self, account: str) -> None:
+        super().__init__(f"{account} does not exist", account=account)
+
+
+class PaymentNotFound(DanbaoError):
+    code, reason = Code.NOT_FOUND, "PAYMENT_NOT_FOUND"
+
+    def __init__(self, payment: str) -> None:
+        super().__init__(f"{payment} does not exist", payment=payment)
+
+
+class TransactionNotFound(DanbaoError):
+    code, reason = Code.NOT_FOUND, "TRANSACTION_NOT_FOUND"
+
+    def __init__(self, transaction: str) -> None:
+        super().__init__(f"{transaction} does not exist", transaction=transaction)
+
+
+class TopUpNotFound(DanbaoError):
+    code, reason = Code.NOT_FOUND, "TOP_UP_NOT_FOUND"
+
+    def __init__(self, top_up: str) -> None:
+        super().__init__(f"{top_up} does not exist", top_up=top_up)
+
+
+class RailUnknown(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "RAIL_UNKNOWN"
+
+    def __init__(self, rail: str) -> None:
+        super().__init__(f"{rail} is not connected", rail=rail)
+
+
+class KindNotAllowed(DanbaoError):
+    code, reason = Code.PERMISSION_DENIED, "KIND_NOT_ALLOWED"
+
+    def __init__(self, why: str, *, owner: str, kind: str, caller: str) -> None:
+        super().__init__(why, owner=owner, kind=kind, caller=caller)
+
+
+class CurrencyMismatch(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "CURRENCY_MISMATCH"
+
+    def __init__(self, name: str, *, currency: str, expected: str) -> None:
+        super().__init__(f"{name} is in {expected}, not {currency}", name=name, currency=currency, expected=expected)
+
+
+class AccountClosed(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "ACCOUNT_CLOSED"
+
+    def __init__(self, account_id: UUID) -> None:
+        super().__init__(f"accounts/{account_id} is closed", account=f"accounts/{account_id}", state="CLOSED")
+
+
+class AccountFrozen(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "ACCOUNT_FROZEN"
+
+    def __init__(self, account_id: UUID, *, scope: str) -> None:
+        super().__init__(
+            f"accounts/{account_id} is frozen", account=f"accounts/{account_id}", state="FROZEN", scope=scope
+        )
+
+
+class PaymentStateInvalid(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "PAYMENT_STATE_INVALID"
+
+    def __init__(self, payment_id: UUID, *, state: str) -> None:
+        super().__init__(f"payments/{payment_id} is {state}", payment=f"payments/{payment_id}", state=state)
+
+
+class TopUpStateInvalid(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "TOP_UP_STATE_INVALID"
+
+    def __init__(self, top_up_id: UUID, *, state: str) -> None:
+        super().__init__(f"topUps/{top_up_id} is {state}", top_up=f"topUps/{top_up_id}", state=state)
+
+
+class HoldExpired(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "HOLD_EXPIRED"
+
+    def __init__(self, payment_id: UUID, *, state: str) -> None:
+        super().__init__(
+            f"the hold of payments/{payment_id} ended by time", payment=f"payments/{payment_id}", state=state
+        )
+
+
+class HoldAlreadyCaptured(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "HOLD_ALREADY_CAPTURED"
+
+    def __init__(self, payment_id: UUID, *, state: str) -> None:
+        super().__init__(
+            f"nothing of payments/{payment_id} is held any more: it was captured",
+            payment=f"payments/{payment_id}",
+            state=state,
+        )
+
+
+class HoldAlreadyVoided(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "HOLD_ALREADY_VOIDED"
+
+    def __init__(self, payment_id: UUID, *, state: str) -> None:
+        super().__init__(
+            f"nothing of payments/{payment_id} is held any more: it was voided",
+            payment=f"payments/{payment_id}",
+            state=state,
+        )
+
+
+class CaptureAmountExceeded(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "CAPTURE_AMOUNT_EXCEEDED"
+
+    def __init__(self, payment_id: UUID, *, held_minor: int, amount_minor: int) -> None:
+        super().__init__(
+            f"payments/{payment_id} holds less than is to be captured",
+            payment=f"payments/{payment_id}",
+            held_minor=held_minor,
+            amount_minor=amount_minor,
+        )
+
+
+class RefundAmountExceeded(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "REFUND_AMOUNT_EXCEEDED"
+
+    def __init__(self, name: str, *, refundable_minor: int, amount_minor: int) -> None:
+        super().__init__(
+            f"less of {name} is left to give back",
+            name=name,
+            refundable_minor=refundable_minor,
+            amount_minor=amount_minor,
+        )
+
+
+class InsufficientFunds(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "INSUFFICIENT_FUNDS"
+
+    def __init__(self, account_id: UUID, *, owner: str, kind: str, available_minor: int, amount_minor: int) -> None:
+        super().__init__(
+            f"too little is available in {kind} of {owner}",
+            account=f"accounts/{account_id}",
+            owner=owner,
+            kind=kind,
+            available_minor=available_minor,
+            amount_minor=amount_minor,
+        )
+
+
+class BalanceOverflow(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "BALANCE_OVERFLOW"
+
+    def __init__(self, account_id: UUID, *, amount_minor: int) -> None:
+        super().__init__(
+            "a total of the account would pass 2^63 - 1 minor units",
+            account=f"accounts/{account_id}",
+            amount_minor=amount_minor,
+        )

@@ -1,0 +1,1 @@
+"""The contract served: servicers, and what messages become."""

@@ -1,0 +1,80 @@
+"""Serves AccountService."""
+
+from __future__ import annotations
+
+import json
+from typing import TypeAlias
+
+import grpc
+
+from danbao.payments.v1 import account_pb2, account_pb2_grpc
+from danbao_kit.call import current_call
+from danbao_kit.clock import Clock
+from danbao_kit.errors import PageTokenInvalid
+from danbao_kit.paging import decode_token, encode_token, page_size
+from danbao_payments.application.ports import BooksReader
+from danbao_payments.domain.account import Account
+from danbao_payments.domain.errors import AccountNotFound
+from danbao_payments.rpc.mapping import account_message, caller_of, entry_message, id_of
+
+Context: TypeAlias = grpc.aio.ServicerContext
+
+
+class AccountServicer(account_pb2_grpc.AccountServiceServicer):
+    def __init__(self, reader: BooksReader, clock: Clock) -> None:
+        self._reader = reader
+        self._clock = clock
+
+    async def GetAccount(self, request: account_pb2.GetAccountRequest, context: Context) -> account_pb2.Account:
+        return account_message(await self._find(request.name, "name"))
+
+    async def ListAccounts(
+        self, request: account_pb2.ListAccountsRequest, context: Context
+    ) -> account_pb2.ListAccountsResponse:
+        scope = f"accounts of {request.owner}"
+        after = _kind_and_currency(scope, request.page_token) if request.page_token else None
+        if not caller_of(current_call()).owns(request.owner):
+            return account_pb2.ListAccountsResponse()
+        size = page_size(request.page_size)
+        found = await self._reader.accounts_of(request.owner, after=after, limit=size + 1, now=self._clock.now())
+        answer = account_pb2.ListAccountsResponse(accounts=[account_message(account) for account in found[:size]])
+        if len(found) > size:
+            last = found[size - 1]
+            answer.next_page_token = encode_token(scope, json.dumps([last.kind, last.currency]))
+        return answer
+
+    async def ListEntries(
+        self, request: account_pb2.ListEntriesRequest, context: Context
+    ) -> account_pb2.ListEntriesResponse:
+        account = await self._find(request.account, "account")
+        scope = f"entries of {request.account}"
+        after = _sequence(scope, request.page_token) if request.page_token else 0
+        size = page_size(request.page_size)
+        found = await self._reader.entries(account, after=after, limit=size + 1)
+        answer = account_pb2.ListEntriesResponse(entries=[entry_message(entry) for entry in found[:size]])
+        if len(found) > size:
+            answer.next_page_token = encode_token(scope, str(found[size - 1].sequence))
+        return answer
+
+    async def _find(self, name: str, field: str) -> Account:
+        account = await self._reader.account(id_of(name, field), self._clock.now())
+        if account is None or not caller_of(current_call()).owns(account.owner):
+            raise AccountNotFound(name)
+        return account
+
+
+def _sequence(scope: str, token: str) -> int:
+    position = decode_token(scope, token)
+    if not (position.isascii() and position.isdigit() and len(position) < 19):
+        raise PageTokenInvalid
+    return int(position)
+
+
+def _kind_and_currency(scope: str, token: str) -> tuple[str, str]:
+    try:
+        kind, currency = json.loads(decode_token(scope, token))
+    except ValueError as error:
+        raise PageTokenInvalid from error
+    if not (isinstance(kind, str) and isinstance(currency, str)):
+        raise PageTokenInvalid
+    return kind, currency

@@ -1,0 +1,108 @@
+"""How a mutation's request is run: alone or as one of a batch, it is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+
+from danbao.payments.v1 import ledger_pb2, payment_pb2
+from danbao_kit.call import current_call
+from danbao_kit.commands import CommandRunner
+from danbao_kit.decision import RequestKey
+from danbao_kit.errors import DanbaoError, RequestInProgress
+from danbao_kit.group_commit import Outcome
+from danbao_kit.rpc_status import status_of
+from danbao_kit.validation import check
+from danbao_payments.application.ports import BooksReader
+from danbao_payments.rpc.mapping import COMMANDS, caller_of, top_up_message
+
+_BY_OPERATION = {
+    "create_payment": "CreatePayment",
+    "capture_payment": "CapturePayment",
+    "void_payment": "VoidPayment",
+    "refund_payment": "RefundPayment",
+    "post_transaction": "PostTransaction",
+    "create_top_up": "CreateTopUp",
+    "refund_top_up": "RefundTopUp",
+}
+_ASKS_A_RAIL = frozenset({"CreateTopUp", "RefundTopUp"})
+
+
+class MutationRunner:
+    """Runs mutations. One that waits for a rail longer than its caller does is answered as it stands."""
+
+    def __init__(self, commands: CommandRunner, reader: BooksReader) -> None:
+        self._commands = commands
+        self._reader = reader
+
+    async def run(self, method: str, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        """The response of one mutation. Raises what refused it."""
+        command = COMMANDS[method](request, caller_of(current_call()))
+        command.check()
+        try:
+            return await self._commands.run(context, method, request.request_id, command)
+        except RequestInProgress:
+            if method not in _ASKS_A_RAIL:
+                raise
+            awaiting = await self._awaiting([(method, request.request_id)])
+            if not awaiting:
+                raise
+            return next(iter(awaiting.values()))
+
+    async def run_many(self, operations: Sequence[payment_pb2.Operation]) -> list[payment_pb2.OperationResult]:
+        """The results of a batch's operations, in their order."""
+        prepared = [_prepare(operation) for operation in operations]
+        outcomes = await self._commands.run_many(prepared)
+        waiting = [
+            (item[0], item[1])
+            for item, outcome in zip(prepared, outcomes, strict=True)
+            if not isinstance(item, DanbaoError) and item[0] in _ASKS_A_RAIL and _is_waiting(outcome)
+        ]
+        awaiting = await self._awaiting(waiting) if waiting else {}
+        results = []
+        for item, outcome in zip(prepared, outcomes, strict=True):
+            if not isinstance(item, DanbaoError) and _is_waiting(outcome) and (item[0], item[1]) in awaiting:
+                outcome = Outcome(awaiting[item[0], item[1]])
+            results.append(_result(outcome))
+        return results
+
+    async def _awaiting(self, requests: list[tuple[str, str]]) -> dict[tuple[str, str], Message]:
+        caller = current_call().request_caller
+        found = await self._reader.top_ups_awaiting(
+            [RequestKey(caller, method, request_id) for method, request_id in requests]
+        )
+        return {(key.method, key.request_id): top_up_message(top_up) for key, top_up in found.items()}
+
+
+def _prepare(operation: payment_pb2.Operation) -> tuple[str, str, Any] | DanbaoError:
+    """The operation as a command, or what is wrong with it."""
+    try:
+        check(operation)
+        kind = operation.WhichOneof("operation")
+        assert kind is not None, "the contract's rules promise one"
+        request = getattr(operation, kind)
+        method = _BY_OPERATION[kind]
+        command = COMMANDS[method](request, caller_of(current_call()))
+        command.check()
+    except DanbaoError as error:
+        return error
+    return method, request.request_id, command
+
+
+def _is_waiting(outcome: Outcome) -> bool:
+    return isinstance(outcome.error, RequestInProgress)
+
+
+def _result(outcome: Outcome) -> payment_pb2.OperationResult:
+    if outcome.error is not None:
+        return payment_pb2.OperationResult(error=status_of(outcome.error), replayed=outcome.replayed)
+    message = outcome.message
+    if isinstance(message, payment_pb2.Payment):
+        return payment_pb2.OperationResult(payment=message, replayed=outcome.replayed)
+    if isinstance(message, ledger_pb2.Transaction):
+        return payment_pb2.OperationResult(transaction=message, replayed=outcome.replayed)
+    assert isinstance(message, payment_pb2.TopUp), "every mutation answers with one of the three"
+    return payment_pb2.OperationResult(top_up=message, replayed=outcome.replayed)

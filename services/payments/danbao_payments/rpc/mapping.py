@@ -1,0 +1,291 @@
+"""What messages become in the domain, and how its values look on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from danbao.payments.v1 import account_pb2, ledger_pb2, payment_pb2
+from danbao.type.v1 import money_pb2
+from danbao_kit.call import Call
+from danbao_kit.errors import FieldInvalid, FieldViolation
+from danbao_kit.money import Money
+from danbao_payments.application.ports import Entry
+from danbao_payments.domain.account import Account, AccountState, available_minor
+from danbao_payments.domain.callers import Caller, Party
+from danbao_payments.domain.chart import CHART, Side
+from danbao_payments.domain.commands import (
+    AccountKey,
+    CapturePayment,
+    CreatePayment,
+    CreateTopUp,
+    Leg,
+    PostTransaction,
+    RefundPayment,
+    RefundTopUp,
+    VoidPayment,
+)
+from danbao_payments.domain.payment import Payment
+from danbao_payments.domain.top_up import TopUp
+from danbao_payments.domain.transfer import Metadata, PostedTransaction, Transfer
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# --- who calls --------------------------------------------------------------------------------------------------------
+
+_PEERS = {"escrow": Party.ESCROW, "credit": Party.CREDIT, "operator": Party.OPERATOR}
+# A token with several roles counts as the first of these.
+_ROLES = (
+    ("operator", Party.OPERATOR),
+    ("partner", Party.PARTNER),
+    ("arbiter", Party.ARBITER),
+    ("user", Party.USER),
+    ("rail", Party.RAIL),
+)
+
+
+def caller_of(call: Call) -> Caller:
+    """Who asks, by certificate and, behind the gateway, by token."""
+    if call.is_internal:
+        return Caller(_PEERS.get(call.peer, Party.NOBODY))
+    party = next((party for role, party in _ROLES if role in call.roles), Party.NOBODY)
+    return Caller(party, f"subjects/{call.subject}" if call.subject else "")
+
+
+# --- messages to commands ---------------------------------------------------------------------------------------------
+
+
+def create_payment(request: payment_pb2.CreatePaymentRequest, caller: Caller) -> CreatePayment:
+    return CreatePayment(
+        payer=request.payer,
+        payee=_key(request.payee),
+        beneficiary=request.beneficiary,
+        amount=_money(request.amount),
+        capture_mode=_CAPTURE_MODES[request.capture_mode],
+        hold_lifetime=_lifetime(request) if request.HasField("hold_lifetime") else None,
+        metadata=_metadata(request.metadata),
+        description=request.description,
+        caller=caller,
+    )
+
+
+def capture_payment(request: payment_pb2.CapturePaymentRequest, caller: Caller) -> CapturePayment:
+    return CapturePayment(id_of(request.name, "name"), _optional_money(request), caller)
+
+
+def void_payment(request: payment_pb2.VoidPaymentRequest, caller: Caller) -> VoidPayment:
+    return VoidPayment(id_of(request.name, "name"), caller)
+
+
+def refund_payment(request: payment_pb2.RefundPaymentRequest, caller: Caller) -> RefundPayment:
+    return RefundPayment(id_of(request.name, "name"), _optional_money(request), request.description, caller)
+
+
+def post_transaction(request: ledger_pb2.PostTransactionRequest, caller: Caller) -> PostTransaction:
+    legs = tuple(
+        Leg(
+            _key(leg.debit),
+            _key(leg.credit),
+            _money(leg.amount),
+            id_of(leg.payment, f"legs[{position}].payment") if leg.payment else None,
+            _PURPOSES[leg.purpose],
+        )
+        for position, leg in enumerate(request.legs)
+    )
+    return PostTransaction(legs, request.description, _metadata(request.metadata), caller)
+
+
+def create_top_up(request: payment_pb2.CreateTopUpRequest, caller: Caller) -> CreateTopUp:
+    return CreateTopUp(
+        owner=request.owner,
+        amount=_money(request.amount),
+        rail=request.rail,
+        instrument=request.instrument,
+        metadata=_metadata(request.metadata),
+        caller=caller,
+    )
+
+
+def refund_top_up(request: payment_pb2.RefundTopUpRequest, caller: Caller) -> RefundTopUp:
+    return RefundTopUp(id_of(request.name, "name"), _optional_money(request), caller)
+
+
+# The mutations: by their name, how a request becomes a command. BatchExecute's operations are the same in snake case.
+COMMANDS: Mapping[str, Callable[[Any, Caller], Any]] = {
+    "CreatePayment": create_payment,
+    "CapturePayment": capture_payment,
+    "VoidPayment": void_payment,
+    "RefundPayment": refund_payment,
+    "PostTransaction": post_transaction,
+    "CreateTopUp": create_top_up,
+    "RefundTopUp": refund_top_up,
+}
+
+
+def id_of(name: str, field: str) -> UUID:
+    """The id in a resource name, which has one form only. Raises FieldInvalid."""
+    text = name.rpartition("/")[2]
+    try:
+        found = UUID(text)
+    except ValueError:
+        found = None
+    if found is None or str(found) != text:
+        raise FieldInvalid(FieldViolation(field, "does not end in a UUID"))
+    return found
+
+
+def _key(key: account_pb2.AccountKey) -> AccountKey:
+    return AccountKey(key.owner, key.kind)
+
+
+def _money(money: money_pb2.Money) -> Money:
+    return Money(money.currency, money.amount_minor)
+
+
+def _optional_money(request: Any) -> Money | None:
+    return _money(request.amount) if request.HasField("amount") else None
+
+
+def _metadata(facts: Mapping[str, str]) -> Metadata:
+    return tuple(sorted(facts.items())) if facts else ()
+
+
+def _lifetime(request: payment_pb2.CreatePaymentRequest) -> timedelta:
+    duration = request.hold_lifetime
+    return timedelta(seconds=duration.seconds, microseconds=duration.nanos // 1000)
+
+
+# --- values to messages -----------------------------------------------------------------------------------------------
+
+_CAPTURE_MODES = {number: name.removeprefix("CAPTURE_MODE_") for name, number in payment_pb2.CaptureMode.items()}
+_CAPTURE_MODE_NUMBERS = {name: number for number, name in _CAPTURE_MODES.items()}
+_PURPOSES = {number: name.removeprefix("PURPOSE_") for name, number in ledger_pb2.Purpose.items()} | {0: ""}
+_PURPOSE_NUMBERS = {name: number for number, name in _PURPOSES.items()}
+_PAYMENT_STATES = {name.removeprefix("STATE_"): number for name, number in payment_pb2.Payment.State.items()}
+_REFUND_STATES = {
+    name.removeprefix("REFUND_STATE_"): number for name, number in payment_pb2.Payment.RefundState.items()
+}
+_TOP_UP_STATES = {name.removeprefix("STATE_"): number for name, number in payment_pb2.TopUp.State.items()}
+_TRANSFER_KINDS = {name.removeprefix("KIND_"): number for name, number in ledger_pb2.Transfer.Kind.items()}
+_SIDES = {name.removeprefix("SIDE_"): number for name, number in account_pb2.Account.Side.items()}
+_ACCOUNT_STATES = {
+    AccountState.OPEN: account_pb2.Account.STATE_OPEN,
+    AccountState.FROZEN_DEBITS: account_pb2.Account.STATE_FROZEN,
+    AccountState.FROZEN_ALL: account_pb2.Account.STATE_FROZEN,
+    AccountState.CLOSED: account_pb2.Account.STATE_CLOSED,
+}
+
+
+def timestamp(moment: datetime) -> Timestamp:
+    """To the microsecond, without rounding."""
+    since = moment - _EPOCH
+    return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1000)
+
+
+def payment_message(payment: Payment) -> payment_pb2.Payment:
+    message = payment_pb2.Payment(
+        name=f"payments/{payment.id}",
+        state=_PAYMENT_STATES[payment.state],
+        refund_state=_REFUND_STATES[payment.refund_state],
+        payer=payment.payer,
+        payee=account_pb2.AccountKey(owner=payment.payee_owner, kind=payment.payee_kind),
+        beneficiary=payment.beneficiary,
+        amount=money_pb2.Money(currency=payment.currency, amount_minor=payment.amount_minor),
+        capture_mode=_CAPTURE_MODE_NUMBERS[payment.capture_mode],
+        authorized_minor=payment.authorized_minor,
+        captured_minor=payment.captured_minor,
+        released_minor=payment.released_minor,
+        refunded_minor=payment.refunded_minor,
+        create_time=timestamp(payment.create_time),
+        update_time=timestamp(payment.update_time),
+        last_transaction=f"transactions/{payment.last_transaction}",
+        etag=str(payment.version),
+        description=payment.description,
+    )
+    if payment.expire_time is not None:
+        message.expire_time.CopyFrom(timestamp(payment.expire_time))
+    if payment.metadata:
+        message.metadata.update(payment.metadata)
+    return message
+
+
+def transaction_message(posted: PostedTransaction) -> ledger_pb2.Transaction:
+    transaction = posted.transaction
+    message = ledger_pb2.Transaction(
+        name=f"transactions/{transaction.id}",
+        transfers=[_transfer_message(transfer) for transfer in posted.transfers],
+        description=transaction.description,
+        create_time=timestamp(transaction.create_time),
+    )
+    if transaction.metadata:
+        message.metadata.update(transaction.metadata)
+    return message
+
+
+def _transfer_message(transfer: Transfer) -> ledger_pb2.Transfer:
+    return ledger_pb2.Transfer(
+        sequence=transfer.sequence,
+        kind=_TRANSFER_KINDS[transfer.kind],
+        debit_account=f"accounts/{transfer.debit_account}",
+        credit_account=f"accounts/{transfer.credit_account}",
+        amount=money_pb2.Money(currency=transfer.currency, amount_minor=transfer.amount_minor),
+        payment="" if transfer.payment_id is None else f"payments/{transfer.payment_id}",
+        purpose=_PURPOSE_NUMBERS[transfer.purpose],
+    )
+
+
+def top_up_message(top_up: TopUp) -> payment_pb2.TopUp:
+    message = payment_pb2.TopUp(
+        name=f"topUps/{top_up.id}",
+        state=_TOP_UP_STATES[top_up.state],
+        owner=top_up.owner,
+        amount=money_pb2.Money(currency=top_up.currency, amount_minor=top_up.amount_minor),
+        rail=top_up.rail,
+        instrument=top_up.instrument,
+        rail_reference=top_up.rail_reference,
+        failure=top_up.failure,
+        refunded_minor=top_up.refunded_minor,
+        refunds_settled_minor=top_up.refunds_settled_minor,
+        create_time=timestamp(top_up.create_time),
+        update_time=timestamp(top_up.update_time),
+    )
+    if top_up.metadata:
+        message.metadata.update(top_up.metadata)
+    return message
+
+
+def account_message(account: Account) -> account_pb2.Account:
+    return account_pb2.Account(
+        name=f"accounts/{account.id}",
+        owner=account.owner,
+        kind=account.kind,
+        currency=account.currency,
+        state=_ACCOUNT_STATES[AccountState(account.state)],
+        normal_side=_SIDES[CHART[account.kind].normal_side],
+        debits_pending_minor=account.debits_pending,
+        debits_posted_minor=account.debits_posted,
+        credits_pending_minor=account.credits_pending,
+        credits_posted_minor=account.credits_posted,
+        available_minor=available_minor(account),
+        create_time=timestamp(account.create_time),
+        update_time=timestamp(account.update_time),
+    )
+
+
+def entry_message(entry: Entry) -> account_pb2.Entry:
+    return account_pb2.Entry(
+        sequence=entry.sequence,
+        transaction=f"transactions/{entry.transaction_id}",
+        side=_SIDES[Side(entry.side)],
+        amount=money_pb2.Money(currency=entry.currency, amount_minor=entry.amount_minor),
+        counterparty=f"accounts/{entry.counterparty}",
+        counterparty_owner=entry.counterparty_owner,
+        counterparty_kind=entry.counterparty_kind,
+        balance_after_minor=entry.balance_after_minor,
+        create_time=timestamp(entry.create_time),
+        description=entry.description,
+    )

@@ -1,0 +1,229 @@
+"""How the books are read: SQLAlchemy Core on the readers' pool, never on the writer's connection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, Select, Table, and_, func, literal, select, tuple_, union_all
+
+from danbao_kit.database import Database
+from danbao_kit.decision import RequestKey
+from danbao_kit.money import Money
+from danbao_payments.application.ports import DueCharge, DuePayback, Entry, KindTotals, RailWork
+from danbao_payments.domain.account import Account
+from danbao_payments.domain.chart import CHART, Side
+from danbao_payments.domain.payment import Payment
+from danbao_payments.domain.top_up import TopUp, TopUpRefundState, TopUpState
+from danbao_payments.domain.transfer import PostedTransaction, Transaction, Transfer, TransferKind
+from danbao_payments.store import rows
+from danbao_payments.store.tables import accounts, payments, top_up_refunds, top_ups, transactions, transfers
+
+
+def _columns(table: Table, fields: Sequence[str]) -> list[ColumnElement[Any]]:
+    return [table.c[name] for name in fields]
+
+
+_ACCOUNT = _columns(accounts, Account._fields)
+_PAYMENT = _columns(payments, Payment._fields)
+_TOP_UP = _columns(top_ups, TopUp._fields)
+_TRANSACTION = _columns(transactions, Transaction._fields)
+_TRANSFER = _columns(transfers, Transfer._fields)
+_MOVES_MONEY = transfers.c.kind.in_([TransferKind.POSTED.value, TransferKind.POST.value])
+
+
+class BooksQueries:
+    """Reads of one partition's books."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def account(self, account_id: UUID, now: datetime) -> Account | None:
+        found = await self._all(_accounts_at(now).where(accounts.c.id == account_id))
+        return _account_at(found[0]) if found else None
+
+    async def accounts_of(
+        self, owner: str, *, after: tuple[str, str] | None, limit: int, now: datetime
+    ) -> Sequence[Account]:
+        query = _accounts_at(now).where(accounts.c.owner == owner)
+        if after is not None:
+            query = query.where(tuple_(accounts.c.kind, accounts.c.currency) > tuple_(*map(literal, after)))
+        found = await self._all(query.order_by(accounts.c.kind, accounts.c.currency).limit(limit))
+        return [_account_at(row) for row in found]
+
+    async def entries(self, account: Account, *, after: int, limit: int) -> Sequence[Entry]:
+        # One index walk a side, each in order: the page costs the same at the end of a long statement as at its start.
+        sides = union_all(
+            _side(account, Side.DEBIT, after=after, limit=limit).subquery().select(),
+            _side(account, Side.CREDIT, after=after, limit=limit).subquery().select(),
+        ).subquery("sides")
+        page = select(sides).order_by(sides.c.sequence).limit(limit).subquery("page")
+        query = (
+            select(
+                page.c.sequence,
+                page.c.transaction_id,
+                page.c.side,
+                page.c.currency,
+                page.c.amount_minor,
+                page.c.counterparty,
+                accounts.c.owner,
+                accounts.c.kind,
+                page.c.balance_after_minor,
+                page.c.create_time,
+                transactions.c.description,
+            )
+            .join(accounts, accounts.c.id == page.c.counterparty)
+            .join(transactions, transactions.c.id == page.c.transaction_id)
+            .order_by(page.c.sequence)
+        )
+        return [Entry._make(row) for row in await self._all(query)]
+
+    async def payment(self, payment_id: UUID, now: datetime) -> Payment | None:
+        found = await self._all(select(*_PAYMENT).where(payments.c.id == payment_id))
+        return rows.payment_of(found[0]).seen_at(now) if found else None
+
+    async def transaction(self, transaction_id: UUID) -> tuple[PostedTransaction, frozenset[str]] | None:
+        both = accounts.c.id.in_([transfers.c.debit_account, transfers.c.credit_account])
+        query = (
+            select(*_TRANSACTION, *_TRANSFER, func.array_agg(accounts.c.owner).label("owners"))
+            .join(
+                transfers,
+                transfers.c.sequence.between(transactions.c.first_sequence, transactions.c.last_sequence),
+            )
+            .join(accounts, both)
+            .where(transactions.c.id == transaction_id)
+            .group_by(transactions.c.id, transfers.c.sequence)
+            .order_by(transfers.c.sequence)
+        )
+        found = await self._all(query)
+        if not found:
+            return None
+        width = len(_TRANSACTION)
+        transaction = rows.transaction_of(found[0][:width])
+        legs = tuple(Transfer._make(row[width:-1]) for row in found)
+        return PostedTransaction(transaction, legs), frozenset(owner for row in found for owner in row.owners)
+
+    async def top_up(self, top_up_id: UUID) -> TopUp | None:
+        found = await self._all(select(*_TOP_UP).where(top_ups.c.id == top_up_id))
+        return rows.top_up_of(found[0]) if found else None
+
+    async def top_ups_awaiting(self, requests: Sequence[RequestKey]) -> dict[RequestKey, TopUp]:
+        asked = set(requests)
+        if not asked:
+            return {}
+        ids = [request.request_id for request in asked]
+        charges = select(
+            *_TOP_UP, top_ups.c.request_caller, top_ups.c.request_method, top_ups.c.request_id.label("awaiting")
+        ).where(top_ups.c.state == TopUpState.PENDING.value, top_ups.c.request_id.in_(ids))
+        paybacks = (
+            select(
+                *_TOP_UP, top_up_refunds.c.request_caller, top_up_refunds.c.request_method, top_up_refunds.c.request_id
+            )
+            .join(top_up_refunds, top_up_refunds.c.top_up_id == top_ups.c.id)
+            .where(top_up_refunds.c.state == TopUpRefundState.PENDING.value, top_up_refunds.c.request_id.in_(ids))
+        )
+        awaiting: dict[RequestKey, TopUp] = {}
+        for query in (charges, paybacks):
+            for row in await self._all(query):
+                key = RequestKey(*row[-3:])
+                if key in asked:
+                    awaiting[key] = rows.top_up_of(row[:-3])
+        return awaiting
+
+    async def trial_balance(self) -> Sequence[KindTotals]:
+        totals = [
+            func.sum(accounts.c[name])
+            for name in ("debits_posted", "credits_posted", "debits_pending", "credits_pending")
+        ]
+        query = (
+            select(accounts.c.currency, accounts.c.kind, func.count(), *totals)
+            .group_by(accounts.c.currency, accounts.c.kind)
+            .order_by(accounts.c.currency, accounts.c.kind)
+        )
+        return [KindTotals(row[0], row[1], *(int(value) for value in row[2:])) for row in await self._all(query)]
+
+    async def due_holds(self, now: datetime, limit: int) -> Sequence[UUID]:
+        query = select(payments.c.id).where(_has_ended(now)).order_by(payments.c.expire_time).limit(limit)
+        return [row.id for row in await self._all(query)]
+
+    async def overdue_rail_work(self, *, older_than_s: float, limit: int) -> Sequence[RailWork]:
+        age = timedelta(seconds=older_than_s)
+        charges = (
+            select(top_ups.c.id, top_ups.c.rail, top_ups.c.instrument, top_ups.c.currency, top_ups.c.amount_minor)
+            .where(top_ups.c.state == TopUpState.PENDING.value, top_ups.c.recorded_at < func.now() - age)
+            .order_by(top_ups.c.recorded_at)
+            .limit(limit)
+        )
+        paybacks = (
+            select(
+                top_up_refunds.c.id,
+                top_ups.c.rail,
+                top_ups.c.instrument,
+                top_ups.c.rail_reference,
+                top_ups.c.currency,
+                top_up_refunds.c.amount_minor,
+            )
+            .join(top_ups, top_ups.c.id == top_up_refunds.c.top_up_id)
+            .where(
+                top_up_refunds.c.state == TopUpRefundState.PENDING.value,
+                top_up_refunds.c.recorded_at < func.now() - age,
+            )
+            .order_by(top_up_refunds.c.recorded_at)
+            .limit(limit)
+        )
+        work: list[RailWork] = [
+            DueCharge(row.id, row.rail, row.instrument, Money(row.currency, row.amount_minor))
+            for row in await self._all(charges)
+        ]
+        work += [
+            DuePayback(row.id, row.rail, row.instrument, row.rail_reference, Money(row.currency, row.amount_minor))
+            for row in await self._all(paybacks)
+        ]
+        return work
+
+    async def _all(self, query: Any) -> Sequence[Row[Any]]:
+        async with self._database.read() as connection:
+            return (await connection.execute(query)).all()
+
+
+def _has_ended(now: datetime) -> ColumnElement[bool]:
+    return and_(payments.c.hold_id.is_not(None), payments.c.expire_time <= now)
+
+
+def _accounts_at(now: datetime) -> Select[Any]:
+    """Accounts, and beside each what is still counted as held on it though it has run out by `now`."""
+    held = payments.c.authorized_minor - payments.c.captured_minor - payments.c.released_minor
+    over = (
+        select(func.coalesce(func.sum(held), 0))
+        .where(payments.c.payer_account == accounts.c.id, _has_ended(now))
+        .scalar_subquery()
+    )
+    return select(*_ACCOUNT, over.label("over"))
+
+
+def _account_at(row: Row[Any]) -> Account:
+    account = rows.account_of(row[:-1])
+    return account._replace(debits_pending=account.debits_pending - int(row.over)) if row.over else account
+
+
+def _side(account: Account, side: Side, *, after: int, limit: int) -> Select[Any]:
+    ours, theirs = ("debit", "credit") if side is Side.DEBIT else ("credit", "debit")
+    debits, credits = transfers.c[f"{ours}_debits_posted"], transfers.c[f"{ours}_credits_posted"]
+    balance = debits - credits if CHART[account.kind].normal_side is Side.DEBIT else credits - debits
+    return (
+        select(
+            transfers.c.sequence,
+            transfers.c.transaction_id,
+            literal(side.value).label("side"),
+            transfers.c.currency,
+            transfers.c.amount_minor,
+            transfers.c[f"{theirs}_account"].label("counterparty"),
+            balance.label("balance_after_minor"),
+            transfers.c.create_time,
+        )
+        .where(transfers.c[f"{ours}_account"] == account.id, transfers.c.sequence > after, _MOVES_MONEY)
+        .order_by(transfers.c.sequence)
+        .limit(limit)
+    )

@@ -1,0 +1,77 @@
+"""How rows of the store become values of the domain, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from danbao_payments.domain.account import Account
+from danbao_payments.domain.payment import Payment
+from danbao_payments.domain.top_up import TopUp, TopUpRefund
+from danbao_payments.domain.transfer import Metadata, Transaction, Transfer
+
+# A value's fields are its table's columns, in this order.
+ACCOUNT = ", ".join(Account._fields)
+TRANSFER = ", ".join(Transfer._fields)
+TRANSACTION = ", ".join(Transaction._fields)
+PAYMENT = ", ".join(Payment._fields)
+TOP_UP = ", ".join(TopUp._fields)
+TOP_UP_REFUND = ", ".join(TopUpRefund._fields)
+
+_PAYMENT_METADATA = Payment._fields.index("metadata")
+_TOP_UP_METADATA = TopUp._fields.index("metadata")
+_TRANSACTION_METADATA = Transaction._fields.index("metadata")
+
+
+def account_of(row: Iterable[Any]) -> Account:
+    return Account._make(row)
+
+
+def payment_of(row: Iterable[Any]) -> Payment:
+    values = list(row)
+    values[_PAYMENT_METADATA] = metadata_of(values[_PAYMENT_METADATA])
+    return Payment._make(values)
+
+
+def top_up_of(row: Iterable[Any]) -> TopUp:
+    values = list(row)
+    values[_TOP_UP_METADATA] = metadata_of(values[_TOP_UP_METADATA])
+    return TopUp._make(values)
+
+
+def transaction_of(row: Iterable[Any]) -> Transaction:
+    values = list(row)
+    values[_TRANSACTION_METADATA] = metadata_of(values[_TRANSACTION_METADATA])
+    return Transaction._make(values)
+
+
+def metadata_of(stored: Any) -> Metadata:
+    """The caller's facts, sorted by key. The writer's driver gives JSON as text, the readers' as a mapping."""
+    facts = json.loads(stored) if isinstance(stored, str) else stored
+    return tuple(sorted(facts.items()))
+
+
+def json_of(metadata: Metadata) -> str:
+    """The caller's facts for a jsonb column."""
+    return json.dumps(dict(metadata), ensure_ascii=False) if metadata else "{}"
+
+
+def columns_of(rows: Iterable[tuple[Any, ...]], metadata: int | None = None) -> list[list[Any]]:
+    """Rows as columns, for unnest; the column at `metadata` as JSON."""
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    if metadata is not None:
+        columns[metadata] = [json_of(facts) for facts in columns[metadata]]
+    return columns
+
+
+def payment_columns(rows: Iterable[Payment]) -> list[list[Any]]:
+    return columns_of(rows, _PAYMENT_METADATA)
+
+
+def top_up_columns(rows: Iterable[TopUp]) -> list[list[Any]]:
+    return columns_of(rows, _TOP_UP_METADATA)
+
+
+def transaction_columns(rows: Iterable[Transaction]) -> list[list[Any]]:
+    return columns_of(rows, _TRANSACTION_METADATA)

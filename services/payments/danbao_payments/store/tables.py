@@ -1,0 +1,165 @@
+"""Which tables the books are, for reads. The migrations make them, with their constraints; a test compares the two."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    CHAR,
+    BigInteger,
+    Column,
+    DateTime,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    func,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData()
+
+
+def _time(name: str, *, nullable: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+def _minor(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False)
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False)
+
+
+def _facts() -> Column[object]:
+    return Column("metadata", JSONB, nullable=False)
+
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _text("owner"),
+    _text("kind"),
+    Column("currency", CHAR(3), nullable=False),
+    _text("state"),
+    # What the totals must obey, taken from the chart of accounts when the account was opened.
+    _text("rule"),
+    _minor("debits_pending"),
+    _minor("debits_posted"),
+    _minor("credits_pending"),
+    _minor("credits_posted"),
+    _time("create_time"),
+    _time("update_time"),
+)
+
+transactions = Table(
+    "transactions",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    # Its transfers are those from first to last: numbers are given to one transaction at a time.
+    Column("first_sequence", BigInteger, nullable=False),
+    Column("last_sequence", BigInteger, nullable=False),
+    _text("description"),
+    _facts(),
+    _time("create_time"),
+)
+
+transfers = Table(
+    "transfers",
+    metadata,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("transaction_id", Uuid, nullable=False),
+    _text("kind"),
+    Column("debit_account", Uuid, nullable=False),
+    Column("credit_account", Uuid, nullable=False),
+    Column("currency", CHAR(3), nullable=False),
+    _minor("amount_minor"),
+    Column("pending_id", BigInteger),
+    Column("payment_id", Uuid),
+    _text("purpose"),
+    _time("create_time"),
+    _minor("debit_debits_pending"),
+    _minor("debit_debits_posted"),
+    _minor("debit_credits_pending"),
+    _minor("debit_credits_posted"),
+    _minor("credit_debits_pending"),
+    _minor("credit_debits_posted"),
+    _minor("credit_credits_pending"),
+    _minor("credit_credits_posted"),
+)
+
+payments = Table(
+    "payments",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("version", Integer, nullable=False),
+    _text("state"),
+    _text("payer"),
+    _text("payee_owner"),
+    _text("payee_kind"),
+    _text("beneficiary"),
+    Column("currency", CHAR(3), nullable=False),
+    _minor("amount_minor"),
+    _text("capture_mode"),
+    _minor("authorized_minor"),
+    _minor("captured_minor"),
+    _minor("released_minor"),
+    _minor("refunded_minor"),
+    Column("payer_account", Uuid, nullable=False),
+    Column("payee_account", Uuid, nullable=False),
+    # The pending transfer while money is held.
+    Column("hold_id", BigInteger),
+    _time("expire_time", nullable=True),
+    _facts(),
+    _text("description"),
+    _time("create_time"),
+    _time("update_time"),
+    Column("last_transaction", Uuid, nullable=False),
+)
+
+
+def _request() -> tuple[Column[str], ...]:
+    """The request that waits for the rail's answer."""
+    return _text("request_caller"), _text("request_method"), _text("request_id")
+
+
+def _recorded() -> Column[object]:
+    # Real time, whatever the service's clock shows: how long a rail has been owing an answer.
+    return Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=func.now())
+
+
+top_ups = Table(
+    "top_ups",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _text("state"),
+    _text("owner"),
+    Column("currency", CHAR(3), nullable=False),
+    _minor("amount_minor"),
+    _text("rail"),
+    _text("instrument"),
+    _text("rail_reference"),
+    _text("failure"),
+    _minor("refunded_minor"),
+    _minor("refunds_settled_minor"),
+    _facts(),
+    _time("create_time"),
+    _time("update_time"),
+    *_request(),
+    _recorded(),
+)
+
+top_up_refunds = Table(
+    "top_up_refunds",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("top_up_id", Uuid, nullable=False),
+    _text("state"),
+    _minor("amount_minor"),
+    _text("rail_reference"),
+    _time("create_time"),
+    _time("update_time"),
+    *_request(),
+    _recorded(),
+)

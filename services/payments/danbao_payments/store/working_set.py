@@ -1,0 +1,299 @@
+"""How a batch's rows are locked, read and written: set-based, a few statements whatever its size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from danbao_kit.money import Money
+from danbao_payments.application.ports import DueCharge, DuePayback, RailWork
+from danbao_payments.domain.account import account_id
+from danbao_payments.domain.books import Books
+from danbao_payments.domain.chart import (
+    CLEARING_CAPTURE,
+    CLEARING_REFUND,
+    PLATFORM,
+    RAIL_IN_TRANSIT,
+    RAIL_SETTLED,
+    USER_AVAILABLE,
+)
+from danbao_payments.domain.commands import (
+    CapturePayment,
+    Command,
+    CreatePayment,
+    CreateTopUp,
+    ExpireHolds,
+    PostTransaction,
+    RefundPayment,
+    RefundTopUp,
+    ReportCharge,
+    ReportPayback,
+    VoidPayment,
+)
+from danbao_payments.domain.payment import CaptureMode, Payment
+from danbao_payments.domain.top_up import TopUp, TopUpRefund, TopUpRefundState, TopUpState
+from danbao_payments.store import rows
+
+# Commands of a batch are decided a little later than it is loaded: a hold that ends meanwhile must be there.
+_AHEAD = timedelta(seconds=1)
+
+_LOCK_ACCOUNTS = f"SELECT {rows.ACCOUNT} FROM accounts WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
+_LOCK_PAYMENTS = f"SELECT {rows.PAYMENT} FROM payments WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
+_LOCK_DUE_PAYMENTS = (
+    f"SELECT {rows.PAYMENT} FROM payments WHERE payer_account = ANY($1::uuid[]) AND hold_id IS NOT NULL"
+    " AND expire_time <= $2 ORDER BY id FOR UPDATE"
+)
+_LOCK_TOP_UPS = f"SELECT {rows.TOP_UP} FROM top_ups WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
+_LOCK_REFUNDS = f"SELECT {rows.TOP_UP_REFUND} FROM top_up_refunds WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
+
+_INSERT_TRANSFERS = (
+    f"INSERT INTO transfers ({rows.TRANSFER})"
+    " SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::uuid[], $5::uuid[], $6::text[], $7::bigint[],"
+    " $8::bigint[], $9::uuid[], $10::text[], $11::timestamptz[], $12::bigint[], $13::bigint[], $14::bigint[],"
+    " $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[])"
+)
+_INSERT_TRANSACTIONS = (
+    f"INSERT INTO transactions ({rows.TRANSACTION})"
+    " SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::jsonb[], $6::timestamptz[])"
+)
+_INSERT_ACCOUNTS = (
+    f"INSERT INTO accounts ({rows.ACCOUNT})"
+    " SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[],"
+    " $8::bigint[], $9::bigint[], $10::bigint[], $11::timestamptz[], $12::timestamptz[])"
+)
+_UPDATE_ACCOUNTS = (
+    "UPDATE accounts SET state = new.state, debits_pending = new.debits_pending, debits_posted = new.debits_posted,"
+    " credits_pending = new.credits_pending, credits_posted = new.credits_posted, update_time = new.update_time"
+    " FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::timestamptz[])"
+    " AS new (id, state, debits_pending, debits_posted, credits_pending, credits_posted, update_time)"
+    " WHERE accounts.id = new.id"
+)
+_INSERT_PAYMENTS = (
+    f"INSERT INTO payments ({rows.PAYMENT})"
+    " SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],"
+    " $8::text[], $9::bigint[], $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::uuid[],"
+    " $16::uuid[], $17::bigint[], $18::timestamptz[], $19::jsonb[], $20::text[], $21::timestamptz[],"
+    " $22::timestamptz[], $23::uuid[])"
+)
+_UPDATE_PAYMENTS = (
+    "UPDATE payments SET version = new.version, state = new.state, captured_minor = new.captured_minor,"
+    " released_minor = new.released_minor, refunded_minor = new.refunded_minor, hold_id = new.hold_id,"
+    " update_time = new.update_time, last_transaction = new.last_transaction"
+    " FROM unnest($1::uuid[], $2::int[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],"
+    " $8::timestamptz[], $9::uuid[])"
+    " AS new (id, version, state, captured_minor, released_minor, refunded_minor, hold_id, update_time,"
+    " last_transaction) WHERE payments.id = new.id"
+)
+_INSERT_TOP_UPS = (
+    f"INSERT INTO top_ups ({rows.TOP_UP})"
+    " SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[],"
+    " $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::jsonb[], $13::timestamptz[], $14::timestamptz[],"
+    " $15::text[], $16::text[], $17::text[])"
+)
+_UPDATE_TOP_UPS = (
+    "UPDATE top_ups SET state = new.state, rail_reference = new.rail_reference, failure = new.failure,"
+    " refunded_minor = new.refunded_minor, refunds_settled_minor = new.refunds_settled_minor,"
+    " update_time = new.update_time"
+    " FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::timestamptz[])"
+    " AS new (id, state, rail_reference, failure, refunded_minor, refunds_settled_minor, update_time)"
+    " WHERE top_ups.id = new.id"
+)
+_INSERT_REFUNDS = (
+    f"INSERT INTO top_up_refunds ({rows.TOP_UP_REFUND})"
+    " SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::timestamptz[],"
+    " $7::timestamptz[], $8::text[], $9::text[], $10::text[])"
+)
+_UPDATE_REFUNDS = (
+    "UPDATE top_up_refunds SET state = new.state, rail_reference = new.rail_reference, update_time = new.update_time"
+    " FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[])"
+    " AS new (id, state, rail_reference, update_time) WHERE top_up_refunds.id = new.id"
+)
+
+
+class PaymentsStore:
+    """The books of one partition, as the group commit writes them."""
+
+    def __init__(self) -> None:
+        # What the batch at hand will have rails asked, once it is committed.
+        self._rail_work: list[RailWork] = []
+
+    def take_rail_work(self) -> list[RailWork]:
+        """What the batch just committed wants of rails. Whoever takes it and dies is found by its age."""
+        work, self._rail_work = self._rail_work, []
+        return work
+
+    async def load(
+        self,
+        connection: asyncpg.Connection,
+        commands: Sequence[Command],
+        needs: Mapping[str, set[Any]],
+        now: datetime,
+    ) -> Books:
+        """Locks and reads what the commands may touch, in the order refunds, top-ups, payments, accounts."""
+        self._rail_work = []
+        books = Books()
+        wanted = _Wanted(commands)
+        if wanted.refunds:
+            for row in await connection.fetch(_LOCK_REFUNDS, sorted(wanted.refunds)):
+                refund = TopUpRefund._make(row)
+                books.top_up_refunds.load(refund.id, refund)
+                wanted.top_ups.add(refund.top_up_id)
+        if wanted.top_ups:
+            for row in await connection.fetch(_LOCK_TOP_UPS, sorted(wanted.top_ups)):
+                top_up = rows.top_up_of(row)
+                books.top_ups.load(top_up.id, top_up)
+                wanted.accounts_of_top_up(top_up)
+        if wanted.payments:
+            for row in await connection.fetch(_LOCK_PAYMENTS, sorted(wanted.payments)):
+                payment = rows.payment_of(row)
+                books.payments.load(payment.id, payment)
+                wanted.accounts_of_payment(payment)
+        if wanted.accounts:
+            await _load_accounts(connection, books, wanted.accounts, now)
+        return books
+
+    async def save(self, connection: asyncpg.Connection, working_set: Books) -> None:
+        """Writes what accepted commands changed."""
+        books = working_set
+        if books.transfers.accepted:
+            await connection.execute(_INSERT_TRANSFERS, *rows.columns_of(books.transfers.accepted))
+            await connection.execute(_INSERT_TRANSACTIONS, *rows.transaction_columns(books.transactions.accepted))
+        if created := [account for _, account in books.accounts.created()]:
+            await connection.execute(_INSERT_ACCOUNTS, *rows.columns_of(created))
+        if updated := [
+            (a.id, a.state, a.debits_pending, a.debits_posted, a.credits_pending, a.credits_posted, a.update_time)
+            for _, a in books.accounts.updated()
+        ]:
+            await connection.execute(_UPDATE_ACCOUNTS, *rows.columns_of(updated))
+        await self._save_payments(connection, books)
+        await self._save_top_ups(connection, books)
+
+    async def _save_payments(self, connection: asyncpg.Connection, books: Books) -> None:
+        if created := [payment for _, payment in books.payments.created()]:
+            await connection.execute(_INSERT_PAYMENTS, *rows.payment_columns(created))
+        if updated := [
+            (
+                p.id,
+                p.version,
+                p.state,
+                p.captured_minor,
+                p.released_minor,
+                p.refunded_minor,
+                p.hold_id,
+                p.update_time,
+                p.last_transaction,
+            )
+            for _, p in books.payments.updated()
+        ]:
+            await connection.execute(_UPDATE_PAYMENTS, *rows.columns_of(updated))
+
+    async def _save_top_ups(self, connection: asyncpg.Connection, books: Books) -> None:
+        if created := [top_up for _, top_up in books.top_ups.created()]:
+            await connection.execute(_INSERT_TOP_UPS, *rows.top_up_columns(created))
+            self._rail_work += [
+                DueCharge(t.id, t.rail, t.instrument, Money(t.currency, t.amount_minor))
+                for t in created
+                if t.state == TopUpState.PENDING
+            ]
+        if updated := [
+            (t.id, t.state, t.rail_reference, t.failure, t.refunded_minor, t.refunds_settled_minor, t.update_time)
+            for _, t in books.top_ups.updated()
+        ]:
+            await connection.execute(_UPDATE_TOP_UPS, *rows.columns_of(updated))
+        if refunds := [refund for _, refund in books.top_up_refunds.created()]:
+            await connection.execute(_INSERT_REFUNDS, *rows.columns_of(refunds))
+            for refund in refunds:
+                if refund.state == TopUpRefundState.PENDING:
+                    top_up = books.top_ups.get(refund.top_up_id)
+                    assert top_up is not None, "a refund is of a top-up"
+                    amount = Money(top_up.currency, refund.amount_minor)
+                    self._rail_work.append(
+                        DuePayback(refund.id, top_up.rail, top_up.instrument, top_up.rail_reference, amount)
+                    )
+        if ended := [(r.id, r.state, r.rail_reference, r.update_time) for _, r in books.top_up_refunds.updated()]:
+            await connection.execute(_UPDATE_REFUNDS, *rows.columns_of(ended))
+
+
+async def _load_accounts(connection: asyncpg.Connection, books: Books, wanted: set[UUID], now: datetime) -> None:
+    holding = []
+    for row in await connection.fetch(_LOCK_ACCOUNTS, sorted(wanted)):
+        account = rows.account_of(row)
+        books.accounts.load(account.id, account)
+        if account.debits_pending:
+            holding.append(account.id)
+    if not holding:
+        return
+    missing: set[UUID] = set()
+    due: list[Payment] = []
+    for row in await connection.fetch(_LOCK_DUE_PAYMENTS, holding, now + _AHEAD):
+        payment = rows.payment_of(row)
+        if payment.id not in books.payments:
+            books.payments.load(payment.id, payment)
+        due.append(payment)
+        clearing = account_id(PLATFORM, CLEARING_CAPTURE, payment.currency)
+        if clearing not in books.accounts:
+            missing.add(clearing)
+    for payment in sorted(due, key=lambda each: (each.expire_time, each.id)):
+        books.due_holds.setdefault(payment.payer_account, []).append(payment.id)
+    if missing:
+        for row in await connection.fetch(_LOCK_ACCOUNTS, sorted(missing)):
+            account = rows.account_of(row)
+            books.accounts.load(account.id, account)
+
+
+class _Wanted:
+    """Which rows the commands of a batch may touch."""
+
+    def __init__(self, commands: Sequence[Command]) -> None:
+        self.accounts: set[UUID] = set()
+        self.payments: set[UUID] = set()
+        self.top_ups: set[UUID] = set()
+        self.refunds: set[UUID] = set()
+        for command in commands:
+            self._add(command)
+
+    def accounts_of_payment(self, payment: Payment) -> None:
+        self.accounts |= {
+            payment.payer_account,
+            payment.payee_account,
+            account_id(PLATFORM, CLEARING_CAPTURE, payment.currency),
+        }
+
+    def accounts_of_top_up(self, top_up: TopUp) -> None:
+        self.accounts |= {
+            account_id(top_up.owner, USER_AVAILABLE, top_up.currency),
+            account_id(top_up.rail, RAIL_IN_TRANSIT, top_up.currency),
+            account_id(top_up.rail, RAIL_SETTLED, top_up.currency),
+            account_id(PLATFORM, CLEARING_REFUND, top_up.currency),
+        }
+
+    def _add(self, command: Command) -> None:
+        accounts = self.accounts
+        if isinstance(command, CreatePayment):
+            currency = command.amount.currency
+            accounts.add(account_id(command.payer, USER_AVAILABLE, currency))
+            accounts.add(account_id(command.payee.owner, command.payee.kind, currency))
+            if command.capture_mode == CaptureMode.MANUAL:
+                accounts.add(account_id(PLATFORM, CLEARING_CAPTURE, currency))
+        elif isinstance(command, PostTransaction):
+            for leg in command.legs:
+                accounts.add(account_id(leg.debit.owner, leg.debit.kind, leg.amount.currency))
+                accounts.add(account_id(leg.credit.owner, leg.credit.kind, leg.amount.currency))
+                if leg.payment is not None:
+                    self.payments.add(leg.payment)
+        elif isinstance(command, CapturePayment | VoidPayment | RefundPayment):
+            self.payments.add(command.name)
+        elif isinstance(command, CreateTopUp):
+            accounts.add(account_id(command.owner, USER_AVAILABLE, command.amount.currency))
+        elif isinstance(command, RefundTopUp):
+            self.top_ups.add(command.name)
+        elif isinstance(command, ReportCharge):
+            self.top_ups.add(command.top_up)
+        elif isinstance(command, ReportPayback):
+            self.refunds.add(command.refund)
+        elif isinstance(command, ExpireHolds):
+            self.payments.update(command.payments)

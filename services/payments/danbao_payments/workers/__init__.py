@@ -1,0 +1,1 @@
+"""What happens without a caller: holds that end by time, and rails that answer."""

@@ -91,10 +91,12 @@ def _status(arguments: argparse.Namespace) -> int:
 def _clean(arguments: argparse.Namespace) -> int:
     """Stop the stack and those below its state directory (the replay's), and remove their databases."""
     from danbao_kit.testing.embedded_postgres import EmbeddedPostgres
+    from danbao_kit.testing.postgres_binaries import remove_shared_copy
 
     for postgres_dir in (arguments.state_dir / "postgres", *arguments.state_dir.glob("*/postgres")):
         leftovers.end(StateLayout.at(postgres_dir.parent).processes)
         EmbeddedPostgres(postgres_dir).destroy()
+    remove_shared_copy()
     return 0
 
 

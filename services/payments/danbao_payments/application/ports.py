@@ -51,6 +51,7 @@ class DueCharge:
     rail: str
     instrument: str
     amount: Money
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class DuePayback:
     instrument: str
     charge: str
     amount: Money
+    traceparent: str = ""
 
 
 RailWork = DueCharge | DuePayback

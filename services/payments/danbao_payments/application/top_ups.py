@@ -68,6 +68,7 @@ def create_top_up(command: CreateTopUp, books: Books, moment: Moment, rails: fro
         request.caller,
         request.method,
         request.request_id,
+        moment.traceparent,
     )
     books.top_ups.put(top_up.id, top_up)
     moment.emit(TopUpEvent("top_up_created", top_up))
@@ -141,6 +142,7 @@ def refund_top_up(command: RefundTopUp, books: Books, moment: Moment) -> object:
         request.caller,
         request.method,
         request.request_id,
+        moment.traceparent,
     )
     books.top_up_refunds.put(refund.id, refund)
     asked = top_up._replace(refunded_minor=top_up.refunded_minor + amount_minor, update_time=now)

@@ -49,6 +49,7 @@ class TopUp(NamedTuple):
     request_caller: str
     request_method: str
     request_id: str
+    traceparent: str
 
     @property
     def refundable_minor(self) -> int:
@@ -74,6 +75,7 @@ class TopUpRefund(NamedTuple):
     request_caller: str
     request_method: str
     request_id: str
+    traceparent: str
 
 
 _S, _C = TopUpState, TopUpCommand

@@ -114,23 +114,20 @@ class BooksQueries:
         if not asked:
             return {}
         ids = [request.request_id for request in asked]
-        charges = select(
-            *_TOP_UP, top_ups.c.request_caller, top_ups.c.request_method, top_ups.c.request_id.label("awaiting")
-        ).where(top_ups.c.state == TopUpState.PENDING.value, top_ups.c.request_id.in_(ids))
-        paybacks = (
-            select(
-                *_TOP_UP, top_up_refunds.c.request_caller, top_up_refunds.c.request_method, top_up_refunds.c.request_id
-            )
-            .join(top_up_refunds, top_up_refunds.c.top_up_id == top_ups.c.id)
-            .where(top_up_refunds.c.state == TopUpRefundState.PENDING.value, top_up_refunds.c.request_id.in_(ids))
-        )
+        charges = select(*_TOP_UP).where(top_ups.c.state == TopUpState.PENDING.value, top_ups.c.request_id.in_(ids))
         awaiting: dict[RequestKey, TopUp] = {}
-        for query in (charges, paybacks):
-            for row in await self._all(query):
-                key = RequestKey(*row[-3:])
-                if key in asked:
-                    awaiting[key] = rows.top_up_of(row[:-3])
-        return awaiting
+        for row in await self._all(charges):
+            top_up = rows.top_up_of(row)
+            awaiting[RequestKey(top_up.request_caller, top_up.request_method, top_up.request_id)] = top_up
+        refunds = top_up_refunds.c
+        paybacks = (
+            select(refunds.request_caller, refunds.request_method, refunds.request_id, *_TOP_UP)
+            .join(top_ups, top_ups.c.id == refunds.top_up_id)
+            .where(refunds.state == TopUpRefundState.PENDING.value, refunds.request_id.in_(ids))
+        )
+        for row in await self._all(paybacks):
+            awaiting[RequestKey(row[0], row[1], row[2])] = rows.top_up_of(row[3:])
+        return {request: top_up for request, top_up in awaiting.items() if request in asked}
 
     async def trial_balance(self) -> Sequence[KindTotals]:
         totals = [
@@ -142,7 +139,10 @@ class BooksQueries:
             .group_by(accounts.c.currency, accounts.c.kind)
             .order_by(accounts.c.currency, accounts.c.kind)
         )
-        return [KindTotals(row[0], row[1], *(int(value) for value in row[2:])) for row in await self._all(query)]
+        return [
+            KindTotals(row[0], row[1], int(row[2]), int(row[3]), int(row[4]), int(row[5]), int(row[6]))
+            for row in await self._all(query)
+        ]
 
     async def due_holds(self, now: datetime, limit: int) -> Sequence[UUID]:
         query = select(payments.c.id).where(_has_ended(now)).order_by(payments.c.expire_time).limit(limit)
@@ -151,7 +151,7 @@ class BooksQueries:
     async def overdue_rail_work(self, *, older_than_s: float, limit: int) -> Sequence[RailWork]:
         age = timedelta(seconds=older_than_s)
         charges = (
-            select(top_ups.c.id, top_ups.c.rail, top_ups.c.instrument, top_ups.c.currency, top_ups.c.amount_minor)
+            select(*_TOP_UP)
             .where(top_ups.c.state == TopUpState.PENDING.value, top_ups.c.recorded_at < func.now() - age)
             .order_by(top_ups.c.recorded_at)
             .limit(limit)
@@ -164,6 +164,7 @@ class BooksQueries:
                 top_ups.c.rail_reference,
                 top_ups.c.currency,
                 top_up_refunds.c.amount_minor,
+                top_up_refunds.c.traceparent,
             )
             .join(top_ups, top_ups.c.id == top_up_refunds.c.top_up_id)
             .where(
@@ -174,11 +175,18 @@ class BooksQueries:
             .limit(limit)
         )
         work: list[RailWork] = [
-            DueCharge(row.id, row.rail, row.instrument, Money(row.currency, row.amount_minor))
+            DueCharge(row.id, row.rail, row.instrument, Money(row.currency, row.amount_minor), row.traceparent)
             for row in await self._all(charges)
         ]
         work += [
-            DuePayback(row.id, row.rail, row.instrument, row.rail_reference, Money(row.currency, row.amount_minor))
+            DuePayback(
+                row.id,
+                row.rail,
+                row.instrument,
+                row.rail_reference,
+                Money(row.currency, row.amount_minor),
+                row.traceparent,
+            )
             for row in await self._all(paybacks)
         ]
         return work

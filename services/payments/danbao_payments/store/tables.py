@@ -120,8 +120,8 @@ payments = Table(
 
 
 def _request() -> tuple[Column[str], ...]:
-    """The request that waits for the rail's answer."""
-    return _text("request_caller"), _text("request_method"), _text("request_id")
+    """The request that waits for the rail's answer, and its trace."""
+    return _text("request_caller"), _text("request_method"), _text("request_id"), _text("traceparent")
 
 
 def _recorded() -> Column[object]:

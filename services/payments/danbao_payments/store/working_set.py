@@ -92,7 +92,7 @@ _INSERT_TOP_UPS = (
     f"INSERT INTO top_ups ({rows.TOP_UP})"
     " SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[],"
     " $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::jsonb[], $13::timestamptz[], $14::timestamptz[],"
-    " $15::text[], $16::text[], $17::text[])"
+    " $15::text[], $16::text[], $17::text[], $18::text[])"
 )
 _UPDATE_TOP_UPS = (
     "UPDATE top_ups SET state = new.state, rail_reference = new.rail_reference, failure = new.failure,"
@@ -105,7 +105,7 @@ _UPDATE_TOP_UPS = (
 _INSERT_REFUNDS = (
     f"INSERT INTO top_up_refunds ({rows.TOP_UP_REFUND})"
     " SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::timestamptz[],"
-    " $7::timestamptz[], $8::text[], $9::text[], $10::text[])"
+    " $7::timestamptz[], $8::text[], $9::text[], $10::text[], $11::text[])"
 )
 _UPDATE_REFUNDS = (
     "UPDATE top_up_refunds SET state = new.state, rail_reference = new.rail_reference, update_time = new.update_time"
@@ -195,7 +195,7 @@ class PaymentsStore:
         if created := [top_up for _, top_up in books.top_ups.created()]:
             await connection.execute(_INSERT_TOP_UPS, *rows.top_up_columns(created))
             self._rail_work += [
-                DueCharge(t.id, t.rail, t.instrument, Money(t.currency, t.amount_minor))
+                DueCharge(t.id, t.rail, t.instrument, Money(t.currency, t.amount_minor), t.traceparent)
                 for t in created
                 if t.state == TopUpState.PENDING
             ]
@@ -212,7 +212,9 @@ class PaymentsStore:
                     assert top_up is not None, "a refund is of a top-up"
                     amount = Money(top_up.currency, refund.amount_minor)
                     self._rail_work.append(
-                        DuePayback(refund.id, top_up.rail, top_up.instrument, top_up.rail_reference, amount)
+                        DuePayback(
+                            refund.id, top_up.rail, top_up.instrument, top_up.rail_reference, amount, refund.traceparent
+                        )
                     )
         if ended := [(r.id, r.state, r.rail_reference, r.update_time) for _, r in books.top_up_refunds.updated()]:
             await connection.execute(_UPDATE_REFUNDS, *rows.columns_of(ended))

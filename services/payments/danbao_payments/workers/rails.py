@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from functools import partial
 from uuid import UUID
 
 from opentelemetry.trace import SpanKind
@@ -38,7 +39,7 @@ class RailWorker:
             if item.id not in self._asking:
                 task = asyncio.create_task(self._ask(item), name=f"rail {item.id}")
                 self._asking[item.id] = task
-                task.add_done_callback(lambda _, key=item.id: self._asking.pop(key, None))
+                task.add_done_callback(partial(self._forget, item.id))
 
     async def run(self) -> None:
         """Takes up what was left behind, until cancelled."""
@@ -59,6 +60,9 @@ class RailWorker:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _forget(self, movement: UUID, _: asyncio.Task[None]) -> None:
+        self._asking.pop(movement, None)
 
     async def _ask(self, item: RailWork) -> None:
         span = parse_traceparent(item.traceparent)

@@ -103,10 +103,8 @@ def _shared_copy(installation: Path) -> Path:
     try:
         shutil.copytree(installation, building / inside, symlinks=True, ignore=_NOT_COPIED)
         # The programs look for their libraries beside the package, where the wheel's repair tool put them.
-        for libraries in (
-            installation.parent.with_name(f"{installation.parent.name}.libs"),
-            installation.parent / ".dylibs",
-        ):
+        package = installation.parent
+        for libraries in (package.with_name(f"{package.name}.libs"), package / ".dylibs"):
             if libraries.is_dir():
                 shutil.copytree(libraries, building / libraries.relative_to(package.parent))
         _let_everyone_read(building)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
+from uuid import UUID
 
-from danbao_escrow.domain.commands import StepDone, StepRefused
-from danbao_escrow.domain.model import Step
+from danbao_escrow.domain.commands import ClaimStep, StepDone, StepRefused
+from danbao_escrow.domain.model import Step, TimelineEntry, Trade
 from danbao_escrow.domain.terms import GradeTerms
 
 
@@ -43,4 +45,45 @@ class Payments(Protocol):
 
     async def execute(self, steps: Sequence[Step]) -> list[StepResult]:
         """One result a step, in order. The same version of a step moves money at most once, however often sent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parties:
+    """What never changes about a trade."""
+
+    buyer: str
+    seller: str
+    currency: str
+
+
+class Reads(Protocol):
+    """Reads of the store, for callers."""
+
+    async def trade(self, trade_id: UUID) -> Trade | None:
+        """The trade as it is now."""
+        ...
+
+    async def parties(self, trade_ids: Iterable[UUID]) -> Mapping[UUID, Parties]:
+        """The parties of those trades that exist."""
+        ...
+
+    async def timeline(self, trade_id: UUID, *, after: int, limit: int) -> list[TimelineEntry]:
+        """Entries after a position, oldest first."""
+        ...
+
+
+class DueReads(Protocol):
+    """Reads of the store, for what nobody asked for but time."""
+
+    async def due_trades(self, now: datetime, limit: int) -> list[UUID]:
+        """Trades with a deadline at or before `now`, the oldest first."""
+        ...
+
+    async def abandoned_steps(self, limit: int) -> list[ClaimStep]:
+        """Pending steps whose lease or backoff is over, as claims of them."""
+        ...
+
+    async def steps_under_way(self) -> int:
+        """Pending steps that were not refused."""
         ...

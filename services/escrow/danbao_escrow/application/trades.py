@@ -184,9 +184,12 @@ def _some_legal(trade: Trade, lines: Iterable[Line], command: TradeCommand, mome
     return legal
 
 
-def _state_invalid(trade: Trade, command: TradeCommand, moment: Moment, **facts: str) -> TradeStateInvalid:
+def _state_invalid(
+    trade: Trade, command: TradeCommand, moment: Moment, *, line_id: str = "", line_state: str = ""
+) -> TradeStateInvalid:
     name: CommandName = command.name_of_command
-    return TradeStateInvalid(trade.name, name, trade.state, legal_commands(trade, moment.now), **facts)
+    legal = legal_commands(trade, moment.now)
+    return TradeStateInvalid(trade.name, name, trade.state, legal, line_id=line_id, line_state=line_state)
 
 
 def _is_overdue(trade: Trade, moment: Moment) -> bool:

@@ -51,18 +51,30 @@ class StepInFlight(DanbaoError):
 
 
 class TradeStateInvalid(DanbaoError):
+    """`line_id` names the line that refuses, where one was meant."""
+
     code, reason = Code.FAILED_PRECONDITION, "TRADE_STATE_INVALID"
 
-    def __init__(self, trade: str, command: str, state: str, legal_commands: Iterable[str], **facts: str) -> None:
-        legal = ",".join(sorted(legal_commands))
+    def __init__(
+        self,
+        trade: str,
+        command: str,
+        state: str,
+        legal_commands: Iterable[str],
+        *,
+        line_id: str = "",
+        line_state: str = "",
+    ) -> None:
+        line = f", its line {line_id} {line_state}" if line_id else ""
         super().__init__(
-            f"{command} is not legal now: {trade} is {state}",
+            f"{command} is not legal now: {trade} is {state}{line}",
             trade=trade,
             command=command,
             state=state,
-            legal_commands=legal,
-            **facts,
+            legal_commands=",".join(sorted(legal_commands)),
         )
+        if line_id:
+            self.metadata |= {"line_id": line_id, "line_state": line_state}
 
 
 class SubjectBlocked(DanbaoError):

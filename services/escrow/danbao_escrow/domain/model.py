@@ -241,7 +241,7 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A durable intent to move money, executed outside any transaction under an id made of trade, number, generation."""
+    """A durable intent to move money, executed outside any transaction under an id made of its first three fields."""
 
     trade_id: UUID
     number: int

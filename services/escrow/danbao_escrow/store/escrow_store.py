@@ -85,11 +85,11 @@ class EscrowStore:
         keys = sorted(ids)
         await connection.execute(_LOCK_TRADES, keys)
         for row in await connection.fetch(_READ_TRADES, keys):
-            trade = rows.trade_of(row)
+            trade = rows.trade_of(dict(row))
             working.trades.load(trade.trade_id, trade)
         if any(trade.is_pending for trade in working.trades.values()):
             for row in await connection.fetch(_READ_STEPS, keys):
-                step = rows.step_of(row)
+                step = rows.step_of(dict(row))
                 working.steps.load((step.trade_id, step.number), step)
         return working
 

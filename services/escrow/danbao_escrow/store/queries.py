@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Row, func, select, text
 
+from danbao_escrow.application.ports import Parties
 from danbao_escrow.domain.commands import ClaimStep
 from danbao_escrow.domain.model import TimelineEntry, Trade
 from danbao_escrow.store import rows
@@ -16,15 +16,6 @@ from danbao_escrow.store.tables import steps, timeline_entries, trades
 from danbao_kit.database import Database
 
 _FACTS_KEPT = 50_000
-
-
-@dataclass(frozen=True, slots=True)
-class Parties:
-    """What never changes about a trade."""
-
-    buyer: str
-    seller: str
-    currency: str
 
 
 class Queries:
@@ -38,7 +29,7 @@ class Queries:
         """The trade as it is now."""
         async with self._database.read() as connection:
             row = (await connection.execute(select(trades).where(trades.c.trade_id == trade_id))).one_or_none()
-        return None if row is None else rows.trade_of(row._mapping)
+        return None if row is None else rows.trade_of(dict(row._mapping))
 
     async def parties(self, trade_ids: Iterable[UUID]) -> dict[UUID, Parties]:
         """The parties of those trades that exist; asked once a trade."""
@@ -66,7 +57,7 @@ class Queries:
         )
         async with self._database.read() as connection:
             found = (await connection.execute(query)).all()
-        return [rows.timeline_of(row._mapping) for row in found]
+        return [rows.timeline_of(dict(row._mapping)) for row in found]
 
     async def due_trades(self, now: datetime, limit: int) -> list[UUID]:
         """Trades with a deadline at or before `now`, the oldest first."""
@@ -94,5 +85,5 @@ class Queries:
             return int(found.scalar_one())
 
 
-def _claim(row: Row[tuple[UUID, int, int, int]]) -> ClaimStep:
+def _claim(row: Row[UUID, int, int, int]) -> ClaimStep:
     return ClaimStep(UUID(int=row.trade_id.int), row.number, row.generation, row.claim)

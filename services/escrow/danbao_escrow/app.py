@@ -1,0 +1,114 @@
+"""Everything concrete of the escrow service, put together."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+from pydantic import Field
+
+from danbao.escrow.v1 import event_pb2, event_pb2_grpc, trade_pb2, trade_pb2_grpc
+from danbao_escrow.application.decide import decide
+from danbao_escrow.application.ports import Credit, Payments
+from danbao_escrow.clients.credit import CreditClient
+from danbao_escrow.clients.payments import PaymentsClient
+from danbao_escrow.rpc.codec import EscrowCodec
+from danbao_escrow.rpc.credit_check import CreditCheck
+from danbao_escrow.rpc.events import EventServicer
+from danbao_escrow.rpc.trades import TradeServicer
+from danbao_escrow.store.escrow_store import EscrowStore
+from danbao_escrow.store.queries import Queries
+from danbao_escrow.workers.step_runner import StepRunner
+from danbao_escrow.workers.sweeper import Sweeper
+from danbao_escrow.workers.timers import Timers
+from danbao_kit.business_clock import ClockServicer, follow_clock, open_clock
+from danbao_kit.clock import SettableClock
+from danbao_kit.commands import CommandRunner
+from danbao_kit.database import Database
+from danbao_kit.event_stream import EventStream
+from danbao_kit.group_commit import GroupCommit
+from danbao_kit.ids import TimeOrderedIds
+from danbao_kit.rpc_client import service_channel
+from danbao_kit.server import CLOCK_SERVICE, Server
+from danbao_kit.settings import ServiceSettings
+
+NAME = "escrow"
+TRADE_SERVICE = trade_pb2.DESCRIPTOR.services_by_name["TradeService"].full_name
+EVENT_SERVICE = event_pb2.DESCRIPTOR.services_by_name["EventService"].full_name
+
+PEERS = {
+    "gateway": (TRADE_SERVICE, EVENT_SERVICE),
+    "credit": (EVENT_SERVICE,),
+    "payments": (EVENT_SERVICE,),
+    "operator": (TRADE_SERVICE, EVENT_SERVICE, CLOCK_SERVICE),
+}
+"""Which peer, by its certificate, may call what."""
+
+
+class EscrowSettings(ServiceSettings):
+    """What escrow is told besides."""
+
+    payments_address: str = Field(description="host:port of payments")
+    credit_address: str = Field(description="host:port of credit")
+
+
+class Escrow:
+    """One replica of the service."""
+
+    def __init__(self, settings: EscrowSettings) -> None:
+        self._settings = settings
+        self.database = Database(settings.database_dsn)
+        self.server = Server(settings, name=NAME, peers=PEERS, ready=self.database.ready)
+        self._channels: list[grpc.aio.Channel] = []
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    async def start(self, *, payments: Payments | None = None, credit: Credit | None = None) -> None:
+        """Serves. A peer that is given replaces the one at its address."""
+        settings = self._settings
+        clock = await open_clock(settings.clock, self.database)
+        stream = EventStream(self.database)
+        self.store = EscrowStore(on_taken=lambda steps: self.steps.take(steps))
+
+        def on_commit() -> None:
+            stream.wake()
+            self.store.committed()
+
+        self.group_commit = GroupCommit(
+            self.database, self.store, decide, EscrowCodec(), clock, TimeOrderedIds(), on_commit=on_commit
+        )
+        queries = Queries(self.database)
+        self.steps = StepRunner(payments or PaymentsClient(self._channel("payments")), self.group_commit)
+        self.sweeper = Sweeper(queries, self.group_commit)
+        self.timers = Timers(queries, self.group_commit, clock)
+        check = CreditCheck(credit or CreditClient(self._channel("credit")), queries)
+        trades = TradeServicer(CommandRunner(self.group_commit), check, queries)
+        self.server.add(trade_pb2_grpc.add_TradeServiceServicer_to_server, trades, TRADE_SERVICE)
+        self.server.add(event_pb2_grpc.add_EventServiceServicer_to_server, EventServicer(stream), EVENT_SERVICE)
+        self.server.on_drain(stream.close)
+        if isinstance(clock, SettableClock):
+            self.server.add_clock(ClockServicer(clock, self.database, on_advanced=self.timers.drain_due))
+            self._tasks.append(asyncio.create_task(follow_clock(clock, self.database), name="clock"))
+        self.group_commit.start()
+        self.steps.start()
+        self._tasks.append(asyncio.create_task(self.sweeper.run(), name="sweeper"))
+        self._tasks.append(asyncio.create_task(self.timers.run(), name="timers"))
+        await self.server.start()
+
+    async def stop(self) -> None:
+        """Drains calls, then the write path; steps under way are left to whoever comes next."""
+        await self.server.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.steps.stop()
+        await self.group_commit.stop()
+        for channel in self._channels:
+            await channel.close()
+        await self.database.close()
+
+    def _channel(self, service: str) -> grpc.aio.Channel:
+        addresses = {"payments": self._settings.payments_address, "credit": self._settings.credit_address}
+        channel = service_channel(addresses[service], service=service, settings=self._settings)
+        self._channels.append(channel)
+        return channel

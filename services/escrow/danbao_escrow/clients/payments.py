@@ -1,0 +1,100 @@
+"""Payments: executes steps, many in a call, each under an id of its own that is the same however often it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import uuid5
+
+import grpc
+
+from danbao.payments.v1 import account_pb2, ledger_pb2, payment_pb2, payment_pb2_grpc
+from danbao.type.v1 import money_pb2
+from danbao_escrow.application.ports import StepResult, StepUnknown
+from danbao_escrow.domain.commands import StepDone, StepRefused
+from danbao_escrow.domain.model import Leg, Step, StepKind
+from danbao_escrow.domain.money_legs import ESCROW
+from danbao_kit.rpc_client import RemoteError, invoke, remote_error
+
+CALL_S = 3.0
+"""Well below a step's lease."""
+
+# Refusals that payments has recorded under the id, or gives to the same message always: nothing will move under it.
+_DEFINITE = frozenset({"FAILED_PRECONDITION", "NOT_FOUND", "PERMISSION_DENIED", "INVALID_ARGUMENT", "OUT_OF_RANGE"})
+# Said before the id was looked at: an earlier attempt may have been executed.
+_NOT_RECORDED = frozenset({"PEER_NOT_ALLOWED", "DEADLINE_REQUIRED"})
+
+
+class PaymentsClient:
+    """Steps as operations of payments.BatchExecute."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = payment_pb2_grpc.PaymentServiceStub(channel)
+
+    async def execute(self, steps: Sequence[Step]) -> list[StepResult]:
+        """One result a step. A call that fails as a whole leaves every outcome open."""
+        request = payment_pb2.BatchExecuteRequest(operations=[operation_of(step) for step in steps])
+        try:
+            reply = await invoke(self._stub.BatchExecute, request, name="payments.BatchExecute", cap_s=CALL_S)
+        except RemoteError as error:
+            return [StepUnknown(error.reason or error.code)] * len(steps)
+        if len(reply.results) != len(steps):
+            return [StepUnknown("RESULTS_MISSING")] * len(steps)
+        return [_result(result) for result in reply.results]
+
+
+def request_id_of(step: Step) -> str:
+    """UUIDv5 of trade, step and generation: known before the first attempt, the same after a crash."""
+    return str(uuid5(step.trade_id, f"{step.number}/{step.generation}"))
+
+
+def operation_of(step: Step) -> payment_pb2.Operation:
+    """What payments is asked to do."""
+    metadata = {"trade": f"trades/{step.trade_id}", "step": str(step.number), "kind": step.kind.value}
+    if step.kind is StepKind.PAY:
+        (leg,) = step.movement.legs
+        return payment_pb2.Operation(
+            create_payment=payment_pb2.CreatePaymentRequest(
+                request_id=request_id_of(step),
+                payer=step.payer,
+                payee=account_pb2.AccountKey(owner=leg.credit_owner, kind=leg.credit_kind),
+                beneficiary=step.beneficiary,
+                amount=money_pb2.Money(currency=step.currency, amount_minor=leg.amount_minor),
+                capture_mode=payment_pb2.CAPTURE_MODE_AUTOMATIC,
+                metadata=metadata,
+                description=f"trades/{step.trade_id}: paid",
+            )
+        )
+    return payment_pb2.Operation(
+        post_transaction=ledger_pb2.PostTransactionRequest(
+            request_id=request_id_of(step),
+            legs=[_leg(step, leg) for leg in step.movement.legs],
+            description=f"trades/{step.trade_id}: {step.cause.command}",
+            metadata=metadata,
+        )
+    )
+
+
+def _leg(step: Step, leg: Leg) -> ledger_pb2.Leg:
+    return ledger_pb2.Leg(
+        debit=account_pb2.AccountKey(owner=leg.debit_owner, kind=leg.debit_kind),
+        credit=account_pb2.AccountKey(owner=leg.credit_owner, kind=leg.credit_kind),
+        amount=money_pb2.Money(currency=step.currency, amount_minor=leg.amount_minor),
+        # What leaves the trade's account settles its payment; what was kept back has left it before.
+        payment=step.payment if leg.debit_kind == ESCROW else "",
+        purpose=ledger_pb2.PURPOSE_REFUND if leg.is_refund else ledger_pb2.PURPOSE_UNSPECIFIED,
+    )
+
+
+def _result(result: payment_pb2.OperationResult) -> StepResult:
+    match result.WhichOneof("result"):
+        case "payment":
+            return StepDone(result.payment.name)
+        case "transaction":
+            return StepDone(result.transaction.name)
+        case "error":
+            error = remote_error(result.error)
+            if error.code in _DEFINITE and error.reason not in _NOT_RECORDED:
+                return StepRefused(error.reason or error.code, error.message)
+            return StepUnknown(error.reason or error.code)
+        case _:
+            return StepUnknown("RESULT_MISSING")

@@ -1,0 +1,25 @@
+"""How escrow's answers and events are written and read back."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from danbao.escrow.v1 import trade_pb2
+from danbao_escrow.domain.events import TradeEvent
+from danbao_escrow.domain.model import Trade
+from danbao_escrow.rpc.mapping import event_message, trade_message
+
+
+class EscrowCodec:
+    """Every mutation answers with the trade."""
+
+    def reply(self, command: Any, reply: Trade) -> trade_pb2.Trade:
+        return trade_message(reply)
+
+    def parse_reply(self, method: str, data: bytes) -> trade_pb2.Trade:
+        return trade_pb2.Trade.FromString(data)
+
+    def event(self, event: TradeEvent, *, sequence: int, create_time: datetime, traceparent: str) -> tuple[str, bytes]:
+        message = event_message(event, sequence=sequence, create_time=create_time, traceparent=traceparent)
+        return event.kind.value, message.SerializeToString()

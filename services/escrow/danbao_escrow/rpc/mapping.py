@@ -1,0 +1,117 @@
+"""How trades, timelines and events look on the wire."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from danbao.escrow.v1 import event_pb2, trade_pb2
+from danbao.type.v1 import money_pb2
+from danbao_escrow.domain.events import TradeEvent
+from danbao_escrow.domain.model import Actor, Line, Terms, TimelineEntry, Trade
+
+
+def trade_message(trade: Trade) -> trade_pb2.Trade:
+    """The trade as its contract shows it."""
+    message = trade_pb2.Trade(
+        name=trade.name,
+        state=trade_pb2.Trade.State.Value(f"STATE_{trade.state}"),
+        buyer=trade.buyer,
+        seller=trade.seller,
+        currency=trade.currency,
+        lines=[_line(line) for line in trade.lines],
+        postage_minor=trade.postage_minor,
+        total_minor=trade.total_minor,
+        terms=_terms(trade.terms),
+        funded_minor=trade.funded_minor,
+        released_minor=trade.released_minor,
+        refunded_minor=trade.refunded_minor,
+        fees_minor=trade.fees_minor,
+        held_back_minor=trade.held_back_minor,
+        payment=trade.payment,
+        step_pending=trade.is_pending,
+        step_blocked=trade.step_blocked,
+        step_refusal=trade.step_refusal,
+        reference=trade.reference,
+        etag=str(trade.revision),
+    )
+    for name in ("pay_by_time", "ship_by_time", "create_time", "update_time", "pay_time", "end_time"):
+        _set_time(message, name, getattr(trade, name))
+    return message
+
+
+def _line(line: Line) -> trade_pb2.Line:
+    message = trade_pb2.Line(
+        line_id=line.line_id,
+        state=trade_pb2.Line.State.Value(f"STATE_{line.state}"),
+        title=line.title,
+        amount_minor=line.amount_minor,
+        released_minor=line.released_minor,
+        refunded_minor=line.refunded_minor,
+        delivery=trade_pb2.Delivery.Value(f"DELIVERY_{line.delivery}"),
+        carrier=line.carrier,
+        tracking=line.tracking,
+    )
+    for name in ("ship_time", "deliver_time", "deadline_time", "settle_time"):
+        _set_time(message, name, getattr(line, name))
+    return message
+
+
+def _terms(terms: Terms) -> trade_pb2.Terms:
+    return trade_pb2.Terms(
+        grade=terms.grade,
+        score=terms.score,
+        model_version=terms.model_version,
+        terms_version=terms.terms_version,
+        fee_bps=terms.fee_bps,
+        auto_confirm_days=terms.auto_confirm_days,
+        auto_confirm_by_operator=terms.auto_confirm_by_operator,
+        per_trade_limit_minor=terms.per_trade_limit_minor,
+        payout_delay_hours=terms.payout_delay_hours,
+        payout_by_operator=terms.payout_by_operator,
+        reserve_bps=terms.reserve_bps,
+        defaulted=terms.defaulted,
+    )
+
+
+def actor_message(actor: Actor) -> trade_pb2.Actor:
+    return trade_pb2.Actor(subject=actor.subject, role=trade_pb2.Role.Value(f"ROLE_{actor.role}"))
+
+
+def timeline_message(entry: TimelineEntry, currency: str) -> trade_pb2.TimelineEntry:
+    """One line of a trade's history."""
+    message = trade_pb2.TimelineEntry(
+        position=entry.position,
+        command=entry.command,
+        actor=actor_message(entry.actor),
+        token_subject=entry.token_subject,
+        line_ids=entry.line_ids,
+        state=trade_pb2.Trade.State.Value(f"STATE_{entry.state}"),
+        reason=entry.reason,
+        ledger_reference=entry.ledger_reference,
+        trace_id=entry.trace_id,
+    )
+    if entry.amount_minor:
+        message.amount.CopyFrom(money_pb2.Money(currency=currency, amount_minor=entry.amount_minor))
+    _set_time(message, "create_time", entry.create_time)
+    return message
+
+
+def event_message(event: TradeEvent, *, sequence: int, create_time: datetime, traceparent: str) -> event_pb2.Event:
+    """One event of the stream."""
+    message = event_pb2.Event(
+        sequence=sequence,
+        traceparent=traceparent,
+        actor=actor_message(event.actor),
+        line_ids=event.line_ids,
+        amount_minor=event.amount_minor,
+        reason=event.reason,
+    )
+    _set_time(message, "create_time", create_time)
+    getattr(message, event.kind).CopyFrom(trade_message(event.trade))
+    return message
+
+
+def _set_time(message: Any, name: str, value: datetime | None) -> None:
+    if value is not None:
+        getattr(message, name).FromDatetime(value)

@@ -1,0 +1,179 @@
+"""TradeService: each method validates, asks credit where needed, and hands a command to the one write path."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+
+from danbao.escrow.v1 import trade_pb2, trade_pb2_grpc
+from danbao_escrow.application.actors import may_see
+from danbao_escrow.application.ports import Reads
+from danbao_escrow.domain.commands import CommandName
+from danbao_escrow.domain.errors import StepInFlight, TradeNotFound
+from danbao_escrow.domain.model import Trade
+from danbao_escrow.rpc.credit_check import CreditCheck
+from danbao_escrow.rpc.mapping import timeline_message, trade_message
+from danbao_escrow.rpc.requests import OPERATIONS, command_of, token_of, trade_id
+from danbao_kit.call import current_call
+from danbao_kit.commands import CommandRunner
+from danbao_kit.errors import DanbaoError, FieldInvalid, FieldViolation, PageTokenInvalid
+from danbao_kit.group_commit import Outcome
+from danbao_kit.paging import decode_token, encode_token, page_size
+from danbao_kit.rpc_status import status_of
+from danbao_kit.validation import check
+
+# How long a command that meets another's step waits before it looks again; it gives up a little before its deadline.
+_LOOK_AGAIN_S = 0.05
+_GIVE_UP_AHEAD_S = 0.3
+
+
+class TradeServicer(trade_pb2_grpc.TradeServiceServicer):
+    """Commands and reads of trades."""
+
+    def __init__(self, runner: CommandRunner, credit: CreditCheck, reads: Reads) -> None:
+        self._runner = runner
+        self._credit = credit
+        self._reads = reads
+
+    async def CreateTrade(self, request: trade_pb2.CreateTradeRequest, context: Any) -> trade_pb2.Trade:
+        return await self._run(CommandName.CREATE_TRADE, request, context)
+
+    async def PayTrade(self, request: trade_pb2.PayTradeRequest, context: Any) -> trade_pb2.Trade:
+        return await self._run(CommandName.PAY_TRADE, request, context)
+
+    async def ShipLines(self, request: trade_pb2.ShipLinesRequest, context: Any) -> trade_pb2.Trade:
+        return await self._run(CommandName.SHIP_LINES, request, context)
+
+    async def ReportDelivery(self, request: trade_pb2.ReportDeliveryRequest, context: Any) -> trade_pb2.Trade:
+        return await self._run(CommandName.REPORT_DELIVERY, request, context)
+
+    async def ConfirmLines(self, request: trade_pb2.ConfirmLinesRequest, context: Any) -> trade_pb2.Trade:
+        return await self._run(CommandName.CONFIRM_LINES, request, context)
+
+    async def CancelLines(self, request: trade_pb2.CancelLinesRequest, context: Any) -> trade_pb2.Trade:
+        return await self._run(CommandName.CANCEL_LINES, request, context)
+
+    async def CancelTrade(self, request: trade_pb2.CancelTradeRequest, context: Any) -> trade_pb2.Trade:
+        return await self._run(CommandName.CANCEL_TRADE, request, context)
+
+    async def ReleaseHeld(self, request: trade_pb2.ReleaseHeldRequest, context: Any) -> trade_pb2.Trade:
+        return await self._run(CommandName.RELEASE_HELD, request, context)
+
+    async def BatchExecute(
+        self, request: trade_pb2.BatchExecuteRequest, context: Any
+    ) -> trade_pb2.BatchExecuteResponse:
+        operations = await self._prepared(request.operations)
+        outcomes: dict[int, Outcome] = {}
+        for wave in _waves(operations):
+            run = await self._run_many([operations[position] for position in wave])
+            outcomes.update(zip(wave, run, strict=True))
+        results = [_result(outcomes[position]) for position in range(len(operations))]
+        return trade_pb2.BatchExecuteResponse(results=results)
+
+    async def GetTrade(self, request: trade_pb2.GetTradeRequest, context: Any) -> trade_pb2.Trade:
+        return trade_message(await self._visible(request.name))
+
+    async def ListTradeTimeline(
+        self, request: trade_pb2.ListTradeTimelineRequest, context: Any
+    ) -> trade_pb2.ListTradeTimelineResponse:
+        trade = await self._visible(request.trade, field="trade")
+        scope = f"timeline of {trade.name}"
+        after = _position(scope, request.page_token)
+        size = page_size(request.page_size)
+        entries = await self._reads.timeline(trade.trade_id, after=after, limit=size + 1)
+        more = encode_token(scope, str(entries[size - 1].position)) if len(entries) > size else ""
+        return trade_pb2.ListTradeTimelineResponse(
+            entries=[timeline_message(entry, trade.currency) for entry in entries[:size]], next_page_token=more
+        )
+
+    async def _visible(self, name: str, field: str = "name") -> Trade:
+        trade = await self._reads.trade(trade_id(name, field))
+        token = token_of(current_call())
+        if trade is None or not may_see(token, buyer=trade.buyer, seller=trade.seller, partner=trade.partner):
+            raise TradeNotFound(name)
+        return trade
+
+    async def _run(self, name: CommandName, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        command = command_of(name, request, token_of(current_call()))
+        (completed,) = await self._credit.completed([command])
+        while True:
+            try:
+                return await self._runner.run(context, name, request.request_id, completed)
+            except StepInFlight:
+                if not _time_is_left():
+                    raise
+            await asyncio.sleep(_LOOK_AGAIN_S)
+
+    async def _prepared(self, messages: Sequence[trade_pb2.Operation]) -> list[tuple[str, str, Any] | DanbaoError]:
+        token = token_of(current_call())
+        prepared = [_prepare(message, token) for message in messages]
+        commands = [operation[2] for operation in prepared if not isinstance(operation, DanbaoError)]
+        completed = iter(await self._credit.completed(commands))
+        return [
+            operation if isinstance(operation, DanbaoError) else (operation[0], operation[1], next(completed))
+            for operation in prepared
+        ]
+
+    async def _run_many(self, operations: list[tuple[str, str, Any] | DanbaoError]) -> list[Outcome]:
+        outcomes = await self._runner.run_many(operations)
+        while waiting := [index for index, found in enumerate(outcomes) if isinstance(found.error, StepInFlight)]:
+            if not _time_is_left():
+                break
+            await asyncio.sleep(_LOOK_AGAIN_S)
+            again = await self._runner.run_many([operations[index] for index in waiting])
+            for index, outcome in zip(waiting, again, strict=True):
+                outcomes[index] = outcome
+        return outcomes
+
+
+def _time_is_left() -> bool:
+    remaining_s = current_call().remaining_s()
+    return remaining_s is None or remaining_s > _GIVE_UP_AHEAD_S
+
+
+def _prepare(message: trade_pb2.Operation, token: Any) -> tuple[str, str, Any] | DanbaoError:
+    field = message.WhichOneof("operation")
+    try:
+        if field is None:
+            raise FieldInvalid(FieldViolation("operation", "exactly one is required"))
+        request = getattr(message, field)
+        check(request)
+        return OPERATIONS[field], request.request_id, command_of(OPERATIONS[field], request, token)
+    except DanbaoError as error:
+        return error
+
+
+def _waves(operations: Sequence[tuple[str, str, Any] | DanbaoError]) -> list[list[int]]:
+    """Positions to run together: operations on one trade follow one another, those on different trades do not wait."""
+    waves: list[list[int]] = []
+    depth: dict[Any, int] = {}
+    for position, operation in enumerate(operations):
+        key = None if isinstance(operation, DanbaoError) else getattr(operation[2], "name", None)
+        level = 0 if key is None else depth.get(key, 0)
+        if key is not None:
+            depth[key] = level + 1
+        if level == len(waves):
+            waves.append([])
+        waves[level].append(position)
+    return waves
+
+
+def _result(outcome: Outcome) -> trade_pb2.OperationResult:
+    result = trade_pb2.OperationResult(replayed=outcome.replayed)
+    if outcome.error is not None:
+        result.error.CopyFrom(status_of(outcome.error))
+    else:
+        result.trade.CopyFrom(outcome.message)
+    return result
+
+
+def _position(scope: str, token: str) -> int:
+    if not token:
+        return 0
+    try:
+        return min(int(decode_token(scope, token)), 2**31 - 1)
+    except ValueError as error:
+        raise PageTokenInvalid from error

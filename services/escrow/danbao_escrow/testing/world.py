@@ -1,0 +1,155 @@
+"""Escrow without a database: the same decisions over rows kept in memory, one command at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from danbao_escrow.application.decide import decide
+from danbao_escrow.application.working_set import EscrowSet
+from danbao_escrow.domain import commands
+from danbao_escrow.domain.commands import FireTimer, NewLine, SettleStep, StepDone, StepRefused, Token
+from danbao_escrow.domain.events import TradeEvent
+from danbao_escrow.domain.model import Actor, Delivery, Role, Step, TimelineEntry, Trade
+from danbao_escrow.domain.terms import GradeTerms, default_grade_terms, frozen_terms
+from danbao_kit.decision import DEFERRED, Answer, Moment, RequestKey
+from danbao_kit.ids import TimeOrderedIds
+from danbao_kit.money import Money
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+BUYER = "subjects/buyer"
+SELLER = "subjects/seller"
+SUBJECTS = {Role.BUYER: BUYER, Role.SELLER: SELLER}
+
+PLATFORM_TOKEN = Token("subjects/shop", "shop", is_partner=True, is_operator=True, sees_all=True)
+"""May act for everybody, so that only the rules of the trade refuse."""
+
+
+def actor(role: Role) -> Actor:
+    return Actor(SUBJECTS.get(role, "subjects/somebody"), role)
+
+
+def user_token(subject: str) -> Token:
+    return Token(subject, "", is_partner=False, is_operator=False, sees_all=False)
+
+
+def plain_terms(**changes: Any) -> GradeTerms:
+    """Terms without delay and reserve, so that a release ends in payable at once."""
+    plain = replace(default_grade_terms("CNY"), payout_delay_hours=0, reserve_bps=0, per_trade_limit_minor=10**15)
+    return replace(plain, **changes)
+
+
+def new_trade(
+    amounts: Sequence[int] = (3000, 5000),
+    *,
+    postage_minor: int = 0,
+    fee_bps: int | None = 500,
+    terms: GradeTerms | None = None,
+    token: Token = PLATFORM_TOKEN,
+    role: Role = Role.SELLER,
+    **changes: Any,
+) -> commands.CreateTrade:
+    """CreateTrade with lines "1", "2", … of these amounts in CNY."""
+    given = plain_terms() if terms is None else terms
+    command = commands.CreateTrade(
+        actor=actor(role),
+        buyer=BUYER,
+        seller=SELLER,
+        lines=tuple(
+            NewLine(str(number), f"thing {number}", Money("CNY", amount_minor), Delivery.EXPRESS)
+            for number, amount_minor in enumerate(amounts, start=1)
+        ),
+        postage=Money("CNY", postage_minor),
+        total=Money("CNY", sum(amounts) + postage_minor),
+        fee_bps=fee_bps,
+        pay_by=None,
+        ship_by_time=None,
+        reference="order-1",
+        token=token,
+        terms=frozen_terms(given, fee_bps),
+        blocked="",
+    )
+    return replace(command, **changes)
+
+
+class World:
+    """Trades, steps, timeline and events of one partition."""
+
+    def __init__(self) -> None:
+        self.now = START
+        self.trades: dict[UUID, Trade] = {}
+        self.steps: dict[tuple[UUID, int], Step] = {}
+        self.timeline: list[TimelineEntry] = []
+        self.events: list[TradeEvent] = []
+        self.answers: list[Answer] = []
+        self.taken: list[Step] = []
+        self._requests = 0
+
+    def run(self, command: Any, *, own: bool = False) -> Any:
+        """Decides one command; a refusal changes nothing. A request of its own unless it is the service's own."""
+        working = EscrowSet()
+        for trade in self.trades.values():
+            working.trades.load(trade.trade_id, trade)
+        for key, step in self.steps.items():
+            working.steps.load(key, step)
+        self._requests += 1
+        request = None if own else RequestKey("partner:shop", type(command).__name__, str(self._requests))
+        moment = Moment(now=self.now, ids=TimeOrderedIds(), last_number=0, request=request)
+        reply = decide(command, working, moment)
+        working.accept()
+        self.trades.update(working.trades.created() + working.trades.updated())
+        self.steps.update(working.steps.created() + working.steps.updated())
+        self.timeline += working.timeline.accepted
+        self.taken += working.taken.accepted
+        self.events += moment.events
+        self.answers += moment.answers
+        self.now += timedelta(microseconds=1)
+        return reply
+
+    def give(self, command_type: type, trade: Trade, role: Role, **fields: Any) -> Any:
+        """A party's command on a trade. For a money command the trade is returned with its step pending."""
+        defaults: dict[type, dict[str, Any]] = {
+            commands.PayTrade: {"blocked": ""},
+            commands.ShipLines: {"line_ids": (), "carrier": "SF", "tracking": "1"},
+            commands.ReportDelivery: {"line_ids": ()},
+            commands.ConfirmLines: {"line_ids": ()},
+            commands.CancelLines: {"line_ids": (), "reason": "why"},
+            commands.CancelTrade: {"reason": "why"},
+            commands.ReleaseHeld: {"reason": "why"},
+        }
+        values = {"token": PLATFORM_TOKEN, **defaults[command_type], **fields}
+        reply = self.run(command_type(actor=actor(role), name=trade.trade_id, **values))
+        return self.trades[trade.trade_id] if reply is DEFERRED else reply
+
+    def settle(self, trade: Trade, outcome: StepDone | StepRefused | None = None) -> Trade:
+        """Ends the pending step; as done when nothing else is said."""
+        current = self.trades[trade.trade_id]
+        step = self.steps[(trade.trade_id, current.pending_step)]
+        default = StepDone(f"transactions/{step.number}" if step.number > 1 else "payments/1")
+        self.run(SettleStep(trade.trade_id, step.number, step.generation, outcome or default), own=True)
+        return self.trades[trade.trade_id]
+
+    def fire(self, trade: Trade) -> Trade:
+        """The timer looks at the trade."""
+        self.run(FireTimer(trade.trade_id), own=True)
+        return self.trades[trade.trade_id]
+
+    def paid(self, amounts: Sequence[int] = (3000, 5000), **options: Any) -> Trade:
+        """A trade whose money is held."""
+        trade = self.run(new_trade(amounts, **options))
+        self.give(commands.PayTrade, trade, Role.BUYER)
+        return self.settle(trade)
+
+    def shipped(self, amounts: Sequence[int] = (3000, 5000), **options: Any) -> Trade:
+        """A trade whose lines are all on their way."""
+        shipped: Trade = self.give(commands.ShipLines, self.paid(amounts, **options), Role.SELLER)
+        return shipped
+
+    def released(self, amounts: Sequence[int] = (3000, 5000), **options: Any) -> Trade:
+        """A trade whose money went to the seller."""
+        trade = self.shipped(amounts, **options)
+        self.give(commands.ConfirmLines, trade, Role.BUYER)
+        return self.settle(trade)

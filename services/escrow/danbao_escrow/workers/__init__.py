@@ -1,0 +1,1 @@
+"""What runs by itself: steps, the sweeper that takes over abandoned ones, timers."""

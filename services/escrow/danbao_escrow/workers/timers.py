@@ -1,0 +1,50 @@
+"""Fires what is due: looks by real time for trades whose business deadline has come, and submits each."""
+
+from __future__ import annotations
+
+import asyncio
+
+from danbao_escrow.application.ports import DueReads
+from danbao_escrow.domain.commands import FireTimer
+from danbao_kit.clock import Clock
+from danbao_kit.errors import DanbaoError
+from danbao_kit.group_commit import GroupCommit, Submission
+from danbao_kit.log import log
+
+_EVERY_S = 0.25
+_MOST_AT_ONCE = 500
+_LOOK_AGAIN_S = 0.01
+
+
+class Timers:
+    """Two replicas may fire the same timer: the decision looks again under the trade's lock."""
+
+    def __init__(self, reads: DueReads, group_commit: GroupCommit, clock: Clock) -> None:
+        self._reads = reads
+        self._group_commit = group_commit
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Fires until cancelled."""
+        while True:
+            try:
+                fired = await self.fire_due()
+            except DanbaoError as error:
+                log.warning("timers_failed", reason=error.reason)
+                fired = 0
+            except Exception:  # noqa: BLE001 - whatever it was, the next look may find it gone
+                log.exception("timers_failed")
+                fired = 0
+            await asyncio.sleep(0 if fired == _MOST_AT_ONCE else _EVERY_S)
+
+    async def fire_due(self) -> int:
+        """Fires the oldest that are due now; how many."""
+        due = await self._reads.due_trades(self._clock.now(), _MOST_AT_ONCE)
+        if due:
+            await self._group_commit.submit_many([Submission(FireTimer(trade_id)) for trade_id in due])
+        return len(due)
+
+    async def drain_due(self) -> None:
+        """Fires and waits until nothing is due and no step is under way, but for those that wait out a refusal."""
+        while await self.fire_due() or await self._reads.steps_under_way():  # noqa: ASYNC110 - it is in the database
+            await asyncio.sleep(_LOOK_AGAIN_S)

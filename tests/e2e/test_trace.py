@@ -58,19 +58,19 @@ def check(tree):
         names = {(span.service, span.name) for span in below}
         for needed in ("group_commit.wait", "group_commit.commit"):
             assert (service, needed) in names, f"{call}: {needed} of {service} is missing"
-        assert any(owner == service and name.startswith("SQL ") for owner, name in names), f"{call}: no SQL of {service}"
+        assert any(owner == service and name.startswith("SQL ") for owner, name in names), (
+            f"{call}: no SQL of {service}"
+        )
         if call in MONEY_CALLS:
-            assert any(
-                owner == "payments" and name.endswith("PaymentService/BatchExecute") for owner, name in names
-            ), f"{call}: payments' span is missing"
+            assert any(owner == "payments" and name.endswith("PaymentService/BatchExecute") for owner, name in names), (
+                f"{call}: payments' span is missing"
+            )
             for needed in ("group_commit.wait", "group_commit.commit"):
                 assert ("payments", needed) in names, f"{call}: {needed} of payments is missing"
             assert any(owner == "payments" and name.startswith("SQL ") for owner, name in names), f"{call}: no SQL"
     ours = {span.span_id for span in tree.own()}
     credit = [
-        span
-        for span in tree.spans
-        if span.service == "credit" and any(link.span_id in ours for link in span.links)
+        span for span in tree.spans if span.service == "credit" and any(link.span_id in ours for link in span.links)
     ]
     assert len(credit) >= 5, "credit's work is linked to what caused it"
 

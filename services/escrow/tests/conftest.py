@@ -1,0 +1,272 @@
+"""Escrow as it runs: on the real PostgreSQL, behind mutual TLS, with peers that can be told to misbehave."""
+
+import contextlib
+import itertools
+from datetime import UTC, datetime
+
+import asyncpg
+import grpc
+import pytest
+from google.protobuf import timestamp_pb2
+
+from danbao.credit.v1 import credit_pb2_grpc
+from danbao.escrow.v1 import event_pb2, event_pb2_grpc, trade_pb2, trade_pb2_grpc
+from danbao.payments.v1 import payment_pb2_grpc
+from danbao.testing.v1 import clock_pb2, clock_pb2_grpc
+from danbao.type.v1 import money_pb2
+from danbao_escrow.app import Escrow, EscrowSettings
+from danbao_escrow.testing.peers import FakeCredit, FakePayments, serve_peer
+from danbao_kit.migrations import upgrade
+from danbao_kit.rpc_status import DETAILS_KEY, reason_of
+from danbao_kit.testing.certificates import CertificateAuthority
+from danbao_kit.testing.service import as_caller, channel_as, settings_for
+
+BUYER, SELLER = "subjects/buyer", "subjects/seller"
+ROLES = trade_pb2.Role
+PARTNER = as_caller(subject="shop-backend", roles="partner", partner="shop")
+
+
+class Refusal(Exception):
+    """What a call was refused with."""
+
+    def __init__(self, error):
+        super().__init__(f"{error.code().name} {error.details()}")
+        self.code = error.code().name
+        self.reason, self.metadata, self.fields = "", {}, []
+        self.text = error.details()
+        from google.rpc import error_details_pb2, status_pb2
+
+        for key, value in error.trailing_metadata() or ():
+            if key == DETAILS_KEY:
+                status = status_pb2.Status.FromString(value)
+                self.reason, self.metadata = reason_of(status)
+                for detail in status.details:
+                    bad = error_details_pb2.BadRequest()
+                    if detail.Unpack(bad):
+                        self.fields = [violation.field for violation in bad.field_violations]
+
+
+class Client:
+    """Escrow as a caller behind the gateway sees it."""
+
+    def __init__(self, port, authority, caller=PARTNER, peer="gateway"):
+        self._arguments = (port, authority)
+        self.channel = channel_as(peer, authority=authority, service="escrow", port=port)
+        self.trades = trade_pb2_grpc.TradeServiceStub(self.channel)
+        self.events = event_pb2_grpc.EventServiceStub(self.channel)
+        self.clock = clock_pb2_grpc.ClockServiceStub(self.channel)
+        self._caller = caller
+        self._ids = itertools.count(1)
+        self.replayed = False
+
+    def as_(self, **who):
+        other = Client.__new__(Client)
+        other.__dict__.update(self.__dict__)
+        other._caller = as_caller(**who)
+        return other
+
+    async def call(self, method, request, timeout=5.0):
+        call = getattr(self.trades, method)(request, timeout=timeout, metadata=self._caller)
+        try:
+            reply = await call
+        except grpc.aio.AioRpcError as error:
+            raise Refusal(error) from None
+        self.replayed = dict(await call.initial_metadata()).get("x-danbao-replayed") == "true"
+        return reply
+
+    def next_id(self):
+        return f"r{next(self._ids)}"
+
+    def create_request(self, amounts=(3000, 5000), *, postage=0, currency="CNY", role="SELLER", **fields):
+        lines = [
+            trade_pb2.NewLine(line_id=str(n), title=f"thing {n}", amount=money(amount, currency))
+            for n, amount in enumerate(amounts, start=1)
+        ]
+        values = {
+            "request_id": self.next_id(),
+            "actor": actor(role),
+            "buyer": BUYER,
+            "seller": SELLER,
+            "lines": lines,
+            "total": money(sum(amounts) + postage, currency),
+            **fields,
+        }
+        if postage:
+            values["postage"] = money(postage, currency)
+        return trade_pb2.CreateTradeRequest(**values)
+
+    def request(self, method, trade, role, **fields):
+        values = {"request_id": self.next_id(), "actor": actor(role), "name": trade.name, **fields}
+        if method == "ShipLines":
+            values = {"carrier": "SF", "tracking": "T1", **values}
+        return getattr(trade_pb2, f"{method}Request")(**values)
+
+    async def give(self, method, trade, role, timeout=5.0, **fields):
+        return await self.call(method, self.request(method, trade, role, **fields), timeout)
+
+    async def created(self, *amounts, **fields):
+        return await self.call("CreateTrade", self.create_request(amounts or (3000, 5000), **fields))
+
+    async def paid(self, *amounts, **fields):
+        return await self.give("PayTrade", await self.created(*amounts, **fields), "BUYER")
+
+    async def shipped(self, *amounts, **fields):
+        return await self.give("ShipLines", await self.paid(*amounts, **fields), "SELLER")
+
+    async def trade(self, name):
+        return await self.call("GetTrade", trade_pb2.GetTradeRequest(name=name))
+
+    async def timeline(self, trade):
+        request = trade_pb2.ListTradeTimelineRequest(trade=trade.name)
+        return list((await self.call("ListTradeTimeline", request)).entries)
+
+
+def money(amount, currency="CNY"):
+    return money_pb2.Money(currency=currency, amount_minor=amount)
+
+
+def actor(role, subject=None):
+    subjects = {"BUYER": BUYER, "SELLER": SELLER}
+    return trade_pb2.Actor(subject=subject or subjects.get(role, "subjects/somebody"), role=ROLES.Value(f"ROLE_{role}"))
+
+
+class Stack:
+    """Escrow's replicas over one database, with both peers."""
+
+    def __init__(self, database, authority):
+        self.database, self.authority = database, authority
+        self.payments, self.credit = FakePayments(), FakeCredit()
+        self.payments.top_up(BUYER, 10**9)
+        self._exits = contextlib.AsyncExitStack()
+        self.replicas = []
+        self.servers = {}
+
+    async def start(self, *, clock="test", replicas=1):
+        for name, servicer, register in (
+            ("payments", self.payments, payment_pb2_grpc.add_PaymentServiceServicer_to_server),
+            ("credit", self.credit, credit_pb2_grpc.add_CreditServiceServicer_to_server),
+        ):
+            server, port = await serve_peer(self.authority.issue(name), servicer, register)
+            self.servers[name] = port
+            self._exits.push_async_callback(server.stop, None)
+        for _ in range(replicas):
+            await self.add_replica(clock)
+        self.client = self.client_of(self.replicas[0])
+        return self
+
+    async def add_replica(self, clock="test", **options):
+        settings = settings_for(
+            EscrowSettings,
+            name="escrow",
+            database=self.database,
+            authority=self.authority,
+            clock=clock,
+            payments_address=f"127.0.0.1:{self.servers['payments']}",
+            credit_address=f"127.0.0.1:{self.servers['credit']}",
+            log_level="error",
+        )
+        replica = Escrow(settings)
+        await replica.start(**options)
+        self.replicas.append(replica)
+        return replica
+
+    def client_of(self, replica, peer="gateway", caller=PARTNER):
+        client = Client(replica.server.port, self.authority, caller, peer)
+        self._exits.push_async_callback(client.channel.close)
+        return client
+
+    async def stop(self):
+        for replica in self.replicas:
+            await replica.stop()
+        await self._exits.aclose()
+
+    async def rows(self, query, *arguments):
+        connection = await asyncpg.connect(self.database.dsn)
+        try:
+            return [dict(row) for row in await connection.fetch(query, *arguments)]
+        finally:
+            await connection.close()
+
+    async def events(self):
+        """Everything on the stream."""
+        operator = self.client_of(self.replicas[0], peer="operator")
+        head = await operator.events.GetStreamHead(event_pb2.GetStreamHeadRequest(), timeout=5)
+        found = []
+        async for chunk in operator.events.WatchEvents(event_pb2.WatchEventsRequest(), timeout=10):
+            found += chunk.events
+            if chunk.cursor.sequence >= head.cursor.sequence:
+                break
+        return found
+
+    async def advance(self, **delta):
+        """Moves business time by this and a second, and runs what falls due."""
+        from datetime import timedelta
+
+        operator = self.client_of(self.replicas[0], peer="operator")
+        now = (await operator.clock.GetClock(clock_pb2.GetClockRequest(), timeout=5)).now.ToDatetime(UTC)
+        to = timestamp_pb2.Timestamp()
+        to.FromDatetime(now + timedelta(seconds=1, **delta))
+        await operator.clock.AdvanceClock(clock_pb2.AdvanceClockRequest(to=to), timeout=30)
+
+    def assert_each_step_moved_once(self):
+        assert set(self.payments.executed.values()) <= {1}
+        assert all(balance >= 0 for balance in self.payments.balances.values())
+        assert sum(self.payments.balances.values()) == 10**9
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    return CertificateAuthority(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres):
+    """A database at the newest migration, to be copied."""
+    database = postgres.create_service_database("escrow", database="escrow_template")
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:  # it brings an event loop of its own
+        pool.submit(upgrade, package="danbao_escrow", dsn=database.owner_dsn, role=database.role).result()
+    return database
+
+
+@pytest.fixture
+async def stack(migrated, service_database, authority):
+    made = Stack(service_database("escrow", template=migrated.name), authority)
+    yield await made.start()
+    await made.stop()
+
+
+@pytest.fixture
+async def bare_stack(migrated, service_database, authority):
+    """Not started: the test says how."""
+    made = Stack(service_database("escrow", template=migrated.name), authority)
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+def client(stack):
+    return stack.client
+
+
+@pytest.fixture
+def refusal():
+    return Refusal
+
+
+@pytest.fixture
+def times():
+    return lambda stamp: stamp.ToDatetime(UTC) if stamp.seconds else None
+
+
+@pytest.fixture
+def helpers():
+    """money, actor and the like, for tests that build messages by hand."""
+
+    class Helpers:
+        pass
+
+    Helpers.money, Helpers.actor, Helpers.now = staticmethod(money), staticmethod(actor), datetime.now(UTC)
+    Helpers.BUYER, Helpers.SELLER = BUYER, SELLER
+    return Helpers

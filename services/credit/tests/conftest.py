@@ -19,7 +19,7 @@ from danbao_credit.domain.terms import TermsTable
 from danbao_credit.testing import ScriptedStreams
 from danbao_kit.migrations import upgrade
 from danbao_kit.testing.certificates import CertificateAuthority
-from danbao_kit.testing.embedded_postgres import ServiceDatabase
+from danbao_kit.testing.embedded_postgres import EmbeddedPostgres, ServiceDatabase
 from danbao_kit.testing.service import channel_as, settings_for
 
 
@@ -92,7 +92,7 @@ class CreditStack:
 
 
 @pytest.fixture(scope="session")
-def migrated(postgres) -> ServiceDatabase:
+def migrated(postgres: EmbeddedPostgres) -> ServiceDatabase:
     """A database at the newest migration, to be copied."""
     database = postgres.create_service_database("credit", database="credit_template")
     upgrade(package="danbao_credit", dsn=database.owner_dsn, role=database.role)
@@ -107,23 +107,7 @@ async def make_credit(
     made: list[CreditStack] = []
 
     async def make(*, start: bool = True, **settings: object) -> CreditStack:
-        database = service_database("credit", template=migrated.name)
-        streams = ScriptedStreams()
-        await streams.start({name: authority.issue(name) for name in ("payments", "escrow")})
-        stack = CreditStack(
-            database,
-            authority,
-            streams,
-            settings_for(
-                CreditSettings,
-                name="credit",
-                database=database,
-                authority=authority,
-                payments_address=streams.addresses["payments"],
-                escrow_address=streams.addresses["escrow"],
-                **settings,
-            ),
-        )
+        stack = await _made(service_database("credit", template=migrated.name), authority, **settings)
         made.append(stack)
         if start:
             await stack.start()
@@ -138,3 +122,31 @@ async def make_credit(
 @pytest.fixture
 async def credit(make_credit: Callable[..., Awaitable[CreditStack]]) -> CreditStack:
     return await make_credit()
+
+
+@pytest.fixture(scope="session")
+async def shared_credit(
+    postgres: EmbeddedPostgres, migrated: ServiceDatabase, authority: CertificateAuthority
+) -> AsyncIterator[CreditStack]:
+    """One credit for tests that change nothing."""
+    database = postgres.create_service_database("credit", database="credit_shared", template=migrated.name)
+    stack = await _made(database, authority)
+    await stack.start()
+    yield stack
+    await stack.stop()
+    await stack.streams.stop()
+
+
+async def _made(database: ServiceDatabase, authority: CertificateAuthority, **settings: object) -> CreditStack:
+    streams = ScriptedStreams()
+    await streams.start({name: authority.issue(name) for name in ("payments", "escrow")})
+    made = settings_for(
+        CreditSettings,
+        name="credit",
+        database=database,
+        authority=authority,
+        payments_address=streams.addresses["payments"],
+        escrow_address=streams.addresses["escrow"],
+        **settings,
+    )
+    return CreditStack(database, authority, streams, made)

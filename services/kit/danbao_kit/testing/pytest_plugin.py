@@ -22,6 +22,10 @@ from danbao_kit.testing.embedded_postgres import (
 
 _PREFIX = "danbao-tests-"
 
+# psql and other programs are started beside running gRPC servers; gRPC's fork handlers then end the child now and then.
+# Read when grpc is first imported, which is after this.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 ServiceDatabaseFactory = Callable[..., ServiceDatabase]
 
 

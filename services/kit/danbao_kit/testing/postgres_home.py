@@ -6,6 +6,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 
 import psutil
@@ -29,6 +30,7 @@ class PostgresHome:
         self._home = home.absolute()
         self._base: Path | None = None
         self._programs: PostgresPrograms | None = None
+        self._remembering = threading.Lock()
 
     @property
     def programs(self) -> PostgresPrograms:
@@ -65,12 +67,14 @@ class PostgresHome:
 
     def password(self, role: str) -> str:
         """The role's password, made at the first question."""
-        passwords = self._remembered().get("passwords", {})
-        assert isinstance(passwords, dict)
-        if role not in passwords:
-            passwords[role] = secrets.token_urlsafe(24)
-            self._remember(passwords=passwords)
-        return str(passwords[role])
+        # Services are set up at the same time: two of them must not forget one another's password.
+        with self._remembering:
+            passwords = self._remembered().get("passwords", {})
+            assert isinstance(passwords, dict)
+            if role not in passwords:
+                passwords[role] = secrets.token_urlsafe(24)
+                self._remember(passwords=passwords)
+            return str(passwords[role])
 
     @property
     def last_port(self) -> int | None:
@@ -80,7 +84,8 @@ class PostgresHome:
 
     def remember_port(self, port: int) -> None:
         """Keep the port for the next start."""
-        self._remember(port=port)
+        with self._remembering:
+            self._remember(port=port)
 
     # --- the server's own pid file ------------------------------------------------------------
 

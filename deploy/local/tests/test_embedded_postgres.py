@@ -1,10 +1,12 @@
 """The real PostgreSQL that tests and the local stack run on: its life, its crashes, its databases."""
 
+import asyncio
 import os
 import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import asyncpg
@@ -94,6 +96,21 @@ def test_a_pid_file_of_another_program_does_not_keep_the_server_down(
     (server.data_location / "postmaster.pid").write_text(f"{os.getpid()}\n{server.data_location}\n1\n1\n\n\n\nready\n")
     server.start()
     assert server.execute("SELECT 1") == "1"
+
+
+def test_databases_made_at_once_all_take_their_passwords(make_server: Callable[..., EmbeddedPostgres]) -> None:
+    server = make_server()
+    server.start()
+    names = ("payments", "escrow", "credit", "fourth", "fifth")
+    with ThreadPoolExecutor(max_workers=len(names)) as pool:
+        made = list(pool.map(server.create_service_database, names))
+
+    async def connect_to_all() -> None:
+        for database in made:
+            for dsn in (database.dsn, database.owner_dsn):
+                await (await asyncpg.connect(dsn)).close()
+
+    asyncio.run(connect_to_all())
 
 
 def test_secrets_are_readable_by_us_alone(make_server: Callable[..., EmbeddedPostgres]) -> None:

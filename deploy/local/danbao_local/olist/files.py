@@ -104,9 +104,7 @@ def fingerprint(folder: Path) -> str:
         if path is None:
             continue
         try:
-            with _open_bytes(path) as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
+            digest.update(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
         except (OSError, EOFError) as failure:
             raise _unreadable(path, failure) from failure
     return digest.hexdigest()
@@ -136,11 +134,6 @@ def read_rows(folder: Path, name: str) -> Iterator[Row | tuple[int, str]]:
                 yield Row(file=path.name, line=reader.line_num, cells=dict(zip(header, stripped, strict=True)))
     except (OSError, EOFError, csv.Error) as failure:
         raise _unreadable(path, failure) from failure
-
-
-def _open_bytes(path: Path) -> IO[bytes]:
-    opened: IO[bytes] = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
-    return opened
 
 
 def _open_text(path: Path) -> IO[str]:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, Table, and_, func, literal, select, tuple_, union_all
+from sqlalchemy import ColumnElement, Select, Table, and_, func, literal, select, tuple_, union_all
 
 from danbao_kit.database import Database
 from danbao_kit.decision import RequestKey
@@ -126,7 +126,7 @@ class BooksQueries:
             .where(refunds.state == TopUpRefundState.PENDING.value, refunds.request_id.in_(ids))
         )
         for row in await self._all(paybacks):
-            awaiting[RequestKey(row[0], row[1], row[2])] = rows.top_up_of(row[3:])
+            awaiting[RequestKey(*row[:3])] = rows.top_up_of(row[3:])
         return {request: top_up for request, top_up in awaiting.items() if request in asked}
 
     async def trial_balance(self) -> Sequence[KindTotals]:
@@ -191,7 +191,7 @@ class BooksQueries:
         ]
         return work
 
-    async def _all(self, query: Any) -> Sequence[Row[Any]]:
+    async def _all(self, query: Any) -> Sequence[Any]:
         async with self._database.read() as connection:
             return (await connection.execute(query)).all()
 
@@ -211,7 +211,7 @@ def _accounts_at(now: datetime) -> Select[Any]:
     return select(*_ACCOUNT, over.label("over"))
 
 
-def _account_at(row: Row[Any]) -> Account:
+def _account_at(row: Any) -> Account:
     account = rows.account_of(row[:-1])
     return account._replace(debits_pending=account.debits_pending - int(row.over)) if row.over else account
 

@@ -35,7 +35,7 @@ from danbao_payments.domain.commands import (
     VoidPayment,
 )
 from danbao_payments.domain.payment import CaptureMode, Payment
-from danbao_payments.domain.top_up import TopUp, TopUpRefund, TopUpRefundState, TopUpState
+from danbao_payments.domain.top_up import TopUp, TopUpRefund, TopUpState
 from danbao_payments.store import rows
 
 # Commands of a batch are decided a little later than it is loaded: a hold that ends meanwhile must be there.
@@ -206,18 +206,16 @@ class PaymentsStore:
             await connection.execute(_UPDATE_TOP_UPS, *rows.columns_of(updated))
         if refunds := [refund for _, refund in books.top_up_refunds.created()]:
             await connection.execute(_INSERT_REFUNDS, *rows.columns_of(refunds))
-            for refund in refunds:
-                if refund.state == TopUpRefundState.PENDING:
-                    top_up = books.top_ups.get(refund.top_up_id)
-                    assert top_up is not None, "a refund is of a top-up"
-                    amount = Money(top_up.currency, refund.amount_minor)
-                    self._rail_work.append(
-                        DuePayback(
-                            refund.id, top_up.rail, top_up.instrument, top_up.rail_reference, amount, refund.traceparent
-                        )
-                    )
+            self._rail_work += [_due_payback(refund, books) for refund in refunds]
         if ended := [(r.id, r.state, r.rail_reference, r.update_time) for _, r in books.top_up_refunds.updated()]:
             await connection.execute(_UPDATE_REFUNDS, *rows.columns_of(ended))
+
+
+def _due_payback(refund: TopUpRefund, books: Books) -> DuePayback:
+    top_up = books.top_ups.get(refund.top_up_id)
+    assert top_up is not None, "a refund is of a top-up"
+    amount = Money(top_up.currency, refund.amount_minor)
+    return DuePayback(refund.id, top_up.rail, top_up.instrument, top_up.rail_reference, amount, refund.traceparent)
 
 
 async def _load_accounts(connection: asyncpg.Connection, books: Books, wanted: set[UUID], now: datetime) -> None:

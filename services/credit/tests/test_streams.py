@@ -74,7 +74,7 @@ async def test_killed_again_and_again_credit_ends_where_it_would_have(make_credi
     }
     dice = random.Random(2)
     reached = 0
-    for _ in range(3):
+    for _ in range(2):
         service = subprocess.Popen([sys.executable, "-m", "danbao_credit", "serve"], env=environment)  # noqa: ASYNC220
         try:
             goal = reached + dice.randrange(60, 120)
@@ -94,7 +94,7 @@ async def test_killed_again_and_again_credit_ends_where_it_would_have(make_credi
     status = await credit.caught_up("payments", len(payments))
     assert (status.applied, status.duplicates, status.parked) == (len(payments), 0, 0)
     assert await stored(credit) == expected(catalogue, stories, payments)
-    assert len(credit.streams.escrow.asked) >= 4
+    assert len(credit.streams.escrow.asked) >= 3
 
 
 async def cursor(credit: Any, source: str) -> int:

@@ -138,7 +138,8 @@ class Profile:
         low, high = np.searchsorted(self.keys, (first, beyond))
         sums = np.zeros(slots, np.int64)
         np.add.at(sums, self.keys[low:high] & _SLOT_MASK, self.values[low:high])
-        return [int(value) for value in sums.tolist()]
+        totals: list[int] = sums.tolist()
+        return totals
 
     def peers(self, slot: int) -> tuple[Integers, Integers]:
         """Hashes of the peers that are told apart, ascending, and how often each was met."""

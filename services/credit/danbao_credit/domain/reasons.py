@@ -15,7 +15,7 @@ from danbao_credit.domain.scorecard import Cap, Measured, Model
 MAX_REASONS = 4
 # The reason of points that are missing because there is nothing to judge by yet.
 NO_HISTORY = "SHORT_HISTORY"
-_FACTS = {"value", "percent", "numerator", "denominator", "window", "completed"}
+_FACTS = {"measure", "value", "percent", "numerator", "denominator", "window", "completed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class Texts:
     reasons: Mapping[str, str]
     adjustments: Mapping[str, str]
     no_history: str
+    measures: Mapping[str, str]
     plurals: Mapping[str, tuple[str, str]]
 
     def reason(self, measured: Measured, completed: int) -> str:
@@ -51,6 +52,7 @@ class Texts:
             denominator=_number(measured.denominator),
             window=indicator.window.words,
             completed=str(completed),
+            measure=self.measures.get(_line_name(indicator.name), ""),
         )
 
     def adjustment(self, code: str, *, score: int, value: Value, completed: int) -> str:
@@ -81,6 +83,7 @@ def texts_from(definition: Mapping[str, Any], catalogue: Catalogue, model: Model
         reasons=dict(definition["reasons"]),
         adjustments=dict(definition["adjustments"]),
         no_history=str(definition["no_history"]),
+        measures=dict(definition["measures"]),
         plurals={noun: (str(one), str(many)) for noun, (one, many) in definition["plurals"].items()},
     )
     for scorecard in model.scorecards.values():
@@ -88,6 +91,8 @@ def texts_from(definition: Mapping[str, Any], catalogue: Catalogue, model: Model
             indicator = characteristic.indicator
             if not {_line_name(indicator.name), indicator.reason} & set(texts.reasons):
                 raise DefinitionInvalid(f"there is no text for {indicator.name} or its reason {indicator.reason}")
+            if indicator.expression.denominator is not None and _line_name(indicator.name) not in texts.measures:
+                raise DefinitionInvalid(f"there is no name among the measures for {indicator.name}")
         for cap in scorecard.caps:
             _check_adjustment(cap, texts)
     for template in (*texts.reasons.values(), texts.no_history):

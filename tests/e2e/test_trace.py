@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from danbao_local import demo
+from danbao_local.client import ClientTrace, GatewayClient
 from danbao_local.otlp_receiver import TraceReader
 
 MONEY_CALLS = ("PayTrade", "ConfirmLines")
@@ -88,29 +89,42 @@ def test_a_trade_alone_shows_its_whole_way(running):
 
 
 def test_a_trade_among_fifty_others_shows_its_whole_way(running):
-    results, failures = [], []
+    """Fifty others trade until ours is through, so that it shares batches with them."""
+    done, failures = threading.Event(), []
+    together = threading.Barrier(51)
 
-    def play():
+    def trade_until_done():
+        together.wait()
         try:
-            results.append(demo.play(running.card))
+            with GatewayClient(running.card) as client:
+                while not done.is_set():
+                    demo.secured_trade(client)
         except Exception as failure:  # noqa: BLE001 - shown below
             failures.append(failure)
 
-    threads = [threading.Thread(target=play) for _ in range(51)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
-    reader = TraceReader(running.card.otlp)
-    shared = 0
-    for result in results:
-        spans = reader.trace(result.trace_id)
-        tree = Tree(spans, result.trace_id)
-        check(tree)
-        shared += any(span.name == "group_commit.commit" and span.links for span in tree.own())
+    others = [threading.Thread(target=trade_until_done) for _ in range(50)]
+    for other in others:
+        other.start()
+    together.wait()
+    trace = ClientTrace("demo trade")
+    with GatewayClient(running.card, trace) as client:
+        try:
+            _, trade = demo.secured_trade(client)
+        finally:
+            done.set()
+            for other in others:
+                other.join()
+        assert not failures
+        assert trade["state"] == "COMPLETED"
+        reader = TraceReader(running.card.otlp)
+        reader.export(trace.finish())
+        demo.wait_for_credit(running.card, client.untraced())
+    spans = demo.complete_trace(reader, trace.trace_id)
     reader.close()
-    assert shared, "no two trades ever met in a batch: this test has shown nothing"
+    tree = Tree(spans, trace.trace_id)
+    check(tree)
+    commits = tree.own(name="group_commit.commit")
+    assert any(span.attributes["danbao.batch.size"] > 1 for span in commits), "no batch was shared: nothing was shown"
 
 
 @pytest.mark.parametrize("secret", ["Bearer ", "eyJ"])

@@ -26,6 +26,8 @@ _POSTAGE_MINOR = 1_200
 _ACTORS = {"BUYER": BUYER, "SELLER": SELLER, "OPERATOR": f"subjects/{HOLDERS['operator'].subject}"}
 _CREDIT_SECONDS = 20.0
 _TRACE_SECONDS = 12.0
+_TRACE_PAUSE_SECONDS = 0.6
+"""Longer than any service keeps a finished span."""
 _TRACED_SERVICES = {"client", "gateway", "escrow", "payments", "credit"}
 
 
@@ -72,12 +74,12 @@ def play(card: Card) -> DemoResult:
     with GatewayClient(card, trace) as client:
         looking = client.untraced()
         before = {party: _evaluate(looking, party) for party in (BUYER, SELLER)}
-        top_up, trade = _trade(client)
+        top_up, trade = secured_trade(client)
         reader = TraceReader(card.otlp)
         reader.export(trace.finish())
         if trade["state"] != "COMPLETED":
             raise DemoFailed(f"The demo trade ended as {trade['state']}, not as COMPLETED.")
-        after = _credit_after(card, looking)
+        after = wait_for_credit(card, looking)
         result = DemoResult(
             trade=looking.call(f"{ESCROW}.TradeService/GetTrade", {"name": trade["name"]}, role="partner"),
             top_up=top_up,
@@ -88,7 +90,7 @@ def play(card: Card) -> DemoResult:
                 for role, party in (("buyer", BUYER), ("seller", SELLER))
             ],
             trace_id=trace.trace_id,
-            spans=_spans(reader, trace.trace_id),
+            spans=complete_trace(reader, trace.trace_id),
         )
         reader.close()
     return result
@@ -142,7 +144,8 @@ def command_body(trade: str, role: str, **fields: Any) -> dict[str, Any]:
     return {"requestId": new_id(), "actor": actor(role), "name": trade, **fields}
 
 
-def _trade(client: GatewayClient) -> tuple[Any, dict[str, str]]:
+def secured_trade(client: GatewayClient) -> tuple[Any, dict[str, str]]:
+    """The six calls of one trade: its top-up, and the trade's name and last state. Raises CallFailed."""
     trades = f"{ESCROW}.TradeService"
     top_up = client.call(f"{PAYMENTS}.PaymentService/CreateTopUp", top_up_body(total_minor()), role="partner")
     trade = client.call(f"{trades}/CreateTrade", new_trade_body(), role="partner")
@@ -166,7 +169,7 @@ def _evaluate(client: GatewayClient, subject: str) -> Any:
     return client.call(f"{CREDIT}.CreditService/Evaluate", body, role="operator")
 
 
-def _credit_after(card: Card, client: GatewayClient) -> dict[str, Any]:
+def wait_for_credit(card: Card, client: GatewayClient) -> dict[str, Any]:
     """Evaluations that have seen every event up to now."""
     heads = {service: _stream_head(card, service) for service in ("payments", "escrow")}
     deadline = time.monotonic() + _CREDIT_SECONDS
@@ -229,14 +232,16 @@ def _entries(client: GatewayClient, account: Any) -> list[Any]:
             return entries
 
 
-def _spans(reader: TraceReader, trace_id: str) -> list[Span]:
-    """The trace, once every service has sent its part and no more comes."""
+def complete_trace(reader: TraceReader, trace_id: str) -> list[Span]:
+    """The trace, once every service has sent its part: no span lacks its parent, and no more come."""
     deadline = time.monotonic() + _TRACE_SECONDS
     last = -1
     while True:
         spans = reader.trace(trace_id)
-        complete = {span.service for span in spans} >= _TRACED_SERVICES
+        known = {span.span_id for span in spans} | {""}
+        whole = all(span.parent_span_id in known for span in spans if span.trace_id == trace_id)
+        complete = whole and {span.service for span in spans} >= _TRACED_SERVICES
         if (complete and len(spans) == last) or time.monotonic() > deadline:
             return spans
         last = len(spans)
-        time.sleep(0.3)
+        time.sleep(_TRACE_PAUSE_SECONDS)

@@ -21,7 +21,7 @@ from danbao_payments.domain.commands import (
     RefundPayment,
     VoidPayment,
 )
-from danbao_payments.testing import CNY, OPERATOR, PARTNER, PureBooks, wallet
+from danbao_payments.testing.pure import CNY, OPERATOR, PARTNER, PureBooks, wallet
 
 OWNERS = ["subjects/a", "subjects/b", "subjects/c"]
 owners = st.sampled_from(OWNERS)

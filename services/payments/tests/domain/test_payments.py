@@ -34,7 +34,7 @@ from danbao_payments.domain.errors import (
     RefundAmountExceeded,
 )
 from danbao_payments.domain.payment import CaptureMode, Payment, PaymentCommand, PaymentState, RefundState
-from danbao_payments.testing import CNY, ESCROW, PARTNER, PureBooks, wallet
+from danbao_payments.testing.pure import CNY, ESCROW, PARTNER, PureBooks, wallet
 
 BUYER, SELLER = "subjects/buyer", "subjects/seller"
 TO_SELLER = wallet(SELLER)

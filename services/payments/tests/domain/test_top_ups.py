@@ -23,7 +23,7 @@ from danbao_payments.domain.errors import (
     TopUpStateInvalid,
 )
 from danbao_payments.domain.top_up import TopUp, TopUpState
-from danbao_payments.testing import CNY, PARTNER, PureBooks, wallet
+from danbao_payments.testing.pure import CNY, PARTNER, PureBooks, wallet
 
 OWNER = "subjects/owner"
 RAIL = "rails/simulated"

@@ -21,7 +21,7 @@ from danbao_payments.domain.errors import (
     PaymentStateInvalid,
     RefundAmountExceeded,
 )
-from danbao_payments.testing import CNY, ESCROW, OPERATOR, PARTNER, PureBooks, wallet
+from danbao_payments.testing.pure import CNY, ESCROW, OPERATOR, PARTNER, PureBooks, wallet
 
 BUYER, SELLER = "subjects/buyer", "subjects/seller"
 TRADE = AccountKey("trades/1", "escrow.trade")

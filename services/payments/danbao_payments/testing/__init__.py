@@ -1,0 +1,1 @@
+"""What tests of payments share: the books without a store, and the whole service on one."""

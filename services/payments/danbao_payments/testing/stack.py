@@ -1,0 +1,222 @@
+"""The whole service, called with real certificates, and what its books must look like whatever was done."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import grpc
+from google.rpc import status_pb2
+
+from danbao.payments.v1 import (
+    account_pb2,
+    account_pb2_grpc,
+    event_pb2_grpc,
+    ledger_pb2_grpc,
+    payment_pb2,
+    payment_pb2_grpc,
+)
+from danbao.testing.v1 import clock_pb2, clock_pb2_grpc
+from danbao.type.v1 import money_pb2
+from danbao_kit.rpc_client import RemoteError
+from danbao_kit.rpc_status import DETAILS_KEY, reason_of
+from danbao_kit.testing.certificates import CertificateAuthority
+from danbao_kit.testing.embedded_postgres import ServiceDatabase
+from danbao_kit.testing.service import as_caller, channel_as, settings_for
+from danbao_payments.app import PaymentsSettings, running
+from danbao_payments.application.ports import Rail
+
+_STUBS = (
+    account_pb2_grpc.AccountServiceStub,
+    ledger_pb2_grpc.LedgerServiceStub,
+    payment_pb2_grpc.PaymentServiceStub,
+    event_pb2_grpc.EventServiceStub,
+)
+OPERATOR = as_caller(subject="olga", roles="operator")
+PARTNER = as_caller(subject="shop", roles="partner", partner="shop")
+
+
+async def check_books(database: ServiceDatabase) -> None:
+    """The invariants that a look at the books alone can tell."""
+    connection = await asyncpg.connect(database.owner_dsn)
+    try:
+        for what, query in _BROKEN.items():
+            rows = await connection.fetch(query)
+            assert not rows, f"{what}: {rows[:5]}"
+    finally:
+        await connection.close()
+
+
+_BROKEN = {
+    "debits and credits differ": """
+        SELECT currency, sum(debits_posted) - sum(credits_posted), sum(debits_pending) - sum(credits_pending)
+        FROM accounts GROUP BY currency
+        HAVING sum(debits_posted) <> sum(credits_posted) OR sum(debits_pending) <> sum(credits_pending)""",
+    "a balance is not the sum of its transfers": """
+        SELECT accounts.id FROM accounts LEFT JOIN (
+            SELECT account, sum(debit) AS debits, sum(credit) AS credits FROM (
+                SELECT debit_account AS account, amount_minor AS debit, 0 AS credit FROM transfers
+                WHERE kind IN ('POSTED', 'POST')
+                UNION ALL SELECT credit_account, 0, amount_minor FROM transfers WHERE kind IN ('POSTED', 'POST')
+            ) AS sides GROUP BY account
+        ) AS sums ON sums.account = accounts.id
+        WHERE coalesce(debits, 0) <> debits_posted OR coalesce(credits, 0) <> credits_posted""",
+    "a transfer mixes currencies": """
+        SELECT sequence FROM transfers JOIN accounts ON accounts.id IN (debit_account, credit_account)
+        WHERE accounts.currency <> transfers.currency""",
+    "something waits in clearing.capture": """
+        SELECT id FROM accounts WHERE kind = 'clearing.capture' AND credits_posted <> debits_posted""",
+    "what is held is not what payments hold": """
+        SELECT id FROM accounts LEFT JOIN (
+            SELECT payer_account, sum(authorized_minor - captured_minor - released_minor) AS held FROM payments
+            WHERE hold_id IS NOT NULL GROUP BY payer_account
+        ) AS holds ON payer_account = id
+        WHERE kind = 'user.available' AND coalesce(held, 0) <> debits_pending""",
+    "refunds are not their transfers": """
+        SELECT id FROM payments LEFT JOIN (
+            SELECT payment_id, sum(amount_minor) AS back FROM transfers WHERE purpose <> '' GROUP BY payment_id
+        ) AS refunds ON payment_id = id WHERE coalesce(back, 0) <> refunded_minor""",
+    "numbers have gaps": """
+        SELECT count(*), max(sequence) FROM transfers HAVING count(*) <> coalesce(max(sequence), 0)""",
+    "events have gaps": "SELECT count(*), max(sequence) FROM events HAVING count(*) <> coalesce(max(sequence), 0)",
+}
+
+
+@dataclass
+class PaymentsStack:
+    """The service with its database; it can be ended and started again."""
+
+    database: ServiceDatabase
+    authority: CertificateAuthority
+    options: dict[str, Any] = field(default_factory=dict)
+    rails: Mapping[str, Rail] | None = None
+    port: int = 0
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _channels: dict[str, grpc.aio.Channel] = field(default_factory=dict)
+
+    async def start(self) -> None:
+        settings = settings_for(
+            PaymentsSettings, name="payments", database=self.database, authority=self.authority, **self.options
+        )
+        server = await self._stack.enter_async_context(running(settings, rails=self.rails))
+        await server.start()
+        self._stack.push_async_callback(server.stop)
+        self.port = server.port
+
+    async def stop(self) -> None:
+        for channel in self._channels.values():
+            await channel.close()
+        self._channels.clear()
+        await self._stack.aclose()
+        self._stack = AsyncExitStack()
+
+    def channel(self, peer: str) -> grpc.aio.Channel:
+        if peer not in self._channels:
+            self._channels[peer] = channel_as(peer, authority=self.authority, service="payments", port=self.port)
+        return self._channels[peer]
+
+    async def call(
+        self,
+        method: str,
+        request: Any,
+        *,
+        as_: tuple[tuple[str, str], ...] = PARTNER,
+        peer: str = "gateway",
+        timeout: float | None = 10,
+    ) -> Any:
+        """The reply of a unary method. Raises RemoteError."""
+        return (await self.call_with_headers(method, request, as_=as_, peer=peer, timeout=timeout))[0]
+
+    async def call_with_headers(
+        self, method: str, request: Any, *, as_: Any = PARTNER, peer: str = "gateway", timeout: float | None = 10
+    ) -> tuple[Any, dict[str, str]]:
+        call = self.stub_method(method, peer)(request, metadata=as_, timeout=timeout)
+        try:
+            reply = await call
+        except grpc.aio.AioRpcError as error:
+            raise remote_error(error) from error
+        return reply, {key: str(value) for key, value in await call.initial_metadata()}
+
+    def stub_method(self, method: str, peer: str = "gateway") -> Any:
+        for make in _STUBS:
+            stub = make(self.channel(peer))
+            if hasattr(stub, method):
+                return getattr(stub, method)
+        raise AssertionError(method)
+
+    async def fund(self, owner: str, minor: int, currency: str = "CNY") -> payment_pb2.TopUp:
+        """Gives an owner money by a top-up."""
+        reply = await self.call("CreateTopUp", top_up(owner, minor, currency=currency))
+        assert reply.state == payment_pb2.TopUp.STATE_SUCCEEDED, reply
+        return reply
+
+    async def accounts(self, owner: str) -> dict[str, Any]:
+        """An owner's accounts by kind."""
+        reply = await self.call("ListAccounts", account_pb2.ListAccountsRequest(owner=owner))
+        return {account.kind: account for account in reply.accounts}
+
+    async def available(self, owner: str, kind: str = "user.available") -> int:
+        found = (await self.accounts(owner)).get(kind)
+        return 0 if found is None else found.available_minor
+
+    async def advance(self, seconds: float) -> None:
+        """Moves the test clock."""
+        clock = clock_pb2_grpc.ClockServiceStub(self.channel("operator"))
+        now = (await clock.GetClock(clock_pb2.GetClockRequest(), timeout=5)).now
+        now.FromMicroseconds(now.ToMicroseconds() + round(seconds * 1_000_000))
+        await clock.AdvanceClock(clock_pb2.AdvanceClockRequest(to=now), timeout=10)
+
+    async def sql(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
+        """What the store holds, read as its owner."""
+        connection = await asyncpg.connect(self.database.owner_dsn)
+        try:
+            return await connection.fetch(query, *arguments)
+        finally:
+            await connection.close()
+
+
+def remote_error(error: grpc.aio.AioRpcError) -> RemoteError:
+    status = status_pb2.Status()
+    for key, value in error.trailing_metadata() or ():
+        if key == DETAILS_KEY:
+            status = status_pb2.Status.FromString(value)
+    reason, metadata = reason_of(status)
+    return RemoteError(error.code().name, reason, error.details() or "", metadata)
+
+
+def money(minor: int, currency: str = "CNY") -> money_pb2.Money:
+    return money_pb2.Money(currency=currency, amount_minor=minor)
+
+
+def new_id() -> str:
+    return uuid.uuid4().hex
+
+
+def payment(source: str, target: str, minor: int, **others: Any) -> payment_pb2.CreatePaymentRequest:
+    """A request for a payment between wallets, AUTOMATIC unless told otherwise."""
+    fields: dict[str, Any] = {
+        "request_id": new_id(),
+        "payer": source,
+        "payee": {"owner": target, "kind": "user.available"},
+        "amount": money(minor),
+        "capture_mode": payment_pb2.CAPTURE_MODE_AUTOMATIC,
+    }
+    return payment_pb2.CreatePaymentRequest(**(fields | others))
+
+
+def manual(source: str, target: str, minor: int, **others: Any) -> payment_pb2.CreatePaymentRequest:
+    return payment(source, target, minor, capture_mode=payment_pb2.CAPTURE_MODE_MANUAL, **others)
+
+
+def top_up(owner: str, minor: int, *, currency: str = "CNY", **others: Any) -> payment_pb2.CreateTopUpRequest:
+    fields: dict[str, Any] = {
+        "request_id": new_id(),
+        "owner": owner,
+        "amount": money(minor, currency),
+        "rail": "rails/simulated",
+    }
+    return payment_pb2.CreateTopUpRequest(**(fields | others))

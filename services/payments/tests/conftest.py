@@ -1,0 +1,48 @@
+"""The whole service on a fresh database; every test leaves balanced books."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from danbao_kit.migrations import upgrade
+from danbao_kit.testing.certificates import CertificateAuthority
+from danbao_kit.testing.embedded_postgres import EmbeddedPostgres, ServiceDatabase
+from danbao_payments.testing.stack import PaymentsStack, check_books
+
+_TEMPLATE = "payments_migrated"
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
+    return CertificateAuthority(Path(tmp_path_factory.mktemp("certificates")))
+
+
+@pytest.fixture(scope="session")
+async def migrated(postgres: EmbeddedPostgres) -> str:
+    """The name of a migrated database that nobody uses, to copy from."""
+    database = postgres.create_service_database("payments", database=_TEMPLATE)
+    migrate = partial(upgrade, package="danbao_payments", dsn=database.owner_dsn, role=database.role)
+    await asyncio.to_thread(migrate)
+    return _TEMPLATE
+
+
+@pytest.fixture
+async def database(service_database: Callable[..., ServiceDatabase], migrated: str) -> AsyncIterator[ServiceDatabase]:
+    """A migrated database of its own; when the test is over its books must balance."""
+    made = service_database("payments", template=migrated)
+    yield made
+    await check_books(made)
+
+
+@pytest.fixture
+async def stack(database: ServiceDatabase, authority: CertificateAuthority) -> AsyncIterator[PaymentsStack]:
+    """The service, running, on the test clock."""
+    made = PaymentsStack(database, authority, {"clock": "test"})
+    await made.start()
+    yield made
+    await made.stop()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Protocol
 
-from danbao_credit.application.ports import StreamProgress
+from danbao_credit.application.ports import RawEvent, StreamProgress
 from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.errors import StreamGap
-from danbao_credit.domain.events import Event, Source
+from danbao_credit.domain.events import Source
 from danbao_credit.domain.facts import Facts, facts_of
 from danbao_credit.domain.profile import Change, Profile
 from danbao_kit.working_set import Log, Rows, WorkingSet
@@ -47,20 +46,6 @@ class Profiles(WorkingSet):
         self.progress: Rows[Source, StreamProgress] = self.rows()
         self.subjects: Rows[str, Profile] = self.rows()
         self.parked: Log[ParkedEvent] = self.log()
-
-
-class RawEvent(Protocol):
-    """An event as it came: its sequence, its bytes, and its meaning once read."""
-
-    @property
-    def sequence(self) -> int: ...
-
-    @property
-    def payload(self) -> bytes: ...
-
-    def read(self) -> Event:
-        """Raises whatever is wrong with it."""
-        ...
 
 
 def command_for(

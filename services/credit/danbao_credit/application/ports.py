@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from danbao_credit.domain.events import Source
+from danbao_credit.domain.events import Event, Source
 from danbao_credit.domain.profile import Profile
 
 
@@ -41,4 +41,39 @@ class CreditReader(Protocol):
 
     async def progress(self) -> Mapping[Source, StreamProgress]:
         """How far each stream was read; a stream never read is missing."""
+        ...
+
+
+class RawEvent(Protocol):
+    """An event as it came: its sequence, its bytes, and its meaning once read."""
+
+    @property
+    def sequence(self) -> int: ...
+
+    @property
+    def payload(self) -> bytes: ...
+
+    def read(self) -> Event:
+        """Raises whatever is wrong with it."""
+        ...
+
+
+class EventChunk(Protocol):
+    """Some events in order, and the sequence up to which the stream was looked at."""
+
+    @property
+    def events(self) -> Sequence[RawEvent]: ...
+
+    @property
+    def through_sequence(self) -> int: ...
+
+
+class EventSource(Protocol):
+    """Another service's stream."""
+
+    @property
+    def source(self) -> Source: ...
+
+    def open(self, after_sequence: int) -> AsyncIterator[EventChunk]:
+        """Everything after a sequence, then what follows. Raises whatever breaks it."""
         ...

@@ -10,7 +10,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanContext
 
 from danbao_credit.application.apply_events import ApplyEvents, ParkedEvent, command_for
-from danbao_credit.clients.event_streams import Chunk, EventStreamClient
+from danbao_credit.application.ports import EventChunk, EventSource
 from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.facts import Facts
 from danbao_kit.event_reader import EventReader
@@ -22,16 +22,16 @@ APPLY_SPAN = "credit.apply_event"
 
 
 def stream_reader(
-    client: EventStreamClient,
+    stream: EventSource,
     *,
     cursor: Callable[[], Awaitable[int]],
     catalogue: Catalogue,
     group_commit: GroupCommit,
 ) -> EventReader:
-    """Reads the client's stream from the stored cursor on."""
-    source = client.source
+    """Reads a stream from the stored cursor on."""
+    source = stream.source
 
-    async def apply(chunk: Chunk, after_sequence: int) -> None:
+    async def apply(chunk: EventChunk, after_sequence: int) -> None:
         command = command_for(source, after_sequence, chunk.through_sequence, chunk.events, catalogue)
         with _spans(command) as leader:
             outcome = await group_commit.submit(Submission(command, span=leader))
@@ -41,7 +41,7 @@ def stream_reader(
             if isinstance(fact, ParkedEvent):
                 log.warning("event_parked", source=source, sequence=fact.sequence, reason=fact.reason)
 
-    return EventReader(source, cursor=cursor, open=client.open, apply=apply)
+    return EventReader(source, cursor=cursor, open=stream.open, apply=apply)
 
 
 @contextmanager

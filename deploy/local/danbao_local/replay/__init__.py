@@ -1,0 +1,1 @@
+"""Real orders as secured trades: read from Olist's files, sent through the gateway on the test clock, and audited."""

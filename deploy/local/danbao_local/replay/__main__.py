@@ -1,0 +1,188 @@
+"""python -m danbao_local.replay --data FOLDER: real orders as secured trades, with a report at the end."""
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections.abc import Coroutine
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from danbao_local import ports
+from danbao_local.__main__ import Interrupted, interruptible
+from danbao_local.card import Card
+from danbao_local.errors import StackFailed
+from danbao_local.layout import write_atomically
+from danbao_local.olist import files, reader
+from danbao_local.olist.orders import OlistOrders
+from danbao_local.replay.bar import Bar
+from danbao_local.replay.books import read_books
+from danbao_local.replay.calls import Gateway, Refused
+from danbao_local.replay.clocks import Clocks
+from danbao_local.replay.journal import Journal, Progress
+from danbao_local.replay.merchants import merchants
+from danbao_local.replay.money import money_in_by_files
+from danbao_local.replay.plan import make_plan
+from danbao_local.replay.report import Times, is_clean, make_report
+from danbao_local.replay.run import Replay, Runner
+from danbao_local.replay.schedule import make_steps
+from danbao_local.replay.state import Identity, prepare
+from danbao_local.replay.tables import show
+from danbao_local.show import make_console
+from danbao_local.stack import LocalStack
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+DEFAULT_STATE_DIR = Path(".danbao/replay")
+TRACE_RATIO = 0.01
+"""A hundred thousand calls: one trace in a hundred tells enough."""
+
+
+def main() -> int:
+    """0: everything is accounted for and every check holds."""
+    arguments = _parser().parse_args()
+    console = make_console()
+    began = time.monotonic()
+    try:
+        with interruptible():
+            report = _replay(arguments, console, began)
+    except StackFailed as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    except Interrupted:
+        print("Interrupted. Start the replay again and it goes on where it was.", file=sys.stderr)
+        return 130
+    show(report, console)
+    if arguments.json is not None:
+        write_atomically(arguments.json.absolute(), json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    return 0 if is_clean(report) else 1
+
+
+def _replay(arguments: argparse.Namespace, console: Console, began: float) -> dict[str, Any]:
+    """Read, start the stack, send, report; the stack is stopped in any case."""
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, soft_wrap=True)
+
+    olist = reader.read(arguments.data, arguments.limit)
+    say(f"{len(olist.orders)} orders in {arguments.data}, {len(olist.odd_rows)} lines cannot be used as they are")
+    identity = Identity(
+        orders=files.fingerprint(arguments.data), limit=arguments.limit, step_seconds=int(arguments.step * 3600)
+    )
+    prepare(arguments.state_dir, identity, fresh=arguments.fresh, say=say)
+    stack = LocalStack(
+        arguments.state_dir,
+        clock="test",
+        wanted_ports=ports.wanted_from_environment(),
+        trace_ratio=TRACE_RATIO,
+        say=say,
+    )
+    try:
+        stack.start()
+        return asyncio.run(_cancelled_by_signals(_conduct(arguments, olist, stack.card, console, began)))
+    except BaseExceptionGroup as group:
+        raise _first(group) from group
+    finally:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        stack.stop()
+
+
+async def _conduct(
+    arguments: argparse.Namespace, olist: OlistOrders, card: Card, console: Console, began: float
+) -> dict[str, Any]:
+    plans = [make_plan(order) for order in olist.orders]
+    replay = Replay(plans=plans, steps=make_steps(plans, timedelta(hours=arguments.step)))
+    journal = Journal(arguments.state_dir)
+    gateway, clocks = Gateway(card, arguments.in_flight), Clocks(card)
+    try:
+        progress = journal.open()
+        orders_before = sum(record.finished for record in progress.records.values())
+        if progress.steps:
+            console.print(f"Going on after step {progress.steps} of {len(replay.steps)}", soft_wrap=True)
+        with Bar(total=len(plans), console=console) as bar:
+            await Runner(replay, gateway, clocks, journal, bar).run(progress)
+        books = await read_books(gateway)
+        ranking = await merchants(gateway, replay)
+        seconds = time.monotonic() - began
+        return make_report(
+            replay=replay,
+            olist=olist,
+            books=books,
+            in_by_files=money_in_by_files(arguments.data, olist.orders),
+            ranking=ranking,
+            gateway=gateway,
+            times=_times(seconds, progress, orders_before),
+        )
+    except Refused as refused:
+        raise StackFailed(f"The replay cannot go on: {refused}") from refused
+    finally:
+        journal.close()
+        await gateway.close()
+        await clocks.close()
+
+
+async def _cancelled_by_signals(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    """Raises Interrupted at the first signal: a handler that raises by itself would get lost inside the loop."""
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        raise Interrupted from None
+
+
+def _times(seconds: float, progress: Progress, orders_before: int) -> Times:
+    return Times(seconds=seconds, seconds_in_all=seconds + progress.seconds, orders_before=orders_before)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first failure in it that is no group itself."""
+    failure: BaseException = group
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    return failure
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m danbao_local.replay", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="a folder with the files of the Olist format")
+    parser.add_argument("--limit", type=_positive, help="only the first so many orders")
+    parser.add_argument("--json", type=Path, help="write the report there as well")
+    parser.add_argument("--state-dir", type=Path, default=DEFAULT_STATE_DIR, help="databases, logs and the journal")
+    parser.add_argument(
+        "--step",
+        type=_hours,
+        default=6.0,
+        help="hours of business time that one step spans at most, up to 24: recorded times are late by less than that, "
+        "but deadlines are met or missed exactly as in the files",
+    )
+    parser.add_argument("--in-flight", type=_positive, default=64, help="calls under way at once")
+    parser.add_argument("--fresh", action="store_true", help="begin anew with empty databases")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
+    return int(text)
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = 0.0
+    if not 0.1 <= hours <= 24:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of hours from 0.1 to 24")
+    return hours
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,192 @@
+"""Sends the planned orders step by step, lets time run out, and waits until nothing is under way any more."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from danbao.credit.v1 import credit_pb2
+from danbao.escrow.v1 import event_pb2 as escrow_event_pb2
+from danbao.escrow.v1 import trade_pb2
+from danbao.payments.v1 import event_pb2 as payments_event_pb2
+from danbao.payments.v1 import ledger_pb2
+from danbao_local.errors import StackFailed
+from danbao_local.replay.bar import Bar
+from danbao_local.replay.calls import Gateway
+from danbao_local.replay.clocks import Clocks
+from danbao_local.replay.conduct import Conductor
+from danbao_local.replay.journal import Journal, Progress
+from danbao_local.replay.plan import Plan, PlannedTrade
+from danbao_local.replay.record import OrderRecord, TradeRecord
+from danbao_local.replay.schedule import Step, clock_of_placing
+from danbao_local.tokens import HOLDERS
+
+ENDED = frozenset({trade_pb2.Trade.STATE_COMPLETED, trade_pb2.Trade.STATE_CLOSED, trade_pb2.Trade.STATE_CANCELLED})
+_LEAP = timedelta(days=5)
+_RESERVES = timedelta(days=95)
+"""What the terms keep back is kept for 90 days."""
+_ROUNDS = 4
+_CREDIT_SECONDS = 600.0
+_RAIL_SECONDS = 60.0
+_OPERATOR = f"subjects/{HOLDERS['operator'].subject}"
+_T = TypeVar("_T")
+
+
+class NotDone(StackFailed):
+    """Something that must end does not."""
+
+
+@dataclass(slots=True)
+class Replay:
+    """One replay: its orders' records, and the trades as they stand at the end, by trade name."""
+
+    plans: Sequence[Plan]
+    steps: Sequence[Step]
+    records: dict[int, OrderRecord] = field(default_factory=dict)
+    trades: dict[str, Any] = field(default_factory=dict)
+    ends_at: datetime | None = None
+
+    def made(self) -> list[tuple[int, PlannedTrade, TradeRecord]]:
+        """Every trade that was made, with its order's number."""
+        found = []
+        for number, record in self.records.items():
+            for trade in self.plans[number].trades:
+                made = record.trades.get(trade.seller_id)
+                if made is not None and made.name:
+                    found.append((number, trade, made))
+        return found
+
+
+class Runner:
+    """Drives one replay on a running stack."""
+
+    def __init__(self, replay: Replay, gateway: Gateway, clocks: Clocks, journal: Journal, bar: Bar) -> None:
+        self._replay = replay
+        self._gateway = gateway
+        self._clocks = clocks
+        self._journal = journal
+        self._bar = bar
+        self._conductor = Conductor(gateway, clock_of_placing(replay.steps, replay.plans))
+
+    async def run(self, progress: Progress) -> None:
+        """From where the journal ends to the very end. Raises GaveUp, NotDone."""
+        replay = self._replay
+        began = time.monotonic() - progress.seconds
+        replay.records = {number: OrderRecord() for number in range(len(replay.plans))} | progress.records
+        done = sum(record.finished for record in replay.records.values())
+        self._bar.begin(done)
+        for position in range(progress.steps, len(replay.steps)):
+            step = replay.steps[position]
+            await self._clocks.advance(step.clock)
+            await self._do(step)
+            done += sum(replay.records[number].finished for number in step.work)
+            changed = {number: replay.records[number] for number in step.work}
+            self._journal.add(steps=position + 1, seconds=time.monotonic() - began, changed=changed)
+            self._bar.show(done, f"business time {step.clock:%Y-%m-%d}")
+        await self._finish()
+
+    async def _do(self, step: Step) -> None:
+        replay = self._replay
+        async with asyncio.TaskGroup() as tasks:
+            for number, positions in step.work.items():
+                plan, record = replay.plans[number], replay.records[number]
+                tasks.create_task(self._conductor.play(number, plan, record, positions))
+
+    # --- after the last order -------------------------------------------------------------------
+
+    async def _finish(self) -> None:
+        """Time goes on until every trade has ended and nothing is kept back."""
+        replay = self._replay
+        now = replay.steps[-1].clock if replay.steps else None
+        for number in range(_ROUNDS):
+            if now is None:
+                break
+            now = await self._wait_out(now, _RESERVES)
+            await self._look(made.name for _, _, made in replay.made())
+            if not await self._ask_operator(number):
+                break
+        replay.ends_at = now
+        self._bar.show(len(replay.plans), "waiting for the rails and for credit")
+        await self._until(self._rails_are_quiet, _RAIL_SECONDS, "The simulated rail does not pay refunds back")
+        await self._until(self._credit_has_read_all, _CREDIT_SECONDS, "Credit does not read all events")
+
+    async def _wait_out(self, now: datetime, span: timedelta) -> datetime:
+        end = now + span
+        while now < end:
+            now = min(now + _LEAP, end)
+            await self._clocks.advance(now)
+            self._bar.show(len(self._replay.plans), f"letting time run out {now:%Y-%m-%d}")
+        return now
+
+    async def _look(self, names: Iterable[str]) -> None:
+        """Every trade as it stands now."""
+
+        async def read(name: str) -> None:
+            request = trade_pb2.GetTradeRequest(name=name)
+            self._replay.trades[name] = await self._gateway.call(self._gateway.trades.GetTrade, request, "partner")
+
+        await in_turns(list(names), read)
+
+    async def _ask_operator(self, generation: int) -> bool:
+        """Grade E: an operator confirms what its terms do not confirm by time, and pays out. Whether there was any."""
+        replay = self._replay
+        tasks: list[Awaitable[None]] = []
+        for number, trade, made in replay.made():
+            found, plan = replay.trades[made.name], replay.plans[number]
+            if found.state not in ENDED and found.terms.auto_confirm_by_operator:
+                tasks.append(self._conductor.confirm_as_operator(plan, trade, made, _OPERATOR))
+            elif found.held_back_minor and found.terms.payout_by_operator:
+                tasks.append(self._conductor.release_held(plan, trade, made, _OPERATOR, generation))
+        for task in tasks:
+            await task
+        return bool(tasks)
+
+    async def _rails_are_quiet(self) -> bool:
+        gateway = self._gateway
+        balance = await gateway.call(gateway.ledger.GetTrialBalance, ledger_pb2.GetTrialBalanceRequest(), "operator")
+        return all(
+            row.debits_posted_minor == row.credits_posted_minor
+            for row in balance.rows
+            if row.kind.startswith("clearing.")
+        )
+
+    async def _credit_has_read_all(self) -> bool:
+        gateway = self._gateway
+        heads = await stream_heads(gateway)
+        ingest = await gateway.call(gateway.credit.GetIngestStatus, credit_pb2.GetIngestStatusRequest(), "operator")
+        read = {stream.source: stream.sequence for stream in ingest.streams}
+        return all(read.get(source, 0) >= sequence for source, sequence in heads.items())
+
+    async def _until(self, is_so: Callable[[], Awaitable[bool]], seconds: float, otherwise: str) -> None:
+        deadline = time.monotonic() + seconds
+        while not await is_so():
+            if time.monotonic() > deadline:
+                raise NotDone(f"{otherwise} within {seconds:.0f} s.")
+            await asyncio.sleep(0.2)
+
+
+async def stream_heads(gateway: Gateway) -> dict[str, int]:
+    """The last event of payments' and escrow's streams."""
+    requests: dict[str, Any] = {
+        "payments": payments_event_pb2.GetStreamHeadRequest(),
+        "escrow": escrow_event_pb2.GetStreamHeadRequest(),
+    }
+    heads = {}
+    for source, request in requests.items():
+        head = await gateway.call(gateway.events[source].GetStreamHead, request, "operator")
+        heads[source] = int(head.cursor.sequence)
+    return heads
+
+
+async def in_turns(things: Sequence[_T], do: Callable[[_T], Awaitable[None]], *, at_once: int = 256) -> None:
+    """Each thing is done, many at once."""
+    for start in range(0, len(things), at_once):
+        async with asyncio.TaskGroup() as tasks:
+            for thing in things[start : start + at_once]:
+                tasks.create_task(_awaited(do(thing)))
+
+
+async def _awaited(awaitable: Awaitable[None]) -> None:
+    await awaitable

@@ -1,0 +1,100 @@
+"""The report for a person at a terminal."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from danbao_local.olist.orders import CURRENCY
+from danbao_local.show import amount
+
+
+def show(report: dict[str, Any], console: Console) -> None:
+    """Orders, odd rows, merchants, money, checks; the verdict last."""
+    console.print()
+    console.print(_outcomes(report))
+    console.print(_odd(report["odd"]))
+    console.print(_merchants("Best credit", report["merchants"]["best"]))
+    console.print(_merchants("Worst credit", report["merchants"]["worst"]))
+    for currency, figures in report["money"].items():
+        console.print(_money(currency, figures, report["in_by_files"]))
+    console.print(_checks(report["audit"]))
+    for entry in report["unaccounted_orders"]:
+        console.print(
+            f"not accounted for: order {entry['order']} ({entry['status']}): {'; '.join(entry['why'])}",
+            markup=False,
+            soft_wrap=True,
+        )
+    for text in report["audit"]["found"]:
+        console.print(f"violated: {text}", markup=False, soft_wrap=True)
+    again = sum(report["calls"]["sent_again"].values())
+    console.print(
+        f"{report['orders']} orders, {report['trades']} trades, {report['unaccounted']} not accounted for, "
+        f"{report['audit']['violations']} violations; {report['seconds']:.0f} s, "
+        f"{report['orders_per_second']:.0f} orders/s, {sum(report['calls']['sent'].values())} calls, "
+        f"{again} sent again, {report['calls']['answered_from_records']} answered from records",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _outcomes(report: dict[str, Any]) -> Table:
+    table = _table("What was done with every order", "Status", "What became of it", right=("Orders",))
+    for status, found in report["outcomes"].items():
+        for position, (text, count) in enumerate(found.items()):
+            table.add_row("" if position else status, text, str(count))
+    table.add_row("", "all", str(report["orders"]))
+    return table
+
+
+def _odd(entries: Iterable[dict[str, Any]]) -> Table:
+    table = _table("Odd orders and rows", "Kind, rule, examples", right=("Count", "Amount"))
+    for entry in entries:
+        minor = entry.get("amount_minor")
+        examples = "\n".join(f"  {example}" for example in entry["examples"])
+        table.add_row(
+            f"[bold]{entry['kind']}[/]  {entry['rule']}\n[dim]{examples}[/]",
+            str(entry["count"]),
+            amount(minor, CURRENCY) if minor else "",
+        )
+    return table
+
+
+def _merchants(title: str, entries: Iterable[dict[str, Any]]) -> Table:
+    table = _table(title, "Merchant", "Credit", "What costs points", right=("Trades",))
+    for entry in entries:
+        subject = entry["subject"].removeprefix("subjects/")
+        reasons = "\n".join(entry["reasons"]) or "nothing"
+        table.add_row(subject, f"{entry['score']} {entry['grade']}", reasons, str(entry["trades"]))
+    return table
+
+
+def _money(currency: str, figures: dict[str, Any], in_by_files: int) -> Table:
+    table = _table(f"Money, {currency}", "", right=("Amount",))
+    table.add_row("in: top-ups the rail reported", amount(figures["in"], currency))
+    if currency == CURRENCY:
+        table.add_row("  the same by the files alone", amount(in_by_files, currency))
+    table.add_row("out: paid back over rails", amount(figures["out"], currency))
+    table.add_row("held", amount(figures["held"], currency))
+    for kind, minor in figures["held_by_kind"].items():
+        table.add_row(f"  {kind}", amount(minor, currency))
+    table.add_row("in − out − held", amount(figures["in"] - figures["out"] - figures["held"], currency))
+    return table
+
+
+def _checks(audit: dict[str, Any]) -> Table:
+    table = _table("Checks", "", right=("Violations",))
+    for name, violations in audit["checks"].items():
+        table.add_row(name, str(violations) if violations else "none")
+    return table
+
+
+def _table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE, expand=False)
+    for heading in columns:
+        table.add_column(heading, overflow="fold")
+    for heading in right:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table

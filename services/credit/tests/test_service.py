@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -288,3 +292,28 @@ def test_the_stub_has_every_method_the_servicer_serves() -> None:
     for method in credit_pb2.DESCRIPTOR.services_by_name["CreditService"].methods:
         served = getattr(CreditServicer, method.name)
         assert served is not getattr(credit_pb2_grpc.CreditServiceServicer, method.name), method.name
+
+
+def test_the_command_line_migrates_twice_serves_and_ends_on_sigterm(service_database, authority) -> None:
+    database = service_database("credit")
+    files = authority.issue("credit")
+    environment = os.environ | {
+        "DANBAO_MIGRATION_DSN": database.owner_dsn,
+        "DANBAO_DATABASE_ROLE": database.role,
+        "DANBAO_DATABASE_DSN": database.dsn,
+        "DANBAO_TLS_CERT": str(files.cert),
+        "DANBAO_TLS_KEY": str(files.key),
+        "DANBAO_TLS_CA": str(files.ca),
+        "DANBAO_PAYMENTS_ADDRESS": "127.0.0.1:1",
+        "DANBAO_ESCROW_ADDRESS": "127.0.0.1:1",
+        "DANBAO_DRAIN_SECONDS": "1",
+    }
+    command = [sys.executable, "-m", "danbao_credit"]
+    for _ in range(2):
+        subprocess.run([*command, "migrate"], env=environment, check=True, timeout=60)
+    with subprocess.Popen([*command, "serve"], env=environment, stderr=subprocess.PIPE) as service:
+        assert service.stderr is not None
+        # Without its peers it serves what it knows.
+        assert any(b'"ready"' in line for line in service.stderr)
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(20) == 0

@@ -201,8 +201,8 @@ async def test_mutations_of_a_trade(stack, client, refusal, method):
             await caller.give(method, trade, role)
         assert (refused.value.code, refused.value.reason) == ("PERMISSION_DENIED", reason)
     if ROLE[method] in ("BUYER", "SELLER"):
+        stranger = trade_pb2.Actor(subject="subjects/other", role=trade_pb2.Role.Value(f"ROLE_{ROLE[method]}"))
         with pytest.raises(refusal) as refused:
-            stranger = trade_pb2.Actor(subject="subjects/other", role=trade_pb2.Role.Value(f"ROLE_{ROLE[method]}"))
             await caller.give(method, trade, ROLE[method], actor=stranger)
         assert (refused.value.code, refused.value.reason) == ("PERMISSION_DENIED", "NOT_A_PARTY")
     after = await held(stack)
@@ -256,8 +256,8 @@ async def test_batches(client, refusal):
     with pytest.raises(refusal) as refused:
         await client.call("BatchExecute", trade_pb2.BatchExecuteRequest())
     assert (refused.value.reason, refused.value.fields) == ("FIELD_INVALID", ["operations"])
+    too_many = [trade_pb2.Operation()] * 1001
     with pytest.raises(refusal) as refused:
-        too_many = [trade_pb2.Operation()] * 1001
         await client.call("BatchExecute", trade_pb2.BatchExecuteRequest(operations=too_many))
     assert (refused.value.reason, refused.value.fields) == ("FIELD_INVALID", ["operations"])
 

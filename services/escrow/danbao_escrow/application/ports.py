@@ -68,6 +68,10 @@ class Reads(Protocol):
         """The parties of those trades that exist."""
         ...
 
+    def remember(self, trade_id: UUID, parties: Parties) -> None:
+        """A trade that was just made here: the next question about its parties needs no store."""
+        ...
+
     async def timeline(self, trade_id: UUID, *, after: int, limit: int) -> list[TimelineEntry]:
         """Entries after a position, oldest first."""
         ...

@@ -12,14 +12,23 @@ from danbao_escrow.rpc.mapping import event_message, trade_message
 
 
 class EscrowCodec:
-    """Every mutation answers with the trade."""
+    """Every mutation answers with the trade, which is mostly also what its event tells: made once for both."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Trade, trade_pb2.Trade] | None = None
 
     def reply(self, command: Any, reply: Trade) -> trade_pb2.Trade:
-        return trade_message(reply)
+        return self._message(reply)
 
     def parse_reply(self, method: str, data: bytes) -> trade_pb2.Trade:
         return trade_pb2.Trade.FromString(data)
 
     def event(self, event: TradeEvent, *, sequence: int, create_time: datetime, traceparent: str) -> tuple[str, bytes]:
-        message = event_message(event, sequence=sequence, create_time=create_time, traceparent=traceparent)
+        trade = self._message(event.trade)
+        message = event_message(event, trade, sequence=sequence, create_time=create_time, traceparent=traceparent)
         return event.kind.value, message.SerializeToString()
+
+    def _message(self, trade: Trade) -> trade_pb2.Trade:
+        if self._last is None or self._last[0] is not trade:
+            self._last = (trade, trade_message(trade))
+        return self._last[1]

@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
+
+from google.protobuf import timestamp_pb2
 
 from danbao.escrow.v1 import event_pb2, trade_pb2
 from danbao.type.v1 import money_pb2
 from danbao_escrow.domain.events import TradeEvent
-from danbao_escrow.domain.model import Actor, Line, Terms, TimelineEntry, Trade
+from danbao_escrow.domain.model import (
+    Actor,
+    Delivery,
+    Line,
+    LineState,
+    Role,
+    Terms,
+    TimelineEntry,
+    Trade,
+    TradeState,
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TRADE_STATES = {state: trade_pb2.Trade.State.Value(f"STATE_{state}") for state in TradeState}
+_LINE_STATES = {state: trade_pb2.Line.State.Value(f"STATE_{state}") for state in LineState}
+_DELIVERIES = {delivery: trade_pb2.Delivery.Value(f"DELIVERY_{delivery}") for delivery in Delivery}
+_ROLES = {role: trade_pb2.Role.Value(f"ROLE_{role}") for role in Role}
 
 
 def trade_message(trade: Trade) -> trade_pb2.Trade:
     """The trade as its contract shows it."""
     message = trade_pb2.Trade(
         name=trade.name,
-        state=trade_pb2.Trade.State.Value(f"STATE_{trade.state}"),
+        state=_TRADE_STATES[trade.state],
         buyer=trade.buyer,
         seller=trade.seller,
         currency=trade.currency,
@@ -43,12 +61,12 @@ def trade_message(trade: Trade) -> trade_pb2.Trade:
 def _line(line: Line) -> trade_pb2.Line:
     message = trade_pb2.Line(
         line_id=line.line_id,
-        state=trade_pb2.Line.State.Value(f"STATE_{line.state}"),
+        state=_LINE_STATES[line.state],
         title=line.title,
         amount_minor=line.amount_minor,
         released_minor=line.released_minor,
         refunded_minor=line.refunded_minor,
-        delivery=trade_pb2.Delivery.Value(f"DELIVERY_{line.delivery}"),
+        delivery=_DELIVERIES[line.delivery],
         carrier=line.carrier,
         tracking=line.tracking,
     )
@@ -75,7 +93,7 @@ def _terms(terms: Terms) -> trade_pb2.Terms:
 
 
 def actor_message(actor: Actor) -> trade_pb2.Actor:
-    return trade_pb2.Actor(subject=actor.subject, role=trade_pb2.Role.Value(f"ROLE_{actor.role}"))
+    return trade_pb2.Actor(subject=actor.subject, role=_ROLES[actor.role])
 
 
 def timeline_message(entry: TimelineEntry, currency: str) -> trade_pb2.TimelineEntry:
@@ -86,7 +104,7 @@ def timeline_message(entry: TimelineEntry, currency: str) -> trade_pb2.TimelineE
         actor=actor_message(entry.actor),
         token_subject=entry.token_subject,
         line_ids=entry.line_ids,
-        state=trade_pb2.Trade.State.Value(f"STATE_{entry.state}"),
+        state=_TRADE_STATES[entry.state],
         reason=entry.reason,
         ledger_reference=entry.ledger_reference,
         trace_id=entry.trace_id,
@@ -97,8 +115,10 @@ def timeline_message(entry: TimelineEntry, currency: str) -> trade_pb2.TimelineE
     return message
 
 
-def event_message(event: TradeEvent, *, sequence: int, create_time: datetime, traceparent: str) -> event_pb2.Event:
-    """One event of the stream."""
+def event_message(
+    event: TradeEvent, trade: trade_pb2.Trade, *, sequence: int, create_time: datetime, traceparent: str
+) -> event_pb2.Event:
+    """One event of the stream; `trade` is the event's as a message."""
     message = event_pb2.Event(
         sequence=sequence,
         traceparent=traceparent,
@@ -108,10 +128,14 @@ def event_message(event: TradeEvent, *, sequence: int, create_time: datetime, tr
         reason=event.reason,
     )
     _set_time(message, "create_time", create_time)
-    getattr(message, event.kind).CopyFrom(trade_message(event.trade))
+    getattr(message, event.kind).CopyFrom(trade)
     return message
 
 
 def _set_time(message: Any, name: str, value: datetime | None) -> None:
     if value is not None:
-        getattr(message, name).FromDatetime(value)
+        # Timestamp.FromDatetime does the same five times slower, and a trade has many times.
+        since = value - _EPOCH
+        getattr(message, name).MergeFrom(
+            timestamp_pb2.Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1000)
+        )

@@ -10,7 +10,7 @@ import grpc
 
 from danbao.escrow.v1 import trade_pb2, trade_pb2_grpc
 from danbao_escrow.application.actors import may_see
-from danbao_escrow.application.ports import Reads
+from danbao_escrow.application.ports import Parties, Reads
 from danbao_escrow.domain.commands import CommandName
 from danbao_escrow.domain.errors import StepInFlight, TradeNotFound
 from danbao_escrow.domain.model import Trade
@@ -101,7 +101,9 @@ class TradeServicer(trade_pb2_grpc.TradeServiceServicer):
         (completed,) = await self._credit.completed([command])
         while True:
             try:
-                return await self._runner.run(context, name, request.request_id, completed)
+                reply = await self._runner.run(context, name, request.request_id, completed)
+                self._remember(name, reply)
+                return reply
             except StepInFlight:
                 if not _time_is_left():
                     raise
@@ -126,7 +128,14 @@ class TradeServicer(trade_pb2_grpc.TradeServiceServicer):
             again = await self._runner.run_many([operations[index] for index in waiting])
             for index, outcome in zip(waiting, again, strict=True):
                 outcomes[index] = outcome
+        for operation, outcome in zip(operations, outcomes, strict=True):
+            if not isinstance(operation, DanbaoError) and outcome.error is None:
+                self._remember(operation[0], outcome.message)
         return outcomes
+
+    def _remember(self, name: str, trade: Any) -> None:
+        if name == CommandName.CREATE_TRADE:
+            self._reads.remember(trade_id(trade.name), Parties(trade.buyer, trade.seller, trade.currency))
 
 
 def _time_is_left() -> bool:

@@ -40,11 +40,15 @@ class Queries:
             query = select(*columns).where(trades.c.trade_id.in_(missing))
             async with self._database.read() as connection:
                 found = (await connection.execute(query)).all()
-            if len(self._parties) > _FACTS_KEPT:
-                self._parties.clear()
             for row in found:
-                self._parties[UUID(int=row.trade_id.int)] = Parties(row.buyer, row.seller, row.currency)
+                self.remember(UUID(int=row.trade_id.int), Parties(row.buyer, row.seller, row.currency))
         return {trade_id: self._parties[trade_id] for trade_id in wanted if trade_id in self._parties}
+
+    def remember(self, trade_id: UUID, parties: Parties) -> None:
+        """The parties of a trade that is known to exist."""
+        if len(self._parties) >= _FACTS_KEPT:
+            del self._parties[next(iter(self._parties))]
+        self._parties[trade_id] = parties
 
     async def timeline(self, trade_id: UUID, *, after: int, limit: int) -> list[TimelineEntry]:
         """Entries after a position, oldest first."""

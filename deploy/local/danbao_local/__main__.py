@@ -1,7 +1,9 @@
-"""The command line: run, demo, stop, status, trace, clock."""
+"""The command line: run, demo, stop, status, env, trace, clock."""
 
 import argparse
 import contextlib
+import os
+import shlex
 import signal
 import sys
 import threading
@@ -12,7 +14,7 @@ from danbao_local import leftovers, ports
 from danbao_local.errors import DiskFull, StackFailed, is_disk_full
 from danbao_local.layout import NEEDED_MIB, StateLayout
 
-DEFAULT_STATE_DIR = Path(".danbao")
+DEFAULT_STATE_DIR = Path(os.environ.get("DANBAO_STATE_DIR", ".danbao"))
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -100,6 +102,19 @@ def _clean(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _env(arguments: argparse.Namespace) -> int:
+    """Variables for a shell: eval "$(python -m danbao_local env)"."""
+    from danbao_local.card import Card
+
+    card = Card.of_running_stack(arguments.state_dir)
+    variables = {"GRPC": card.gateway, "JSON": card.json} | {
+        f"{role.upper()}_TOKEN": token for role, token in card.token.items()
+    }
+    for name, value in variables.items():
+        print(f"export DANBAO_{name}={shlex.quote(value)}")
+    return 0
+
+
 def _trace(arguments: argparse.Namespace) -> int:
     from danbao_local.card import Card
     from danbao_local.otlp_receiver import TraceReader
@@ -146,6 +161,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("stop", help="stop what runs").set_defaults(command=_stop)
     commands.add_parser("status", help="what runs").set_defaults(command=_status)
     commands.add_parser("clean", help="stop what runs and remove its data").set_defaults(command=_clean)
+    env = commands.add_parser("env", help="addresses and tokens of the running stack, as shell variables")
+    env.set_defaults(command=_env)
     trace = commands.add_parser("trace", help="show a trace as a waterfall")
     trace.add_argument("trace_id")
     trace.set_defaults(command=_trace)

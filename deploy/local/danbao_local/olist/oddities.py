@@ -229,6 +229,7 @@ ODDITIES: tuple[Oddity, ...] = (
     Oddity("delivered without any date", _status("delivered")),
     Oddity("delivered after 21 days", _delivered_after(days=21)),
     Oddity("delivered after 59 d 23 h", _delivered_after(days=59, hours=23)),
+    Oddity("delivered after 60 d", _delivered_after(days=60)),
     Oddity("delivered after 60 d 1 h", _delivered_after(days=60, hours=1)),
     Oddity("delivered after 70 d", _delivered_after(days=70)),
     Oddity("an item for nothing", _free_item),

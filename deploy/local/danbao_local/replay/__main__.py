@@ -25,7 +25,6 @@ from danbao_local.replay.books import read_books
 from danbao_local.replay.calls import Gateway, Refused
 from danbao_local.replay.clocks import Clocks
 from danbao_local.replay.journal import Journal, Progress
-from danbao_local.replay.merchants import merchants
 from danbao_local.replay.money import money_in_by_files
 from danbao_local.replay.plan import make_plan
 from danbao_local.replay.report import Times, is_clean, make_report
@@ -107,14 +106,12 @@ async def _conduct(
         with Bar(total=len(plans), console=console) as bar:
             await Runner(replay, gateway, clocks, journal, bar).run(progress)
         books = await read_books(gateway)
-        ranking = await merchants(gateway, replay)
         seconds = time.monotonic() - began
         return make_report(
             replay=replay,
             olist=olist,
             books=books,
             in_by_files=money_in_by_files(arguments.data, olist.orders),
-            ranking=ranking,
             gateway=gateway,
             times=_times(seconds, progress, orders_before),
         )

@@ -4,9 +4,9 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -32,6 +32,7 @@ _CALL_SECONDS = 10.0
 _FIRST_WAIT_SECONDS = 0.05
 _LONGEST_WAIT_SECONDS = 2.0
 _DETAILS = "grpc-status-details-bin"
+_T = TypeVar("_T")
 _REPLAYED = ("x-danbao-replayed", "true")
 
 OPTIONS = (
@@ -143,3 +144,15 @@ def _refused(method: str, failure: grpc.aio.AioRpcError) -> Refused:
                 if detail.Unpack(info):
                     reason = info.reason
     return Refused(method=method, code=failure.code().name, reason=reason, message=failure.details() or "")
+
+
+async def in_turns(things: Sequence[_T], do: Callable[[_T], Awaitable[None]], *, at_once: int = 256) -> None:
+    """Each thing is done, many at once."""
+    for start in range(0, len(things), at_once):
+        async with asyncio.TaskGroup() as tasks:
+            for thing in things[start : start + at_once]:
+                tasks.create_task(_awaited(do(thing)))
+
+
+async def _awaited(awaitable: Awaitable[None]) -> None:
+    await awaitable

@@ -19,7 +19,7 @@ from danbao.payments.v1 import account_pb2, ledger_pb2, payment_pb2
 from danbao.type.v1 import money_pb2
 from danbao_local.olist.orders import CURRENCY
 from danbao_local.replay.calls import Gateway, Refused
-from danbao_local.replay.plan import Action, Event, Plan, PlannedTrade
+from danbao_local.replay.plan import PAY_BY_MARGIN, Action, Event, Plan, PlannedTrade
 from danbao_local.replay.record import OrderRecord, TopUpRecord, TradeRecord
 
 _NAMESPACE = uuid.UUID("5e0a7b52-2f0d-5f43-9a3f-6f4ba1d0c9d3")
@@ -106,7 +106,7 @@ class Conductor:
             ],
             postage=_money(trade.postage_minor),
             total=_money(trade.total_minor),
-            pay_by=_duration(plan.pay_by, clock),
+            pay_by=_duration(plan.pay_by - PAY_BY_MARGIN, clock),
             ship_by_time=_timestamp(trade.ship_by),
             reference=f"{plan.order.order_id}/{trade.seller_id}",
         )

@@ -23,6 +23,8 @@ class Progress:
     seconds: float = 0.0
     """How long earlier runs took."""
     records: dict[int, OrderRecord] = field(default_factory=dict)
+    ranking: list[dict[str, Any]] | None = None
+    """The merchants' credit, once it was asked for."""
 
 
 class Journal:
@@ -52,6 +54,10 @@ class Journal:
         records = {str(number): record.to_json() for number, record in changed.items()}
         self._write({"steps": steps, "seconds": round(seconds, 3), "records": records})
 
+    def add_ranking(self, ranking: list[dict[str, Any]]) -> None:
+        """Credit as it was when the last order was done; later it is another."""
+        self._write({"ranking": ranking})
+
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
@@ -69,6 +75,9 @@ def _take(line: bytes, progress: Progress) -> bool:
         return False
     try:
         content = json.loads(line)
+        if "ranking" in content:
+            progress.ranking = content["ranking"]
+            return True
         progress.steps = content["steps"]
         progress.seconds = content["seconds"]
         for number, record in content["records"].items():

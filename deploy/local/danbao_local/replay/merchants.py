@@ -1,43 +1,21 @@
 """The sellers with the best and the worst credit, and why."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 from danbao.credit.v1 import credit_pb2
-from danbao_local.replay.calls import Gateway
+from danbao_local.replay.calls import Gateway, in_turns
 from danbao_local.replay.conduct import seller_subject
-from danbao_local.replay.run import Replay, in_turns
 
 SHOWN = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Merchant:
-    """One seller's credit now."""
-
-    subject: str
-    trades: int
-    score: int
-    grade: str
-    reasons: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """For the report."""
-        return {
-            "subject": self.subject,
-            "trades": self.trades,
-            "score": self.score,
-            "grade": self.grade,
-            "reasons": list(self.reasons),
-        }
-
-
-async def merchants(gateway: Gateway, replay: Replay) -> list[Merchant]:
-    """Everyone who had a trade, best first."""
+async def rank(gateway: Gateway, sellers: Iterable[str]) -> list[dict[str, Any]]:
+    """Every seller's credit now, best first, ready for the report. `sellers` names one once for each trade."""
     trades: dict[str, int] = {}
-    for _, trade, _ in replay.made():
-        trades[trade.seller_id] = trades.get(trade.seller_id, 0) + 1
-    found: list[Merchant] = []
+    for seller_id in sellers:
+        trades[seller_id] = trades.get(seller_id, 0) + 1
+    found: list[dict[str, Any]] = []
 
     async def evaluate(seller_id: str) -> None:
         request = credit_pb2.EvaluateRequest(
@@ -46,7 +24,16 @@ async def merchants(gateway: Gateway, replay: Replay) -> list[Merchant]:
         answer = await gateway.call(gateway.credit.Evaluate, request, "operator")
         reasons = [f"{reason.code} −{reason.points_lost}: {reason.text}" for reason in answer.reasons]
         reasons += [f"{rule.code} {rule.points:+}: {rule.text}" for rule in answer.adjustments]
-        found.append(Merchant(answer.subject, trades[seller_id], answer.score, answer.grade, tuple(reasons)))
+        found.append(
+            {
+                "subject": answer.subject,
+                "trades": trades[seller_id],
+                "score": answer.score,
+                "grade": answer.grade,
+                "reasons": reasons,
+                "as_of": answer.as_of.ToJsonString(),
+            }
+        )
 
     await in_turns(list(trades), evaluate)
-    return sorted(found, key=lambda merchant: (-merchant.score, -merchant.trades, merchant.subject))
+    return sorted(found, key=lambda merchant: (-merchant["score"], -merchant["trades"], merchant["subject"]))

@@ -14,6 +14,8 @@ from danbao_local.replay.odd import Odd
 
 PAY_BY = timedelta(days=15)
 """The longest that escrow allows."""
+PAY_BY_MARGIN = timedelta(milliseconds=500)
+"""Taken off pay-by: escrow's times are some microseconds later than its clock, the files know whole seconds."""
 SYSTEM_CANCELS_AFTER = timedelta(days=7)
 POST_CONFIRMS_AFTER = timedelta(days=60)
 LONG_APPROVAL = timedelta(hours=24)
@@ -129,7 +131,7 @@ def make_plan(order: Order) -> Plan:
     approved = _approved(order)
     ends_by_seller = order.status in _ENDED_BY_SELLER
     shipped = None if ends_by_seller or not trades else _shipped(order, trades, approved)
-    delivered = max(order.delivered, shipped) if shipped and order.delivered else None
+    delivered = _delivered(order, shipped)
     plan = Plan(
         order=order,
         trades=trades,
@@ -218,6 +220,14 @@ def _shipped(order: Order, trades: Iterable[PlannedTrade], approved: datetime | 
     if order.status in _SHIPS:
         return max(approved, *(trade.ship_by for trade in trades))
     return None
+
+
+def _delivered(order: Order, shipped: datetime | None) -> datetime | None:
+    if order.delivered is None or shipped is None:
+        return None
+    delivered = max(order.delivered, shipped)
+    # At the very second of the deadline time is first: the report comes a second later, so that it surely is.
+    return delivered + timedelta(seconds=1) if delivered == shipped + POST_CONFIRMS_AFTER else delivered
 
 
 def _events(plan: Plan) -> Iterator[Event]:

@@ -1,7 +1,7 @@
 """The replay's report as plain values, ready for JSON."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from danbao_local.replay import audit as audits
 from danbao_local.replay import outcomes
 from danbao_local.replay.books import Books
 from danbao_local.replay.calls import Gateway
-from danbao_local.replay.merchants import SHOWN, Merchant
+from danbao_local.replay.merchants import SHOWN
 from danbao_local.replay.odd import RULES, Odd
 from danbao_local.replay.run import Replay
 
@@ -36,11 +36,11 @@ def make_report(
     olist: OlistOrders,
     books: Books,
     in_by_files: int,
-    ranking: Sequence[Merchant],
     gateway: Gateway,
     times: Times,
 ) -> dict[str, Any]:
     """Everything there is to tell."""
+    ranking = replay.ranking
     numbers = range(len(replay.plans))
     by_status: Counter[str] = Counter()
     by_outcome: dict[str, Counter[str]] = defaultdict(Counter)
@@ -77,9 +77,9 @@ def make_report(
         "odd": _odd(replay, olist),
         "merchants": {
             "all": len(ranking),
-            "best": [merchant.to_json() for merchant in ranking[:SHOWN]],
-            "worst": [merchant.to_json() for merchant in reversed(ranking[-SHOWN:])],
-            "by_grade": dict(Counter(merchant.grade for merchant in ranking).most_common()),
+            "best": ranking[:SHOWN],
+            "worst": ranking[: -SHOWN - 1 : -1],
+            "by_grade": dict(Counter(merchant["grade"] for merchant in ranking).most_common()),
         },
         "rows_in_orders_file": olist.rows_in_orders_file,
         "missing_files": list(olist.missing_files),

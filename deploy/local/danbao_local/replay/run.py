@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from danbao.credit.v1 import credit_pb2
 from danbao.escrow.v1 import event_pb2 as escrow_event_pb2
@@ -14,10 +14,11 @@ from danbao.payments.v1 import event_pb2 as payments_event_pb2
 from danbao.payments.v1 import ledger_pb2
 from danbao_local.errors import StackFailed
 from danbao_local.replay.bar import Bar
-from danbao_local.replay.calls import Gateway
+from danbao_local.replay.calls import Gateway, in_turns
 from danbao_local.replay.clocks import Clocks
 from danbao_local.replay.conduct import Conductor
 from danbao_local.replay.journal import Journal, Progress
+from danbao_local.replay.merchants import rank
 from danbao_local.replay.plan import Plan, PlannedTrade
 from danbao_local.replay.record import OrderRecord, TradeRecord
 from danbao_local.replay.schedule import Step, clock_of_placing
@@ -31,7 +32,6 @@ _ROUNDS = 4
 _CREDIT_SECONDS = 600.0
 _RAIL_SECONDS = 60.0
 _OPERATOR = f"subjects/{HOLDERS['operator'].subject}"
-_T = TypeVar("_T")
 
 
 class NotDone(StackFailed):
@@ -46,6 +46,8 @@ class Replay:
     steps: Sequence[Step]
     records: dict[int, OrderRecord] = field(default_factory=dict)
     trades: dict[str, Any] = field(default_factory=dict)
+    ranking: list[dict[str, Any]] = field(default_factory=list)
+    """The merchants' credit when the last order was done, best first."""
     ends_at: datetime | None = None
 
     def made(self) -> list[tuple[int, PlannedTrade, TradeRecord]]:
@@ -85,6 +87,7 @@ class Runner:
             changed = {number: replay.records[number] for number in step.work}
             self._journal.add(steps=position + 1, seconds=time.monotonic() - began, changed=changed)
             self._bar.show(done, f"business time {step.clock:%Y-%m-%d}")
+        await self._rank(progress)
         await self._finish()
 
     async def _do(self, step: Step) -> None:
@@ -93,6 +96,14 @@ class Runner:
             for number, positions in step.work.items():
                 plan, record = replay.plans[number], replay.records[number]
                 tasks.create_task(self._conductor.play(number, plan, record, positions))
+
+    async def _rank(self, progress: Progress) -> None:
+        """Before time runs out: credit looks back over days, and soon there would be nothing to see."""
+        if progress.ranking is None:
+            await self._until(self._credit_has_read_all, _CREDIT_SECONDS, "Credit does not read all events")
+            progress.ranking = await rank(self._gateway, (trade.seller_id for _, trade, _ in self._replay.made()))
+            self._journal.add_ranking(progress.ranking)
+        self._replay.ranking = progress.ranking
 
     # --- after the last order -------------------------------------------------------------------
 
@@ -178,15 +189,3 @@ async def stream_heads(gateway: Gateway) -> dict[str, int]:
         head = await gateway.call(gateway.events[source].GetStreamHead, request, "operator")
         heads[source] = int(head.cursor.sequence)
     return heads
-
-
-async def in_turns(things: Sequence[_T], do: Callable[[_T], Awaitable[None]], *, at_once: int = 256) -> None:
-    """Each thing is done, many at once."""
-    for start in range(0, len(things), at_once):
-        async with asyncio.TaskGroup() as tasks:
-            for thing in things[start : start + at_once]:
-                tasks.create_task(_awaited(do(thing)))
-
-
-async def _awaited(awaitable: Awaitable[None]) -> None:
-    await awaitable

@@ -27,7 +27,7 @@ def kit_tables(metadata: MetaData) -> None:
     Table(
         "stream_heads",
         metadata,
-        Column("partition", Integer, primary_key=True),
+        Column("partition", Integer, primary_key=True, autoincrement=False),
         Column("event_sequence", BigInteger, nullable=False),
         Column("row_number", BigInteger, nullable=False),
         Column("last_time", DateTime(timezone=True), nullable=False),

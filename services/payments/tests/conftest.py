@@ -39,10 +39,21 @@ async def database(service_database: Callable[..., ServiceDatabase], migrated: s
     await check_books(made)
 
 
-@pytest.fixture
-async def stack(database: ServiceDatabase, authority: CertificateAuthority) -> AsyncIterator[PaymentsStack]:
-    """The service, running, on the test clock."""
+@pytest.fixture(scope="session")
+async def service(
+    postgres: EmbeddedPostgres, migrated: str, authority: CertificateAuthority
+) -> AsyncIterator[PaymentsStack]:
+    """The service, running, on the test clock; for the tests of a whole session."""
+    database = postgres.create_service_database("payments", database="payments_shared", template=migrated)
     made = PaymentsStack(database, authority, {"clock": "test"})
     await made.start()
     yield made
     await made.stop()
+
+
+@pytest.fixture
+async def stack(service: PaymentsStack) -> AsyncIterator[PaymentsStack]:
+    """The service with empty books; when the test is over its books must balance."""
+    yield service
+    await check_books(service.database)
+    await service.forget()

@@ -9,6 +9,7 @@ import pytest
 
 from danbao.payments.v1 import account_pb2, event_pb2, ledger_pb2, payment_pb2
 from danbao_kit.rpc_client import RemoteError
+from danbao_kit.rpc_status import reason_of
 from danbao_kit.testing.service import as_caller
 from danbao_payments.testing.stack import OPERATOR, PARTNER, PaymentsStack, manual, money, new_id, payment, top_up
 
@@ -347,8 +348,6 @@ async def test_a_batch_answers_each_operation_in_its_place(stack: PaymentsStack)
         "transaction",
         "payment",
     ]
-    from danbao_kit.rpc_status import reason_of
-
     reasons = [reason_of(result.error)[0] for result in results[1:5]]
     assert reasons == ["INSUFFICIENT_FUNDS", "AMOUNT_NOT_POSITIVE", "FIELD_INVALID", "FIELD_INVALID"]
     assert results[7].payment == results[0].payment

@@ -37,6 +37,7 @@ class LegsInvalid(DanbaoError):
             f"leg {leg} debits and credits the same account",
             fields=(FieldViolation(f"legs[{leg}].credit", "must differ from debit"),),
             leg=leg,
+            field=f"legs[{leg}].credit",
         )
 
 

@@ -9,7 +9,7 @@ import grpc
 from google.protobuf.message import Message
 
 from danbao.payments.v1 import ledger_pb2, payment_pb2
-from danbao_kit.call import current_call
+from danbao_kit.call import Call, current_call
 from danbao_kit.commands import CommandRunner
 from danbao_kit.decision import RequestKey
 from danbao_kit.errors import DanbaoError, RequestInProgress
@@ -29,6 +29,7 @@ _BY_OPERATION = {
     "refund_top_up": "RefundTopUp",
 }
 _ASKS_A_RAIL = frozenset({"CreateTopUp", "RefundTopUp"})
+_TO_LOOK_S = 0.25
 
 
 class MutationRunner:
@@ -42,6 +43,8 @@ class MutationRunner:
         """The response of one mutation. Raises what refused it."""
         command = COMMANDS[method](request, caller_of(current_call()))
         command.check()
+        if method in _ASKS_A_RAIL:
+            _leave_time_to_look(current_call())
         try:
             return await self._commands.run(context, method, request.request_id, command)
         except RequestInProgress:
@@ -55,6 +58,8 @@ class MutationRunner:
     async def run_many(self, operations: Sequence[payment_pb2.Operation]) -> list[payment_pb2.OperationResult]:
         """The results of a batch's operations, in their order."""
         prepared = [_prepare(operation) for operation in operations]
+        if any(not isinstance(item, DanbaoError) and item[0] in _ASKS_A_RAIL for item in prepared):
+            _leave_time_to_look(current_call())
         outcomes = await self._commands.run_many(prepared)
         waiting = [
             (item[0], item[1])
@@ -90,6 +95,13 @@ def _prepare(operation: payment_pb2.Operation) -> tuple[str, str, Any] | DanbaoE
     except DanbaoError as error:
         return error
     return method, request.request_id, command
+
+
+def _leave_time_to_look(call: Call) -> None:
+    """Who waits for a rail stops early enough to tell how the top-up stands."""
+    remaining_s = call.remaining_s()
+    if call.deadline is not None and remaining_s is not None:
+        call.deadline -= min(_TO_LOOK_S, remaining_s / 4)
 
 
 def _is_waiting(outcome: Outcome) -> bool:

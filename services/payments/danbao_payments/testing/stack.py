@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 import grpc
-from google.rpc import status_pb2
+from google.rpc import error_details_pb2, status_pb2
 
 from danbao.payments.v1 import (
     account_pb2,
@@ -170,6 +170,17 @@ class PaymentsStack:
         now.FromMicroseconds(now.ToMicroseconds() + round(seconds * 1_000_000))
         await clock.AdvanceClock(clock_pb2.AdvanceClockRequest(to=now), timeout=10)
 
+    async def forget(self) -> None:
+        """Empties the books of a running service; only the clock stays where it is."""
+        tables = "accounts, transfers, transactions, payments, top_ups, top_up_refunds, events, request_records"
+        connection = await asyncpg.connect(self.database.owner_dsn)
+        try:
+            await connection.execute(
+                f"TRUNCATE {tables}; UPDATE stream_heads SET event_sequence = 0, row_number = 0, last_time = 'epoch'"
+            )
+        finally:
+            await connection.close()
+
     async def sql(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
         """What the store holds, read as its owner."""
         connection = await asyncpg.connect(self.database.owner_dsn)
@@ -180,11 +191,16 @@ class PaymentsStack:
 
 
 def remote_error(error: grpc.aio.AioRpcError) -> RemoteError:
+    """What the answer says; the first field that is wrong stands in the metadata as `field`."""
     status = status_pb2.Status()
     for key, value in error.trailing_metadata() or ():
         if key == DETAILS_KEY:
             status = status_pb2.Status.FromString(value)
     reason, metadata = reason_of(status)
+    wrong = error_details_pb2.BadRequest()
+    for detail in status.details:
+        if detail.Unpack(wrong):
+            metadata["field"] = wrong.field_violations[0].field
     return RemoteError(error.code().name, reason, error.details() or "", metadata)
 
 

@@ -1,0 +1,293 @@
+"""Whatever is wrong with a request is refused with its reason and its field, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import descriptor_pool
+
+from danbao.payments.v1 import account_pb2, event_pb2, ledger_pb2, payment_pb2
+from danbao.type.v1 import cursor_pb2
+from danbao_kit.rpc_client import RemoteError
+from danbao_payments.app import ACCOUNTS, EVENTS, LEDGER, PAYMENTS
+from danbao_payments.testing.stack import (
+    OPERATOR,
+    PaymentsStack,
+    check_books,
+    manual,
+    money,
+    new_id,
+    payment,
+    remote_error,
+    top_up,
+)
+
+BUYER, SELLER = "subjects/buyer", "subjects/seller"
+NOBODY = "019a0000-0000-7000-8000-000000000000"
+MESSAGES = {
+    "CreatePayment": payment_pb2.CreatePaymentRequest,
+    "CapturePayment": payment_pb2.CapturePaymentRequest,
+    "VoidPayment": payment_pb2.VoidPaymentRequest,
+    "RefundPayment": payment_pb2.RefundPaymentRequest,
+    "GetPayment": payment_pb2.GetPaymentRequest,
+    "CreateTopUp": payment_pb2.CreateTopUpRequest,
+    "RefundTopUp": payment_pb2.RefundTopUpRequest,
+    "GetTopUp": payment_pb2.GetTopUpRequest,
+    "BatchExecute": payment_pb2.BatchExecuteRequest,
+    "PostTransaction": ledger_pb2.PostTransactionRequest,
+    "GetTransaction": ledger_pb2.GetTransactionRequest,
+    "GetTrialBalance": ledger_pb2.GetTrialBalanceRequest,
+    "GetAccount": account_pb2.GetAccountRequest,
+    "ListAccounts": account_pb2.ListAccountsRequest,
+    "ListEntries": account_pb2.ListEntriesRequest,
+    "GetStreamHead": event_pb2.GetStreamHeadRequest,
+}
+MUTATIONS = {name for name, message in MESSAGES.items() if "request_id" in message.DESCRIPTOR.fields_by_name}
+
+
+@pytest.fixture(scope="module")
+async def served(service: PaymentsStack) -> AsyncIterator[PaymentsStack]:
+    """Nothing in this file changes anything, so the books are filled once."""
+    await service.fund(BUYER, 1000)
+    yield service
+    await check_books(service.database)
+    await service.forget()
+
+
+async def state(stack: PaymentsStack) -> list[Any]:
+    """Everything that a refused request must leave alone; recorded refusals are not among it."""
+    tables = ("accounts", "transfers", "transactions", "payments", "top_ups", "top_up_refunds", "events")
+    return await stack.sql(" UNION ALL ".join(f"SELECT t::text AS row FROM {table} t" for table in tables))
+
+
+def request(method: str, **fields: Any) -> Any:
+    """A valid request with some of its fields replaced; None clears one."""
+    valid: dict[str, Any] = {
+        "CreatePayment": lambda: payment(BUYER, SELLER, 10),
+        "CapturePayment": lambda: payment_pb2.CapturePaymentRequest(
+            request_id=new_id(), name=f"payments/{NOBODY}", amount=money(1)
+        ),
+        "VoidPayment": lambda: payment_pb2.VoidPaymentRequest(request_id=new_id(), name=f"payments/{NOBODY}"),
+        "RefundPayment": lambda: payment_pb2.RefundPaymentRequest(
+            request_id=new_id(), name=f"payments/{NOBODY}", amount=money(1)
+        ),
+        "GetPayment": lambda: payment_pb2.GetPaymentRequest(name=f"payments/{NOBODY}"),
+        "CreateTopUp": lambda: top_up(BUYER, 10),
+        "RefundTopUp": lambda: payment_pb2.RefundTopUpRequest(
+            request_id=new_id(), name=f"topUps/{NOBODY}", amount=money(1)
+        ),
+        "GetTopUp": lambda: payment_pb2.GetTopUpRequest(name=f"topUps/{NOBODY}"),
+        "BatchExecute": payment_pb2.BatchExecuteRequest,
+        "PostTransaction": lambda: ledger_pb2.PostTransactionRequest(request_id=new_id(), legs=[leg()]),
+        "GetTransaction": lambda: ledger_pb2.GetTransactionRequest(name=f"transactions/{NOBODY}"),
+        "GetAccount": lambda: account_pb2.GetAccountRequest(name=f"accounts/{NOBODY}"),
+        "ListAccounts": lambda: account_pb2.ListAccountsRequest(owner=BUYER),
+        "ListEntries": lambda: account_pb2.ListEntriesRequest(account=f"accounts/{NOBODY}"),
+    }[method]()
+    for name in fields:
+        valid.ClearField(name)
+    valid.MergeFrom(MESSAGES[method](**{name: value for name, value in fields.items() if value is not None}))
+    return valid
+
+
+def leg(**others: Any) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "debit": {"owner": "platform", "kind": "suspense"},
+        "credit": {"owner": BUYER, "kind": "user.available"},
+        "amount": money(1),
+    }
+    return {name: value for name, value in (fields | others).items() if value is not None}
+
+
+PAYEE = {"owner": SELLER, "kind": "user.available"}
+NAMES = {
+    "CapturePayment": "payments",
+    "VoidPayment": "payments",
+    "RefundPayment": "payments",
+    "GetPayment": "payments",
+    "RefundTopUp": "topUps",
+    "GetTopUp": "topUps",
+    "GetTransaction": "transactions",
+    "GetAccount": "accounts",
+}
+BAD: list[tuple[str, dict[str, Any], str, str]] = [
+    *[(method, {"request_id": None}, "FIELD_INVALID", "request_id") for method in sorted(MUTATIONS)],
+    *[(method, {"request_id": "x" * 65}, "FIELD_INVALID", "request_id") for method in sorted(MUTATIONS)],
+    *[
+        (method, {"name": name}, "FIELD_INVALID", "name")
+        for method, kind in NAMES.items()
+        for name in (
+            None,
+            "x",
+            f"{kind}/",
+            f"{kind}/{NOBODY}x",
+            f"other/{NOBODY}",
+            f"{kind}/{'-' * 36}",
+            f"{kind}/{NOBODY[1:]}-",
+        )
+    ],
+    ("CreatePayment", {"payer": None}, "FIELD_INVALID", "payer"),
+    ("CreatePayment", {"payer": "buyer"}, "FIELD_INVALID", "payer"),
+    ("CreatePayment", {"payer": "subjects/a b"}, "FIELD_INVALID", "payer"),
+    ("CreatePayment", {"payer": "trades/1"}, "FIELD_INVALID", "payer"),
+    ("CreatePayment", {"payee": None}, "FIELD_INVALID", "payee"),
+    ("CreatePayment", {"payee": {"owner": "", "kind": "user.available"}}, "FIELD_INVALID", "payee.owner"),
+    ("CreatePayment", {"payee": {"owner": SELLER, "kind": ""}}, "FIELD_INVALID", "payee.kind"),
+    ("CreatePayment", {"payee": {"owner": BUYER, "kind": "user.available"}}, "FIELD_INVALID", "payee"),
+    ("CreatePayment", {"payee": {"owner": SELLER, "kind": "nonsense"}}, "KIND_NOT_ALLOWED", ""),
+    ("CreatePayment", {"payee": {"owner": "trades/1", "kind": "user.available"}}, "KIND_NOT_ALLOWED", ""),
+    ("CreatePayment", {"payee": {"owner": "platform", "kind": "fee.escrow"}}, "KIND_NOT_ALLOWED", ""),
+    ("CreatePayment", {"beneficiary": "me"}, "FIELD_INVALID", "beneficiary"),
+    ("CreatePayment", {"amount": None}, "FIELD_INVALID", "amount"),
+    ("CreatePayment", {"amount": money(0)}, "AMOUNT_NOT_POSITIVE", "amount.amount_minor"),
+    ("CreatePayment", {"amount": money(-1)}, "AMOUNT_NOT_POSITIVE", "amount.amount_minor"),
+    ("CreatePayment", {"amount": money(1, "XYZ")}, "CURRENCY_UNKNOWN", "amount.currency"),
+    ("CreatePayment", {"amount": money(1, "cny")}, "CURRENCY_UNKNOWN", "amount.currency"),
+    ("CreatePayment", {"amount": money(1, "")}, "FIELD_INVALID", "amount.currency"),
+    ("CreatePayment", {"amount": money(0, "XYZ")}, "AMOUNT_NOT_POSITIVE", "amount.amount_minor"),
+    ("CreatePayment", {"amount": money(2**63 - 1)}, "INSUFFICIENT_FUNDS", ""),
+    ("CreatePayment", {"capture_mode": None}, "FIELD_INVALID", "capture_mode"),
+    ("CreatePayment", {"capture_mode": 9}, "FIELD_INVALID", "capture_mode"),
+    ("CreatePayment", {"hold_lifetime": {"seconds": 5}}, "FIELD_INVALID", "hold_lifetime"),
+    ("CreatePayment", {"capture_mode": 2, "hold_lifetime": {"seconds": 0}}, "FIELD_INVALID", "hold_lifetime"),
+    ("CreatePayment", {"capture_mode": 2, "hold_lifetime": {"seconds": 2592001}}, "FIELD_INVALID", "hold_lifetime"),
+    ("CreatePayment", {"metadata": {"x" * 41: "y"}}, "FIELD_INVALID", f"metadata[{'x' * 41}]"),
+    ("CreatePayment", {"metadata": {str(n): "y" for n in range(17)}}, "FIELD_INVALID", "metadata"),
+    ("CreatePayment", {"description": "x" * 257}, "FIELD_INVALID", "description"),
+    ("CapturePayment", {"amount": money(0)}, "AMOUNT_NOT_POSITIVE", "amount.amount_minor"),
+    ("CapturePayment", {"amount": money(1, "ABC")}, "CURRENCY_UNKNOWN", "amount.currency"),
+    ("CapturePayment", {}, "PAYMENT_NOT_FOUND", ""),
+    ("VoidPayment", {}, "PAYMENT_NOT_FOUND", ""),
+    ("RefundPayment", {"amount": money(-5)}, "AMOUNT_NOT_POSITIVE", "amount.amount_minor"),
+    ("RefundPayment", {"amount": money(1, "ABC")}, "CURRENCY_UNKNOWN", "amount.currency"),
+    ("RefundPayment", {}, "PAYMENT_NOT_FOUND", ""),
+    ("GetPayment", {}, "PAYMENT_NOT_FOUND", ""),
+    ("CreateTopUp", {"owner": None}, "FIELD_INVALID", "owner"),
+    ("CreateTopUp", {"owner": "platform"}, "FIELD_INVALID", "owner"),
+    ("CreateTopUp", {"amount": None}, "FIELD_INVALID", "amount"),
+    ("CreateTopUp", {"amount": money(-1)}, "AMOUNT_NOT_POSITIVE", "amount.amount_minor"),
+    ("CreateTopUp", {"amount": money(1, "ABC")}, "CURRENCY_UNKNOWN", "amount.currency"),
+    ("CreateTopUp", {"rail": None}, "FIELD_INVALID", "rail"),
+    ("CreateTopUp", {"rail": "rails/none"}, "RAIL_UNKNOWN", ""),
+    ("CreateTopUp", {"amount": money(2**63 - 1)}, "BALANCE_OVERFLOW", ""),
+    ("CreateTopUp", {"instrument": "x" * 129}, "FIELD_INVALID", "instrument"),
+    ("RefundTopUp", {"amount": money(0)}, "AMOUNT_NOT_POSITIVE", "amount.amount_minor"),
+    ("RefundTopUp", {}, "TOP_UP_NOT_FOUND", ""),
+    ("GetTopUp", {}, "TOP_UP_NOT_FOUND", ""),
+    ("BatchExecute", {}, "FIELD_INVALID", "operations"),
+    ("BatchExecute", {"operations": [payment_pb2.Operation()] * 1001}, "FIELD_INVALID", "operations"),
+    ("PostTransaction", {"legs": None}, "FIELD_INVALID", "legs"),
+    ("PostTransaction", {"legs": [leg()] * 65}, "FIELD_INVALID", "legs"),
+    ("PostTransaction", {"legs": [leg(debit=None)]}, "FIELD_INVALID", "legs[0].debit"),
+    ("PostTransaction", {"legs": [leg(), leg(amount=None)]}, "FIELD_INVALID", "legs[1].amount"),
+    ("PostTransaction", {"legs": [leg(payment="x")]}, "FIELD_INVALID", "legs[0].payment"),
+    ("PostTransaction", {"legs": [leg(payment=f"payments/{'-' * 36}")]}, "FIELD_INVALID", "legs[0].payment"),
+    ("PostTransaction", {"legs": [leg(purpose=1)]}, "FIELD_INVALID", "legs[0].payment"),
+    ("PostTransaction", {"legs": [leg(purpose=77)]}, "FIELD_INVALID", "legs[0].purpose"),
+    ("PostTransaction", {"legs": [leg(), leg(amount=money(0))]}, "AMOUNT_NOT_POSITIVE", "legs[1].amount.amount_minor"),
+    ("PostTransaction", {"legs": [leg(amount=money(1, "XYZ"))]}, "CURRENCY_UNKNOWN", "legs[0].amount.currency"),
+    (
+        "PostTransaction",
+        {"legs": [leg(credit={"owner": "platform", "kind": "suspense"})]},
+        "LEGS_INVALID",
+        "legs[0].credit",
+    ),
+    ("PostTransaction", {"legs": [leg(payment=f"payments/{NOBODY}")]}, "PAYMENT_NOT_FOUND", ""),
+    ("PostTransaction", {"legs": [leg(credit={"owner": BUYER, "kind": "?"})]}, "KIND_NOT_ALLOWED", ""),
+    ("PostTransaction", {"legs": [leg(credit={"owner": BUYER, "kind": "suspense"})]}, "KIND_NOT_ALLOWED", ""),
+    ("PostTransaction", {"legs": [leg(amount=money(2**63 - 1))] * 2}, "BALANCE_OVERFLOW", ""),
+    ("GetTransaction", {}, "TRANSACTION_NOT_FOUND", ""),
+    ("GetAccount", {}, "ACCOUNT_NOT_FOUND", ""),
+    ("ListAccounts", {"owner": None}, "FIELD_INVALID", "owner"),
+    ("ListAccounts", {"page_size": -1}, "FIELD_INVALID", "page_size"),
+    ("ListAccounts", {"page_size": 1001}, "FIELD_INVALID", "page_size"),
+    ("ListAccounts", {"page_token": "x"}, "PAGE_TOKEN_INVALID", "page_token"),
+    ("ListEntries", {"account": None}, "FIELD_INVALID", "account"),
+    ("ListEntries", {"account": f"accounts/{'-' * 36}"}, "FIELD_INVALID", "account"),
+    ("ListEntries", {}, "ACCOUNT_NOT_FOUND", ""),
+    ("ListEntries", {"page_size": 1001}, "FIELD_INVALID", "page_size"),
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "fields", "reason", "field"),
+    BAD,
+    ids=[f"{number}-{method}-{reason}" for number, (method, _, reason, _) in enumerate(BAD)],
+)
+async def test_bad_input_is_refused_and_changes_nothing(served: PaymentsStack, method, fields, reason, field):
+    before = await state(served)
+    message = request(method, **fields)
+    with pytest.raises(RemoteError) as refused:
+        await served.call(method, message, as_=OPERATOR)
+    assert refused.value.reason == reason, refused.value
+    if field:
+        assert refused.value.code == "INVALID_ARGUMENT"
+        assert refused.value.metadata["field"] == field
+    elif reason.endswith("_NOT_FOUND"):
+        assert refused.value.code == "NOT_FOUND"
+        assert NOBODY in " ".join(refused.value.metadata.values())
+    else:
+        assert refused.value.code in ("FAILED_PRECONDITION", "PERMISSION_DENIED")
+        assert refused.value.metadata
+    assert await state(served) == before
+
+
+@pytest.mark.parametrize("method", sorted(MESSAGES))
+async def test_bytes_that_are_no_message_are_told_so(served: PaymentsStack, method):
+    before = await state(served)
+    pool = descriptor_pool.Default()
+    service = next(
+        name for name in (ACCOUNTS, LEDGER, PAYMENTS, EVENTS) if method in pool.FindServiceByName(name).methods_by_name
+    )
+    raw = served.channel("gateway").unary_unary(f"/{service}/{method}")
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await raw(b"\xff\xff\xff", timeout=5, metadata=OPERATOR)
+    assert remote_error(refused.value).reason == "MESSAGE_MALFORMED"
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert await state(served) == before
+
+
+@pytest.mark.parametrize("method", [*sorted(MUTATIONS), "BatchExecute"])
+async def test_a_mutation_needs_a_deadline(served: PaymentsStack, method):
+    fields = {"operations": [{"create_payment": payment(BUYER, SELLER, 1)}]} if method == "BatchExecute" else {}
+    with pytest.raises(RemoteError) as refused:
+        await served.call(method, request(method, **fields), as_=OPERATOR, timeout=None)
+    assert refused.value.reason == "DEADLINE_REQUIRED"
+
+
+@pytest.mark.parametrize(("sequence", "reason"), [(-1, "FIELD_INVALID"), (10**9, "CURSOR_AHEAD")])
+async def test_events_cannot_be_read_from_nowhere(served: PaymentsStack, sequence, reason):
+    watch = event_pb2.WatchEventsRequest(cursor=cursor_pb2.Cursor(sequence=sequence))
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        async for _ in served.stub_method("WatchEvents", "credit")(watch, timeout=5):
+            pass
+    assert remote_error(refused.value).reason == reason
+
+
+async def test_a_peer_without_a_role_here_is_not_let_in(served: PaymentsStack):
+    with pytest.raises(RemoteError) as refused:
+        await served.call("CreatePayment", payment(BUYER, SELLER, 1), peer="stranger", as_=())
+    assert refused.value.reason == "PEER_NOT_ALLOWED"
+
+
+async def test_a_caller_without_roles_moves_nothing(served: PaymentsStack):
+    before = await state(served)
+    for as_ in ((), (("x-danbao-subject", "buyer"),)):
+        for method, message in (
+            ("CreatePayment", manual(BUYER, SELLER, 1)),
+            ("CreateTopUp", top_up(BUYER, 1)),
+            ("PostTransaction", request("PostTransaction")),
+        ):
+            with pytest.raises(RemoteError) as refused:
+                await served.call(method, message, as_=as_)
+            assert refused.value.reason == "KIND_NOT_ALLOWED"
+    assert await state(served) == before
+
+
+async def test_headers_from_elsewhere_than_the_gateway_mean_nothing(served: PaymentsStack):
+    with pytest.raises(RemoteError) as refused:
+        await served.call("PostTransaction", request("PostTransaction"), peer="escrow", as_=OPERATOR)
+    assert refused.value.reason == "KIND_NOT_ALLOWED"

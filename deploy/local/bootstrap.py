@@ -97,7 +97,7 @@ def install(root: Path) -> None:
         uv = install_uv(root)
         shutil.rmtree(venv, ignore_errors=True)
         run(root, [uv, "venv", "-q", "--python", sys.executable, str(venv)])
-        run(root, [uv, "pip", "sync", "-q", "--require-hashes", "requirements.lock"])
+        run(root, [uv, "pip", "sync", "-q", "--compile-bytecode", "--require-hashes", "requirements.lock"])
         lock_mark.write_text(wanted_lock)
     uv = install_uv(root)
     editables = [part for member in MEMBERS for part in ("-e", member)]

@@ -19,6 +19,7 @@ class Session:
 
     def __init__(self, state_dir: Path, *, clock: Clock, wanted_ports: Mapping[str, int], gateway_tls: bool) -> None:
         self._console = make_console()
+        self._trace_id = "TRACE_ID"
         self._stack = LocalStack(
             state_dir, clock=clock, wanted_ports=wanted_ports, gateway_tls=gateway_tls, say=self._say
         )
@@ -31,6 +32,7 @@ class Session:
         prepared = None
         try:
             result = demo.play(self._stack.card)
+            self._trace_id = result.trace_id
             show(result, self._console)
             prepared = calls.prepare(self._stack.card, result)
         except (CallFailed, StackFailed) as failure:
@@ -40,23 +42,39 @@ class Session:
 
     def show_how_to_call(self) -> None:
         """Addresses and one working call each, by JSON and by gRPC."""
+        card, layout = self._stack.card, self._stack.layout
+        lines = [
+            "",
+            f"gRPC  {card.gateway}     JSON  {card.json}",
+            f"Addresses, tokens by role and a body for every RPC: {_shown(layout.card)}",
+            *self._example_calls(),
+            "",
+            f"A trace, every statement of it: .venv/bin/python -m danbao_local trace {self._trace_id}",
+            "Ctrl-C stops everything; the data stays for the next start.",
+        ]
+        for line in lines:
+            self._console.print(line, markup=False, soft_wrap=True)
+
+    def _example_calls(self) -> list[str]:
         card = self._stack.card
-        listed = {entry["rpc"].rpartition("/")[2]: entry for entry in card.calls}
-        self._console.print()
-        self._console.print(f"[bold]gRPC[/] {card.gateway}   [bold]JSON[/] {card.json}", soft_wrap=True)
-        self._console.print(f"Addresses, tokens and a body for every RPC: {self._stack.layout.card}", soft_wrap=True)
-        call = listed.get("CreatePayment")
-        if call is not None:
-            body = shlex.quote(json.dumps(call["body"]))
-            token = f"$(jq -r .token.{call['role']} {shlex.quote(str(self._stack.layout.card))})"
-            trust = f"--cacert {shlex.quote(card.ca)} " if card.ca else ""
-            self._console.print(
-                f'\n  curl --http1.1 {trust}-H "Authorization: Bearer {token}" \\\n'
-                f"    -d {body} \\\n    {card.json}{call['path']}",
-                markup=False,
-                soft_wrap=True,
-            )
-        self._console.print("\nCtrl-C stops everything; the data stays for the next start.")
+        call = next((entry for entry in card.calls if entry["rpc"].endswith("/CreatePayment")), None)
+        if call is None:
+            return []
+        body = shlex.quote(json.dumps(call["body"]))
+        token = self._stack.layout.tokens / f"{call['role']}.jwt"
+        header = f'-H "Authorization: Bearer $(cat {shlex.quote(_shown(token))})"'
+        trust = f" --cacert {shlex.quote(_shown(Path(card.ca)))}" if card.ca else ""
+        prior = trust or " --http2-prior-knowledge"
+        return [
+            "",
+            f"  curl --http1.1{trust} {header} \\",
+            f"    -d {body} \\",
+            f"    {card.json}{call['path']}",
+            "",
+            f"  .venv/bin/buf curl --protocol grpc{prior} --schema protos/gen/danbao/descriptors.binpb {header} \\",
+            f"    -d {body} \\",
+            f"    {card.json}/{call['rpc']}",
+        ]
 
     def stop(self) -> None:
         """Stop the stack in order."""
@@ -64,3 +82,8 @@ class Session:
 
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, soft_wrap=True)
+
+
+def _shown(path: Path) -> str:
+    """The path as a person types it here: relative where that is shorter."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -38,7 +38,7 @@ def show(result: DemoResult, console: Console) -> None:
     console.print(_ledger(result))
     console.print(_credit(result))
     console.print()
-    render(result.spans, result.trace_id, console=console)
+    render(result.spans, result.trace_id, console=console, fold=True)
 
 
 def amount(minor: int, currency: str) -> str:

@@ -27,6 +27,7 @@ from danbao_local.children import PostgresChild, ProcessChild
 from danbao_local.errors import ChildFailed, DiskFull, PortTaken, is_disk_full
 from danbao_local.health import envoy_is_ready, is_serving, takes_connections
 from danbao_local.layout import NEEDED_MIB, StateLayout
+from danbao_local.migration_marks import MigrationMark
 from danbao_local.supervisor import Supervisor
 from danbao_local.tokens import AUDIENCE, ISSUER, TokenIssuer
 
@@ -45,7 +46,8 @@ class LocalStack:
 
     `service_commands` replaces the program of a service (which gets `serve` or `migrate` as its last
     argument), `service_environment` adds variables to one service's environment (`{"credit":
-    {"DANBAO_TERMS_FILE": …}}`), `gateway_settings` replaces parts of the gateway's settings.
+    {"DANBAO_TERMS_FILE": …}}`), `gateway_settings` replaces parts of the gateway's settings
+    and adds upstreams to its own.
     `say` gets one line for a person at every step.
     """
 
@@ -232,6 +234,11 @@ class LocalStack:
         self._say(f"{name} serves on {address}")
 
     def _migrate(self, name: str, database: ServiceDatabase) -> None:
+        mark = MigrationMark(
+            self.layout.root / f"{name}.migrated", service=name, server=self.postgres, database=database.name
+        )
+        if mark.is_current():
+            return
         task = ProcessChild(
             name=f"{name} migrate",
             command=[*self._command_of(name), "migrate"],
@@ -240,6 +247,7 @@ class LocalStack:
         )
         self._tasks.append(task)
         task.run_to_end()
+        mark.set()
 
     def _command_of(self, name: str) -> Sequence[str]:
         return self._service_commands.get(name) or (sys.executable, "-P", "-m", f"danbao_{name}")
@@ -266,15 +274,17 @@ class LocalStack:
         """Envoy's configuration, from the gateway's own typed settings."""
         own, listener = self._certificates[GATEWAY], self._certificates["listener"]
         tls = {"certificate": str(listener.cert), "key": str(listener.key)} if self._gateway_tls else None
+        upstreams = {name: {"addresses": [self.address(name)], "san": f"{name}.{DOMAIN}"} for name in SERVICES}
+        given = dict(self._gateway_settings)
         content: dict[str, Any] = {
             "listener": {"port": self._ports["gateway"], "tls": tls},
             "admin": {"port": self._ports["gateway_admin"]},
-            "upstreams": {name: {"addresses": [self.address(name)], "san": f"{name}.{DOMAIN}"} for name in SERVICES},
+            "upstreams": upstreams | given.pop("upstreams", {}),
             "upstream_tls": {"certificate": str(own.cert), "key": str(own.key), "ca": str(own.ca)},
             "issuers": [{"issuer": ISSUER, "audiences": [AUDIENCE], "jwks_file": str(issuer.jwks_path)}],
             "telemetry": {"otlp_endpoint": self.address(RECEIVER), "sampling_ratio": self._trace_ratio},
             "access_log": str(self.layout.log("gateway-access")),
-            **self._gateway_settings,
+            **given,
         }
         settings = GatewaySettings.model_validate(content)
         (self.layout.gateway / "settings.yaml").write_text(settings.to_yaml())

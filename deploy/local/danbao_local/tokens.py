@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from danbao_gateway.claims import claims
+from danbao_local.layout import write_atomically
 
 ISSUER = "https://danbao.local"
 AUDIENCE = "danbao"
@@ -44,6 +45,7 @@ class TokenIssuer:
     """Signs tokens with a key kept in `directory` (mode 0600)."""
 
     def __init__(self, directory: Path) -> None:
+        self._directory = directory
         self._key = _load_or_make(directory / "signing-key.pem")
         numbers = self._key.public_key().public_numbers()
         public = {"crv": "P-256", "kty": "EC", "x": _base64(numbers.x), "y": _base64(numbers.y)}
@@ -68,11 +70,14 @@ class TokenIssuer:
         return jwt.encode(payload, self._key, algorithm="ES256", headers={"kid": self._key_id})
 
     def token_per_role(self) -> dict[str, str]:
-        """One token for each of HOLDERS."""
-        return {
+        """One token for each of HOLDERS, also written to ROLE.jwt for use on a command line."""
+        tokens = {
             role: self.token(subject=holder.subject, roles=[role], partner=holder.partner)
             for role, holder in HOLDERS.items()
         }
+        for role, token in tokens.items():
+            write_atomically(self._directory / f"{role}.jwt", token)
+        return tokens
 
 
 def _load_or_make(path: Path) -> ec.EllipticCurvePrivateKey:

@@ -1,7 +1,8 @@
 """A trace as a picture of text: who called whom, when, and for how long."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 from rich.console import Console
 from rich.text import Text
@@ -73,16 +74,42 @@ def _anchor(span: Span, trace_id: str, by_id: dict[str, Span], linked_by: dict[s
     return linked_by.get(span.span_id)
 
 
-def render(spans: Sequence[Span], trace_id: str, *, console: Console) -> None:
-    """Print the waterfall; readable from 80 columns on."""
+def fold_repeated_sql(rows: Sequence[WaterfallRow]) -> list[WaterfallRow]:
+    """Every service's first transaction stays in full; the statements of later ones become one line each."""
+    folded: list[WaterfallRow] = []
+    shown: set[str] = set()
+    for (service, _parent, is_sql), group in groupby(rows, key=_statement_group):
+        members = list(group)
+        if is_sql and len(members) > 1 and service in shown:
+            members = [_folded(members)]
+        if is_sql:
+            shown.add(service)
+        folded += members
+    return folded
+
+
+def _statement_group(row: WaterfallRow) -> tuple[str, str, bool]:
+    return row.span.service, row.span.parent_span_id, _statement(row.span) != ""
+
+
+def _folded(rows: Sequence[WaterfallRow]) -> WaterfallRow:
+    first, last = rows[0], max(rows, key=lambda row: row.span.end_ns)
+    span = replace(first.span, name=f"{len(rows)} SQL statements, as above", end_ns=last.span.end_ns, attributes={})
+    return replace(first, span=span)
+
+
+def render(spans: Sequence[Span], trace_id: str, *, console: Console, fold: bool = False) -> None:
+    """Print the waterfall; readable from 80 columns on. `fold` shortens it by fold_repeated_sql."""
     rows = arrange(spans, trace_id)
+    if fold:
+        rows = fold_repeated_sql(rows)
     if not rows:
         console.print(f"No spans of trace {trace_id} are known.")
         return
     began = min(row.span.start_ns for row in rows)
     ended = max(row.span.end_ns for row in rows)
     services = sorted({row.span.service for row in rows})
-    console.print(Text(f"Trace {trace_id}: {len(rows)} spans, {(ended - began) / 1e6:.1f} ms", style="bold"))
+    console.print(Text(f"Trace {trace_id}: {len(spans)} spans, {(ended - began) / 1e6:.1f} ms", style="bold"))
     legend = Text("  ")
     for service in services:
         legend.append("■ ", style=_style(service)).append(f"{service}  ")
@@ -115,10 +142,13 @@ def _line(row: WaterfallRow, *, began: int, ended: int, label_width: int) -> Tex
 
 def _title(span: Span) -> str:
     """The name, and for SQL the statement itself."""
-    statement = span.attributes.get("db.query.text") or span.attributes.get("db.statement")
-    if not statement:
-        return span.name
-    return " ".join(str(statement).split())
+    return _statement(span) or span.name
+
+
+def _statement(span: Span) -> str:
+    """The SQL of a span that is a statement, on one line."""
+    text = span.attributes.get("db.query.text") or span.attributes.get("db.statement") or ""
+    return " ".join(str(text).split())
 
 
 def _style(service: str) -> str:

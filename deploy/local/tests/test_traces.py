@@ -12,7 +12,7 @@ from danbao_local.client import ClientTrace
 from danbao_local.otlp_receiver import TraceReader, serve
 from danbao_local.span_store import SpanStore
 from danbao_local.spans import Span, SpanLink
-from danbao_local.waterfall import arrange, render
+from danbao_local.waterfall import arrange, fold_repeated_sql, render
 
 OURS, BATCH, LATER, STRANGER = (letter * 32 for letter in "abcd")
 
@@ -154,6 +154,21 @@ def test_the_waterfall_fits_the_terminal_and_shows_the_sql(width: int) -> None:
     assert all(len(line) <= width for line in lines)
     assert any("INSERT INTO transfers" in line for line in lines)
     assert sum("ms" in line for line in lines) == len(SPANS) + 1
+
+
+def test_later_transactions_of_a_service_are_folded() -> None:
+    statement = {"attributes": {"db.statement": "SELECT 1"}}
+    spans = [
+        span(1, 0, "client"),
+        span(2, 1, "payments"),
+        *(span(number, 2, "payments", **statement) for number in (3, 4)),
+        span(5, 1, "payments"),
+        *(span(number, 5, "payments", **statement) for number in (6, 7, 8)),
+    ]
+    rows = fold_repeated_sql(arrange(spans, OURS))
+    assert [int(row.span.span_id, 16) for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert rows[-1].span.name == "3 SQL statements, as above"
+    assert rows[-1].span.end_ns == spans[-1].end_ns
 
 
 def test_an_unknown_trace_is_said_to_be_unknown() -> None:

@@ -276,6 +276,8 @@ class LocalStack:
         tls = {"certificate": str(listener.cert), "key": str(listener.key)} if self._gateway_tls else None
         upstreams = {name: {"addresses": [self.address(name)], "san": f"{name}.{DOMAIN}"} for name in SERVICES}
         given = dict(self._gateway_settings)
+        upstreams = {name: {"addresses": [self.address(name)], "san": f"{name}.{DOMAIN}"} for name in SERVICES}
+        given = dict(self._gateway_settings)
         content: dict[str, Any] = {
             "listener": {"port": self._ports["gateway"], "tls": tls},
             "admin": {"port": self._ports["gateway_admin"]},

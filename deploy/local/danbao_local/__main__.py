@@ -14,6 +14,9 @@ from danbao_local import leftovers, ports
 from danbao_local.errors import DiskFull, StackFailed, is_disk_full
 from danbao_local.layout import NEEDED_MIB, StateLayout
 
+# Asking a service that is still starting is no news; grpc reads this when it is imported.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 DEFAULT_STATE_DIR = Path(os.environ.get("DANBAO_STATE_DIR", ".danbao"))
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

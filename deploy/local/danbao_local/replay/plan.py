@@ -267,6 +267,7 @@ def _deadlines(plan: Plan, events: Iterable[Event]) -> Iterator[tuple[datetime, 
         elif event.action in (Action.SHIP, Action.CANCEL):
             for trade in plan.trades:
                 yield event.time, trade.system_cancels
+                yield event.time, trade.ship_by  # nothing ends there, but credit counts who ships late
         elif event.action is Action.DELIVER and plan.shipped is not None:
             yield event.time, plan.shipped + POST_CONFIRMS_AFTER
 

@@ -1,0 +1,133 @@
+"""Orders through a whole stack: clean, cut off and gone on with, and with every process killed under it."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from danbao_kit.testing.embedded_postgres import EmbeddedPostgres
+from danbao_local.olist.generator import generate, write
+from danbao_local.olist.reader import read
+from danbao_local.replay.journal import JOURNAL_FILE
+from danbao_local.replay.odd import Odd
+
+_KILLED = ("payments", "escrow", "credit", "gateway", "postgres")
+_SAME_EVERY_TIME = ("orders", "trades", "unaccounted", "by_status", "outcomes", "trades_by_state", "odd")
+
+
+class Replays:
+    """Starts replays of one folder on one state directory, as `make replay` does."""
+
+    def __init__(self, folder: Path, step_hours: float) -> None:
+        self.data = folder / "orders"
+        self.state_dir = folder / "state"
+        self._json = folder / "report.json"
+        self._log = folder / "replay.log"
+        self._step_hours = step_hours
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> subprocess.Popen[bytes]:
+        arguments = ["--data", str(self.data), "--json", str(self._json), "--state-dir", str(self.state_dir)]
+        with self._log.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "danbao_local.replay", *arguments, "--step", str(self._step_hours)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self._processes.append(process)
+        return process
+
+    def report(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+        """The report of a replay that ends well."""
+        code = process.wait(150)
+        assert code == 0, f"exit code {code}:\n{self._log.read_text(errors='replace')[-6000:]}"
+        content: dict[str, Any] = json.loads(self._json.read_text())
+        return content
+
+    def wait_for_steps(self, process: subprocess.Popen[bytes], steps: int) -> None:
+        """Until so many steps are in the journal."""
+        journal = self.state_dir / JOURNAL_FILE
+        deadline = time.monotonic() + 120
+        while not journal.exists() or journal.read_bytes().count(b"\n") < steps:
+            assert process.poll() is None, f"it ended early:\n{self._log.read_text(errors='replace')[-6000:]}"
+            assert time.monotonic() < deadline, f"no {steps} steps:\n{self._log.read_text(errors='replace')[-6000:]}"
+            time.sleep(0.05)
+
+    def pid_of(self, name: str) -> int:
+        """The pid of a process of the running stack."""
+        deadline = time.monotonic() + 30
+        while True:
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                return int(json.loads((self.state_dir / "local.json").read_text())["pids"][name])
+            assert time.monotonic() < deadline, f"no {name}"
+            time.sleep(0.05)
+
+    def end(self) -> None:
+        for process in self._processes:
+            if process.poll() is None:
+                process.terminate()
+                process.wait(60)
+        subprocess.run(
+            [sys.executable, "-P", "-m", "danbao_local", "--state-dir", str(self.state_dir), "stop"],
+            check=False,
+            capture_output=True,
+        )
+        EmbeddedPostgres(self.state_dir / "postgres").destroy()
+
+
+@pytest.fixture
+def replays(tmp_path: Path) -> Iterator[Replays]:
+    found = Replays(tmp_path, step_hours=24)
+    yield found
+    found.end()
+
+
+@pytest.mark.timeout(200)
+def test_three_hundred_orders_end_with_everything_accounted_for(replays: Replays) -> None:
+    write(generate(300, 7, days=40), replays.data)
+    orders = read(replays.data).orders
+    report = replays.report(replays.start())
+    assert (report["orders"], report["unaccounted"], report["audit"]["violations"]) == (300, 0, 0)
+    assert sum(report["by_status"].values()) == 300
+    paid_minor = sum(order.paid_minor for order in orders)
+    money = report["money"]["BRL"]
+    assert money["in"] == paid_minor == money["out"] + money["held"]
+    assert money["held"] == sum(money["held_by_kind"].values())
+    assert report["trades"] == sum(report["trades_by_state"].values()) == report["events"]["escrow"]["trade_created"]
+    assert {entry["kind"] for entry in report["odd"]} == set(Odd)
+    for merchant in (*report["merchants"]["best"], *report["merchants"]["worst"]):
+        assert merchant["grade"] in ("AAA", "AA", "A", "B", "C", "D", "E")
+    scores = [merchant["score"] for merchant in report["merchants"]["best"]]
+    assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.timeout(240)
+def test_killed_again_and_again_nothing_is_lost_or_done_twice(replays: Replays) -> None:
+    """The replay itself first, then, while it goes on, each process of its stack; a third run finds all of it done."""
+    write(generate(130, 11, days=30), replays.data)
+    cut_off = replays.start()
+    replays.wait_for_steps(cut_off, 6)
+    cut_off.kill()
+    cut_off.wait()
+    going_on = replays.start()
+    for number, name in enumerate(_KILLED):
+        replays.wait_for_steps(going_on, 14 + 8 * number)
+        os.kill(replays.pid_of(name), signal.SIGKILL)
+    report = replays.report(going_on)
+    assert (report["orders"], report["unaccounted"], report["audit"]["violations"]) == (130, 0, 0)
+    assert report["calls"]["sent_again"], "the kills were not even noticed"
+    (replays.state_dir / JOURNAL_FILE).unlink()
+    again = replays.report(replays.start())
+    assert {name: again[name] for name in _SAME_EVERY_TIME} == {name: report[name] for name in _SAME_EVERY_TIME}
+    assert again["money"] == report["money"]
+    assert again["events"] == report["events"]
+    assert again["calls"]["answered_from_records"] > report["trades"]

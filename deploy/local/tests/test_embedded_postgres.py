@@ -120,6 +120,21 @@ def test_secrets_are_readable_by_us_alone(make_server: Callable[..., EmbeddedPos
     assert kept.stat().st_mode & 0o777 == 0o600
 
 
+async def test_a_killed_server_comes_back_where_its_clients_look_for_it(
+    make_server: Callable[..., EmbeddedPostgres],
+) -> None:
+    server = make_server()
+    server.start()
+    database = server.create_service_database("payments")
+    for _ in range(3):
+        connections = [await asyncpg.connect(database.dsn) for _ in range(5)]
+        kill(server)
+        server.start()
+        for connection in connections:
+            connection.terminate()
+        assert server.create_service_database("payments") == database
+
+
 async def test_only_the_two_roles_may_connect(service_database: Callable[[str], ServiceDatabase]) -> None:
     payments, escrow = service_database("payments"), service_database("escrow")
     stranger = escrow.dsn.rpartition("/")[0] + "/" + payments.name

@@ -96,6 +96,7 @@ class EmbeddedPostgres:
         self._log_path = (log_path or data_dir / "postgres.log").absolute()
         self._process: subprocess.Popen[bytes] | None = None
         self._port: int | None = None
+        self._served_port: int | None = None
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -124,6 +125,7 @@ class EmbeddedPostgres:
             if not retried or time.monotonic() > deadline:
                 raise PostgresFailed(f"PostgreSQL did not start: {last_words(failure)}")
             time.sleep(0.1)
+        self._served_port = self._port
         self._home.remember_port(self._port)
 
     def stop(self, mode: StopMode = "fast") -> None:
@@ -280,6 +282,8 @@ class EmbeddedPostgres:
     def _choose_port(self) -> int:
         if self._wanted_port is not None:
             return self._wanted_port
+        if self._served_port is not None:
+            return self._served_port  # who was connected to it will come back to it
         last = self._home.last_port
         if last is not None and _is_free(last):
             return last
@@ -352,6 +356,7 @@ GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {role};
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:

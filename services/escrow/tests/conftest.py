@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import asyncpg
@@ -221,28 +222,38 @@ def authority(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def migrated(postgres):
-    """A database at the newest migration, to be copied."""
-    database = postgres.create_service_database("escrow", database="escrow_template")
-    from concurrent.futures import ThreadPoolExecutor
-
+    """A database at the newest migration, for all tests one after the other."""
+    database = postgres.create_service_database("escrow", database="escrow_tests")
     with ThreadPoolExecutor(1) as pool:  # it brings an event loop of its own
         pool.submit(upgrade, package="danbao_escrow", dsn=database.owner_dsn, role=database.role).result()
     return database
 
 
 @pytest.fixture
-async def stack(migrated, service_database, authority):
-    made = Stack(service_database("escrow", template=migrated.name), authority)
-    yield await made.start()
+async def database(migrated):
+    """As the first migration left it: emptying is ten times faster than making another."""
+    connection = await asyncpg.connect(migrated.owner_dsn)
+    try:
+        await connection.execute(
+            "TRUNCATE trades, steps, timeline_entries, events, request_records, reader_cursors;"
+            "UPDATE stream_heads SET event_sequence = 0, row_number = 0, last_time = to_timestamp(0), test_time = NULL"
+        )
+    finally:
+        await connection.close()
+    return migrated
+
+
+@pytest.fixture
+async def bare_stack(database, authority):
+    """Not started: the test says how."""
+    made = Stack(database, authority)
+    yield made
     await made.stop()
 
 
 @pytest.fixture
-async def bare_stack(migrated, service_database, authority):
-    """Not started: the test says how."""
-    made = Stack(service_database("escrow", template=migrated.name), authority)
-    yield made
-    await made.stop()
+async def stack(bare_stack):
+    return await bare_stack.start()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Money steps under every kind of misbehaviour of payments and of ourselves: each ends once."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -131,6 +132,8 @@ async def test_the_sweeper_takes_over_from_a_replica_that_does_not_run_its_steps
     sick, well = stack.replicas
     client = stack.client_of(sick)
     trade = await client.created(5000)
+    for task in sick._tasks:
+        task.cancel()
     await sick.steps.stop()
     paid = await client.give("PayTrade", trade, "BUYER", timeout=15)
     assert paid.state == S.STATE_AWAITING_SHIPMENT, "answered by the sick one, executed by the other"
@@ -294,3 +297,22 @@ def test_backoff_grows_and_ends():
     assert waits[-1] == 60_000
     blocked = [entry for entry in world.timeline if entry.reason == "ACCOUNT_FROZEN"]
     assert len(blocked) == 1, "the timeline says it once"
+
+
+async def test_advancing_the_clock_ends_what_falls_due_while_others_trade(stack, client, refusal):
+    due = [await client.shipped(1000) for _ in range(10)]
+    stack.payments.delay_s = 0.05
+    stop = asyncio.Event()
+
+    async def trade_on():
+        while not stop.is_set():
+            with contextlib.suppress(refusal):  # the clock may jump past pay-by in between
+                await client.paid(10)
+
+    busy = [asyncio.create_task(trade_on()) for _ in range(3)]
+    await stack.advance(days=20)
+    states = [(await client.trade(trade.name)).state for trade in due]
+    stop.set()
+    await asyncio.gather(*busy)
+    assert set(states) == {S.STATE_COMPLETED}
+    stack.assert_each_step_moved_once()

@@ -88,6 +88,10 @@ class DueReads(Protocol):
         """Pending steps whose lease or backoff is over, as claims of them."""
         ...
 
-    async def steps_under_way(self) -> int:
-        """Pending steps that were not refused."""
+    async def last_moment(self) -> datetime:
+        """The business time of the latest decision."""
+        ...
+
+    async def steps_under_way(self, until: datetime) -> int:
+        """Pending steps set by then that were not refused: those that wait out a backoff are not counted."""
         ...

@@ -11,7 +11,7 @@ from danbao_escrow.domain.model import Terms
 DEFAULT_MODEL_VERSION = "default"
 DEFAULT_GRADE = "C"
 
-DEFAULT_LIMITS_MINOR = MappingProxyType({"CNY": 2_000_000, "BRL": 1_500_000, "USD": 300_000, "EUR": 300_000})
+DEFAULT_LIMITS_MINOR = MappingProxyType({"CNY": 2_000_000, "BRL": 1_600_000, "USD": 280_000, "EUR": 260_000})
 """The default grade's largest trade; a currency that is not here is not traded while credit is away."""
 
 

@@ -14,8 +14,12 @@ from danbao_escrow.domain.model import TimelineEntry, Trade
 from danbao_escrow.store import rows
 from danbao_escrow.store.tables import steps, timeline_entries, trades
 from danbao_kit.database import Database
+from danbao_kit.tables import PARTITION
 
 _FACTS_KEPT = 50_000
+
+_LAST_MOMENT = text("SELECT last_time FROM stream_heads WHERE partition = :partition")
+_UNDER_WAY = text("SELECT count(*) FROM steps WHERE state = 'PENDING' AND refusals = 0 AND create_time <= :until")
 
 
 class Queries:
@@ -80,13 +84,16 @@ class Queries:
         async with self._database.read() as connection:
             return [_claim(row) for row in (await connection.execute(query)).all()]
 
-    async def steps_under_way(self) -> int:
-        """Pending steps that were not refused: those that wait out a backoff are not counted."""
+    async def last_moment(self) -> datetime:
+        """The business time of the latest decision."""
         async with self._database.read() as connection:
-            found = await connection.execute(
-                text("SELECT count(*) FROM steps WHERE state = 'PENDING' AND refusals = 0")
-            )
-            return int(found.scalar_one())
+            found: datetime = (await connection.execute(_LAST_MOMENT, {"partition": PARTITION})).scalar_one()
+        return found
+
+    async def steps_under_way(self, until: datetime) -> int:
+        """Pending steps set by then that were not refused: those that wait out a backoff are not counted."""
+        async with self._database.read() as connection:
+            return int((await connection.execute(_UNDER_WAY, {"until": until})).scalar_one())
 
 
 def _claim(row: Row[UUID, int, int, int]) -> ClaimStep:

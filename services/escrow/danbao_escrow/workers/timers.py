@@ -45,6 +45,18 @@ class Timers:
         return len(due)
 
     async def drain_due(self) -> None:
-        """Fires and waits until nothing is due and no step is under way, but for those that wait out a refusal."""
-        while await self.fire_due() or await self._reads.steps_under_way():  # noqa: ASYNC110 - it is in the database
+        """Fires until nothing is due, and waits for the steps that are under way by then.
+
+        Steps that wait out a refusal are not waited for, nor what callers begin meanwhile.
+        """
+        while await self.fire_due() or await self._wait_for_steps():
+            pass
+
+    async def _wait_for_steps(self) -> bool:
+        """Waits for the steps under way now; whether there were any, for their end may make something due."""
+        until = await self._reads.last_moment()
+        waited = False
+        while await self._reads.steps_under_way(until):
+            waited = True
             await asyncio.sleep(_LOOK_AGAIN_S)
+        return waited

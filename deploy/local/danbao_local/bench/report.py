@@ -1,0 +1,112 @@
+"""What a person sees, and what bench.json holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from danbao_local.bench.bodies import payment_bytes
+from danbao_local.bench.figures import Figure
+from danbao_local.bench.measures import ACCOUNTS
+from danbao_local.bench.run import TRACE_RATIO, BenchResult, Pace
+from danbao_local.layout import write_atomically
+
+FORMAT = 1
+_SHORT = {
+    "echo_direct": "echo direct",
+    "echo_gateway": "echo",
+    "create_payment_untraced": "not sampled",
+    "create_payment_alone": "one at a time",
+    "pgbench_s100": "pgbench s100",
+    "pgbench_s1": "pgbench s1",
+    "batch": "spread",
+    "trades": "unary",
+}
+_WORTH_SHOWING = 0.03
+
+
+def to_json(
+    result: BenchResult, pace: Pace, machine: Mapping[str, Any], *, began: str, seconds: float
+) -> dict[str, Any]:
+    """The whole content of bench.json."""
+    return {
+        "format": FORMAT,
+        "began": began,
+        "seconds": round(seconds, 1),
+        "machine": dict(machine),
+        "pace": {"rounds": pace.rounds, "seconds": pace.seconds, "warm_up_seconds": pace.warm_up_seconds},
+        "accounts": ACCOUNTS,
+        "echo_bytes": payment_bytes(),
+        "trace_ratio": TRACE_RATIO,
+        "figures": [figure.to_json(result.figures) for figure in result.figures.values()],
+        "credit_lags": [lag.to_json() for lag in result.lags],
+    }
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Replace bench.json as a whole."""
+    write_atomically(path.absolute(), json.dumps(content, indent=2) + "\n")
+
+
+def show(result: BenchResult, machine: Mapping[str, Any], console: Console) -> None:
+    """The table."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("measure")
+    table.add_column("in flight", justify="right")
+    table.add_column("a second", justify="right")
+    table.add_column("p50 / p99 ms", justify="right")
+    table.add_column("÷ baseline")
+    table.add_column("cores busy")
+    for figure in result.figures.values():
+        table.add_row(*_row(figure, result.figures))
+    console.print(table)
+    for figure in result.figures.values():
+        if figure.void:
+            console.print(f"[bold]void[/] {figure.title}: {figure.void}", highlight=False)
+    slowest = max(result.lags, key=lambda lag: (lag.left, lag.seconds), default=None)
+    if slowest is not None:
+        left = f", {slowest.left} events left then" if slowest.left else ""
+        console.print(
+            f"Credit at its furthest behind: {slowest.behind} events at the end of {slowest.after}; waited "
+            f"{slowest.seconds:.1f} s for it{left}.",
+            highlight=False,
+        )
+    console.print(
+        f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gib']} GiB, load average "
+        f"{machine['load_average'][0]} before; Python {machine['python']}, PostgreSQL {machine['postgresql']}, "
+        f"revision {machine['revision'] or 'unknown'}. Client, services and database share them: only the ratios "
+        "count.\n"
+        f"Medians over the rounds; a ratio is the median of the rounds' own. Traces at {TRACE_RATIO:.0%}, as the local "
+        f"stack has them. Echo of {payment_bytes()} bytes, as long as a CreatePayment.",
+        highlight=False,
+    )
+
+
+def _row(figure: Figure, figures: Mapping[str, Figure]) -> tuple[str, ...]:
+    in_flight = str(figure.in_flight or "")
+    if figure.void:
+        return figure.title, in_flight, "void", "", "", ""
+    median = figure.median
+    assert median is not None, "it is not void"
+    spread = f"{_number(median)} [dim]({_number(min(figure.values))}-{_number(max(figure.values))})[/]"
+    timed = [seen for seen in figure.observations if seen.p50_ms]
+    latency = ""
+    if timed:
+        middle = sorted(timed, key=lambda seen: seen.p50_ms)[len(timed) // 2]
+        latency = f"{middle.p50_ms:.1f} / {middle.p99_ms:.1f}" if middle.p99_ms else f"{middle.p50_ms:.1f}"
+    ratios = "\n".join(
+        f"[bold]{ratio.median:.2f}[/] {ratio.note or _SHORT.get(ratio.to, ratio.to)}"
+        for ratio in figure.ratios(figures)
+    )
+    cores = "  ".join(f"{name} {share:.2f}" for name, share in figure.cores.items() if share >= _WORTH_SHOWING)
+    return figure.title, in_flight, spread, latency, ratios, cores
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"

@@ -9,12 +9,10 @@ from typing import Any
 from danbao_payments.domain.account import Account
 from danbao_payments.domain.payment import Payment
 from danbao_payments.domain.top_up import TopUp, TopUpRefund
-from danbao_payments.domain.transfer import Metadata, Transaction, Transfer
+from danbao_payments.domain.transfer import Metadata, Transaction
 
 # A value's fields are its table's columns, in this order.
 ACCOUNT = ", ".join(Account._fields)
-TRANSFER = ", ".join(Transfer._fields)
-TRANSACTION = ", ".join(Transaction._fields)
 PAYMENT = ", ".join(Payment._fields)
 TOP_UP = ", ".join(TopUp._fields)
 TOP_UP_REFUND = ", ".join(TopUpRefund._fields)
@@ -57,21 +55,12 @@ def json_of(metadata: Metadata) -> str:
     return json.dumps(dict(metadata), ensure_ascii=False) if metadata else "{}"
 
 
-def columns_of(rows: Iterable[tuple[Any, ...]], metadata: int | None = None) -> list[list[Any]]:
-    """Rows as columns, for unnest; the column at `metadata` as JSON."""
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    if metadata is not None:
-        columns[metadata] = [json_of(facts) for facts in columns[metadata]]
-    return columns
+def columns_of(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
+    """Rows as columns, for unnest."""
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
-def payment_columns(rows: Iterable[Payment]) -> list[list[Any]]:
-    return columns_of(rows, _PAYMENT_METADATA)
-
-
-def top_up_columns(rows: Iterable[TopUp]) -> list[list[Any]]:
-    return columns_of(rows, _TOP_UP_METADATA)
-
-
-def transaction_columns(rows: Iterable[Transaction]) -> list[list[Any]]:
-    return columns_of(rows, _TRANSACTION_METADATA)
+def with_json(rows: Iterable[tuple[Any, ...]], value: type[Payment | TopUp | Transaction]) -> list[tuple[Any, ...]]:
+    """Rows whose metadata are as the driver wants them."""
+    at = value._fields.index("metadata")
+    return [(*row[:at], json_of(row[at]), *row[at + 1 :]) for row in rows]

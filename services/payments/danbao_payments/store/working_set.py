@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -10,8 +10,9 @@ from uuid import UUID
 import asyncpg
 
 from danbao_kit.money import Money
+from danbao_kit.telemetry import span
 from danbao_payments.application.ports import DueCharge, DuePayback, RailWork
-from danbao_payments.domain.account import account_id
+from danbao_payments.domain.account import Account, account_id
 from danbao_payments.domain.books import Books
 from danbao_payments.domain.chart import (
     CLEARING_CAPTURE,
@@ -36,6 +37,7 @@ from danbao_payments.domain.commands import (
 )
 from danbao_payments.domain.payment import CaptureMode, Payment
 from danbao_payments.domain.top_up import TopUp, TopUpRefund, TopUpState
+from danbao_payments.domain.transfer import Transaction, Transfer
 from danbao_payments.store import rows
 
 # Commands of a batch are decided a little later than it is loaded: a hold that ends meanwhile must be there.
@@ -50,34 +52,12 @@ _LOCK_DUE_PAYMENTS = (
 _LOCK_TOP_UPS = f"SELECT {rows.TOP_UP} FROM top_ups WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
 _LOCK_REFUNDS = f"SELECT {rows.TOP_UP_REFUND} FROM top_up_refunds WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
 
-_INSERT_TRANSFERS = (
-    f"INSERT INTO transfers ({rows.TRANSFER})"
-    " SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::uuid[], $5::uuid[], $6::text[], $7::bigint[],"
-    " $8::bigint[], $9::uuid[], $10::text[], $11::timestamptz[], $12::bigint[], $13::bigint[], $14::bigint[],"
-    " $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[])"
-)
-_INSERT_TRANSACTIONS = (
-    f"INSERT INTO transactions ({rows.TRANSACTION})"
-    " SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::jsonb[], $6::timestamptz[])"
-)
-_INSERT_ACCOUNTS = (
-    f"INSERT INTO accounts ({rows.ACCOUNT})"
-    " SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[],"
-    " $8::bigint[], $9::bigint[], $10::bigint[], $11::timestamptz[], $12::timestamptz[])"
-)
 _UPDATE_ACCOUNTS = (
     "UPDATE accounts SET state = new.state, debits_pending = new.debits_pending, debits_posted = new.debits_posted,"
     " credits_pending = new.credits_pending, credits_posted = new.credits_posted, update_time = new.update_time"
     " FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::timestamptz[])"
     " AS new (id, state, debits_pending, debits_posted, credits_pending, credits_posted, update_time)"
     " WHERE accounts.id = new.id"
-)
-_INSERT_PAYMENTS = (
-    f"INSERT INTO payments ({rows.PAYMENT})"
-    " SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],"
-    " $8::text[], $9::bigint[], $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::uuid[],"
-    " $16::uuid[], $17::bigint[], $18::timestamptz[], $19::jsonb[], $20::text[], $21::timestamptz[],"
-    " $22::timestamptz[], $23::uuid[])"
 )
 _UPDATE_PAYMENTS = (
     "UPDATE payments SET version = new.version, state = new.state, captured_minor = new.captured_minor,"
@@ -88,12 +68,6 @@ _UPDATE_PAYMENTS = (
     " AS new (id, version, state, captured_minor, released_minor, refunded_minor, hold_id, update_time,"
     " last_transaction) WHERE payments.id = new.id"
 )
-_INSERT_TOP_UPS = (
-    f"INSERT INTO top_ups ({rows.TOP_UP})"
-    " SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[],"
-    " $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::jsonb[], $13::timestamptz[], $14::timestamptz[],"
-    " $15::text[], $16::text[], $17::text[], $18::text[])"
-)
 _UPDATE_TOP_UPS = (
     "UPDATE top_ups SET state = new.state, rail_reference = new.rail_reference, failure = new.failure,"
     " refunded_minor = new.refunded_minor, refunds_settled_minor = new.refunds_settled_minor,"
@@ -101,11 +75,6 @@ _UPDATE_TOP_UPS = (
     " FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::timestamptz[])"
     " AS new (id, state, rail_reference, failure, refunded_minor, refunds_settled_minor, update_time)"
     " WHERE top_ups.id = new.id"
-)
-_INSERT_REFUNDS = (
-    f"INSERT INTO top_up_refunds ({rows.TOP_UP_REFUND})"
-    " SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::timestamptz[],"
-    " $7::timestamptz[], $8::text[], $9::text[], $10::text[], $11::text[])"
 )
 _UPDATE_REFUNDS = (
     "UPDATE top_up_refunds SET state = new.state, rail_reference = new.rail_reference, update_time = new.update_time"
@@ -160,10 +129,15 @@ class PaymentsStore:
         """Writes what accepted commands changed."""
         books = working_set
         if books.transfers.accepted:
-            await connection.execute(_INSERT_TRANSFERS, *rows.columns_of(books.transfers.accepted))
-            await connection.execute(_INSERT_TRANSACTIONS, *rows.transaction_columns(books.transactions.accepted))
+            await _insert(connection, "transfers", Transfer._fields, books.transfers.accepted)
+            await _insert(
+                connection,
+                "transactions",
+                Transaction._fields,
+                rows.with_json(books.transactions.accepted, Transaction),
+            )
         if created := [account for _, account in books.accounts.created()]:
-            await connection.execute(_INSERT_ACCOUNTS, *rows.columns_of(created))
+            await _insert(connection, "accounts", Account._fields, created)
         if updated := [
             (a.id, a.state, a.debits_pending, a.debits_posted, a.credits_pending, a.credits_posted, a.update_time)
             for _, a in books.accounts.updated()
@@ -174,7 +148,7 @@ class PaymentsStore:
 
     async def _save_payments(self, connection: asyncpg.Connection, books: Books) -> None:
         if created := [payment for _, payment in books.payments.created()]:
-            await connection.execute(_INSERT_PAYMENTS, *rows.payment_columns(created))
+            await _insert(connection, "payments", Payment._fields, rows.with_json(created, Payment))
         if updated := [
             (
                 p.id,
@@ -193,7 +167,7 @@ class PaymentsStore:
 
     async def _save_top_ups(self, connection: asyncpg.Connection, books: Books) -> None:
         if created := [top_up for _, top_up in books.top_ups.created()]:
-            await connection.execute(_INSERT_TOP_UPS, *rows.top_up_columns(created))
+            await _insert(connection, "top_ups", TopUp._fields, rows.with_json(created, TopUp))
             self._rail_work += [
                 DueCharge(t.id, t.rail, t.instrument, Money(t.currency, t.amount_minor), t.traceparent)
                 for t in created
@@ -205,10 +179,18 @@ class PaymentsStore:
         ]:
             await connection.execute(_UPDATE_TOP_UPS, *rows.columns_of(updated))
         if refunds := [refund for _, refund in books.top_up_refunds.created()]:
-            await connection.execute(_INSERT_REFUNDS, *rows.columns_of(refunds))
+            await _insert(connection, "top_up_refunds", TopUpRefund._fields, refunds)
             self._rail_work += [_due_payback(refund, books) for refund in refunds]
         if ended := [(r.id, r.state, r.rail_reference, r.update_time) for _, r in books.top_up_refunds.updated()]:
             await connection.execute(_UPDATE_REFUNDS, *rows.columns_of(ended))
+
+
+async def _insert(
+    connection: asyncpg.Connection, table: str, columns: Sequence[str], records: Iterable[tuple[Any, ...]]
+) -> None:
+    """New rows, by COPY: it takes half of what INSERT from arrays takes, on both sides."""
+    with span(f"SQL COPY {table}", attributes={"db.system": "postgresql", "db.statement": f"COPY {table} FROM STDIN"}):
+        await connection.copy_records_to_table(table, columns=columns, records=records)
 
 
 def _due_payback(refund: TopUpRefund, books: Books) -> DuePayback:

@@ -14,10 +14,12 @@ from danbao.testing.v1 import clock_pb2, clock_pb2_grpc
 from danbao_kit.business_clock import ClockMixed, ClockServicer, open_clock
 from danbao_kit.call import current_call
 from danbao_kit.database import Database
+from danbao_kit.errors import FieldInvalid
 from danbao_kit.server import Server
 from danbao_kit.settings import ServiceSettings
 from danbao_kit.testing.certificates import CertificateAuthority
 from danbao_kit.testing.service import as_caller, channel_as, settings_for
+from danbao_kit.validation import check
 
 PAYMENTS = "danbao.payments.v1.PaymentService"
 NAME = "payments/00000000-0000-0000-0000-000000000000"
@@ -165,6 +167,20 @@ async def test_a_broken_rule_of_the_contract_names_its_field(gateway, probe):
     assert status.details[1].Unpack(bad)
     assert {violation.field for violation in bad.field_violations} == {"request_id", "name"}
     assert probe.calls == []
+
+
+async def test_a_text_that_no_store_takes_is_refused(gateway, probe):
+    stub = payment_pb2_grpc.PaymentServiceStub(gateway)
+    request = payment_pb2.VoidPaymentRequest(request_id="a\0b", name=NAME)
+    assert (await refusal(stub.VoidPayment(request, timeout=2)))[:2] == ("INVALID_ARGUMENT", "FIELD_INVALID")
+    creating = payment_pb2.CreateTopUpRequest(
+        request_id="1", owner="subjects/a", amount={"currency": "CNY", "amount_minor": 1}, rail="rails/simulated"
+    )
+    creating.metadata["note"] = "a\0"
+    with pytest.raises(FieldInvalid) as refused:
+        check(creating)
+    assert refused.value.fields[0].field == "metadata"
+    check(payment_pb2.BatchExecuteRequest(operations=[{"void_payment": request}]))
 
 
 async def test_a_mutation_needs_a_deadline_and_a_read_does_not(gateway):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
-
-from google.protobuf.message import Message
 
 from danbao.escrow.v1 import trade_pb2
 from danbao_escrow.application.create import check_new_trade
@@ -64,28 +62,8 @@ def trade_id(name: str, field: str = "name") -> UUID:
     return value
 
 
-def check_text(message: Message) -> None:
-    """Raises FieldInvalid for a NUL in any text: no store takes it."""
-    violations = [FieldViolation(path, "must not contain U+0000") for path in _nul_paths(message, "")]
-    if violations:
-        raise FieldInvalid(*violations)
-
-
-def _nul_paths(message: Message, prefix: str) -> Iterator[str]:
-    for field, value in message.ListFields():
-        path = f"{prefix}{field.name}"
-        values = value if field.is_repeated else (value,)
-        for index, item in enumerate(values):
-            at = f"{path}[{index}]" if field.is_repeated else path
-            if isinstance(item, str) and "\0" in item:
-                yield at
-            elif isinstance(item, Message):
-                yield from _nul_paths(item, f"{at}.")
-
-
 def command_of(name: CommandName, request: Any, token: Token) -> Any:
     """The command that a request message stands for. Raises what refuses the message."""
-    check_text(request)
     return _COMMANDS[name](request, token)
 
 

@@ -20,13 +20,14 @@ from danbao_gateway.bootstrap import render
 from danbao_gateway.settings import GatewaySettings
 from danbao_kit.testing.certificates import DOMAIN, LOCAL_HOSTS, CertificateAuthority, CertificateFiles
 from danbao_kit.testing.embedded_postgres import EmbeddedPostgres, PostgresPortTaken, ServiceDatabase
+from danbao_kit.testing.postgres_binaries import SHARED_ROOT
 from danbao_kit.testing.postgres_home import PostgresFailed
 from danbao_local import leftovers, ports
 from danbao_local.card import Card
 from danbao_local.children import PostgresChild, ProcessChild
 from danbao_local.errors import ChildFailed, DiskFull, PortTaken, is_disk_full
 from danbao_local.health import envoy_is_ready, is_serving, takes_connections
-from danbao_local.layout import NEEDED_MIB, StateLayout
+from danbao_local.layout import NEEDED_MIB, StateLayout, check_space
 from danbao_local.migration_marks import MigrationMark
 from danbao_local.supervisor import Supervisor
 from danbao_local.tokens import AUDIENCE, ISSUER, TokenIssuer
@@ -159,6 +160,8 @@ class LocalStack:
 
     def _start(self) -> None:
         self.layout.make()
+        if os.geteuid() == 0:
+            check_space(SHARED_ROOT)  # where PostgreSQL's data lies then
         self.layout.card.unlink(missing_ok=True)
         ended = leftovers.end(self.layout.processes)
         if ended:
@@ -274,8 +277,6 @@ class LocalStack:
         """Envoy's configuration, from the gateway's own typed settings."""
         own, listener = self._certificates[GATEWAY], self._certificates["listener"]
         tls = {"certificate": str(listener.cert), "key": str(listener.key)} if self._gateway_tls else None
-        upstreams = {name: {"addresses": [self.address(name)], "san": f"{name}.{DOMAIN}"} for name in SERVICES}
-        given = dict(self._gateway_settings)
         upstreams = {name: {"addresses": [self.address(name)], "san": f"{name}.{DOMAIN}"} for name in SERVICES}
         given = dict(self._gateway_settings)
         content: dict[str, Any] = {

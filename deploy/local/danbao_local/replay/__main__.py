@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import os
 import signal
 import sys
 import time
@@ -16,8 +17,8 @@ from rich.console import Console
 from danbao_local import ports
 from danbao_local.__main__ import Interrupted, interruptible
 from danbao_local.card import Card
-from danbao_local.errors import StackFailed
-from danbao_local.layout import write_atomically
+from danbao_local.errors import DiskFull, StackFailed, is_disk_full
+from danbao_local.layout import NEEDED_MIB, write_atomically
 from danbao_local.olist import files, reader
 from danbao_local.olist.orders import OlistOrders
 from danbao_local.replay.bar import Bar
@@ -52,6 +53,11 @@ def main() -> int:
     except StackFailed as failure:
         print(failure, file=sys.stderr)
         return 1
+    except OSError as failure:
+        if not is_disk_full(failure):
+            raise
+        print(DiskFull(place=arguments.state_dir, free_mib=0, needed_mib=NEEDED_MIB), file=sys.stderr)
+        return 1
     except Interrupted:
         print("Interrupted. Start the replay again and it goes on where it was.", file=sys.stderr)
         return 130
@@ -67,6 +73,8 @@ def _replay(arguments: argparse.Namespace, console: Console, began: float) -> di
     def say(line: str) -> None:
         console.print(line, markup=False, soft_wrap=True)
 
+    if arguments.json is not None and not os.access(arguments.json.absolute().parent, os.W_OK):
+        raise StackFailed(f"The report cannot be written to {arguments.json}: there is no such folder to write to.")
     olist = reader.read(arguments.data, arguments.limit)
     say(f"{len(olist.orders)} orders in {arguments.data}, {len(olist.odd_rows)} lines cannot be used as they are")
     identity = Identity(

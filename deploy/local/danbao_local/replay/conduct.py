@@ -182,7 +182,6 @@ class Conductor:
             name=made.name,
         )
         await self._gateway.call(self._gateway.trades.ConfirmLines, request, "operator")
-        made.by_operator = True
 
     async def release_held(
         self, plan: Plan, trade: PlannedTrade, made: TradeRecord, subject: str, generation: int

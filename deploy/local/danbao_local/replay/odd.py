@@ -69,7 +69,8 @@ RULES = MappingProxyType(
         Odd.NEVER_SHIPPED: "paid and never shipped: the system gave the money back 7 d after the last shipping limit",
         Odd.STATUS_BEHIND_DATES: "the dates tell of more than the status does: the dates are believed",
         Odd.STATUS_UNKNOWN: "a status nobody knows: treated by its dates",
-        Odd.DELIVERED_BEFORE_SHIPPED: "delivered before it was shipped: delivered right after the shipping",
+        Odd.DELIVERED_BEFORE_SHIPPED: "delivered before it was shipped: delivered right after the shipping, if it was "
+        "shipped at all",
         Odd.DELIVERED_SLOWLY: "delivered more than 20 d after shipping: sent as post, which waits for 60 d",
         Odd.DELIVERED_TOO_LATE: "delivered 60 d or more after shipping: the trade was confirmed by time before, the "
         "report of delivery was refused",

@@ -51,7 +51,8 @@ def _of_trade(made: TradeRecord, trade: Any) -> str:
         case _State.STATE_COMPLETED:
             if made.confirmed:
                 return "released: confirmed by the buyer"
-            return "released: confirmed by an operator" if made.by_operator else "released: confirmed by time"
+            by_operator = trade.terms.auto_confirm_by_operator
+            return f"released: confirmed by {'an operator' if by_operator else 'time'}"
         case _State.STATE_CLOSED:
             return "refunded: cancelled by the seller" if made.cancelled else "refunded: cancelled by the system"
         case _State.STATE_CANCELLED:

@@ -322,6 +322,12 @@ def _odd_dates(plan: Plan) -> list[OddFact]:
         odd.append(OddFact(kind, f"score {review.score}"))
     if not plan.trades:
         return odd
+    if order.delivered is not None and order.handed_to_carrier is not None:
+        travelled = order.delivered - order.handed_to_carrier
+        if travelled < timedelta(0):
+            odd.append(OddFact(Odd.DELIVERED_BEFORE_SHIPPED, f"by {-travelled}"))
+        if travelled > SLOW_DELIVERY:
+            odd.append(OddFact(Odd.DELIVERED_SLOWLY, f"after {travelled}"))
     if order.status in _ENDED_BY_SELLER:
         if order.handed_to_carrier:
             odd.append(OddFact(Odd.CANCELED_WITH_CARRIER_DATE, f"carrier date {order.handed_to_carrier}"))
@@ -363,12 +369,6 @@ def _odd_journey(plan: Plan) -> Iterator[OddFact]:
     if late:
         waited = max(shipped - trade.ship_by for trade in late)
         yield OddFact(Odd.SHIPPED_TOO_LATE, f"{waited} after the last shipping limit")
-    if order.delivered is not None and order.handed_to_carrier is not None:
-        travelled = order.delivered - order.handed_to_carrier
-        if travelled < timedelta(0):
-            yield OddFact(Odd.DELIVERED_BEFORE_SHIPPED, f"by {-travelled}")
-        if travelled > SLOW_DELIVERY:
-            yield OddFact(Odd.DELIVERED_SLOWLY, f"after {travelled}")
     if len(late) == len(plan.trades):
         return
     if delivered is None:

@@ -16,11 +16,9 @@ class TradeRecord:
     paid: bool = False
     shipped: bool = False
     confirmed: bool = False
-    """By the buyer; else by time, or by an operator."""
+    """By the buyer; else by time, or by an operator where the terms want one."""
     cancelled: bool = False
     """By the seller, or unpaid by the buyer; else by time."""
-    by_operator: bool = False
-    """Confirmed by an operator, as the terms of grade E want it."""
 
 
 @dataclass(slots=True)

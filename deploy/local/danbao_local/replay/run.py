@@ -111,13 +111,14 @@ class Runner:
         """Time goes on until every trade has ended and nothing is kept back."""
         replay = self._replay
         now = replay.steps[-1].clock if replay.steps else None
+        open_trades = replay.made()
         for number in range(_ROUNDS):
-            if now is None:
+            if now is None or not open_trades:
                 break
             now = await self._wait_out(now, _RESERVES)
-            await self._look(made.name for _, _, made in replay.made())
-            if not await self._ask_operator(number):
-                break
+            await self._look(made.name for _, _, made in open_trades)
+            open_trades = [found for found in open_trades if not is_over(replay.trades[found[2].name])]
+            await self._ask_operator(open_trades, number)
         replay.ends_at = now
         self._bar.show(len(replay.plans), "waiting for the rails and for credit")
         await self._until(self._rails_are_quiet, _RAIL_SECONDS, "The simulated rail does not pay refunds back")
@@ -140,19 +141,15 @@ class Runner:
 
         await in_turns(list(names), read)
 
-    async def _ask_operator(self, generation: int) -> bool:
-        """Grade E: an operator confirms what its terms do not confirm by time, and pays out. Whether there was any."""
+    async def _ask_operator(self, trades: Iterable[tuple[int, PlannedTrade, TradeRecord]], generation: int) -> None:
+        """Grade E: an operator confirms what its terms do not confirm by time, and pays out."""
         replay = self._replay
-        tasks: list[Awaitable[None]] = []
-        for number, trade, made in replay.made():
+        for number, trade, made in trades:
             found, plan = replay.trades[made.name], replay.plans[number]
             if found.state not in ENDED and found.terms.auto_confirm_by_operator:
-                tasks.append(self._conductor.confirm_as_operator(plan, trade, made, _OPERATOR))
+                await self._conductor.confirm_as_operator(plan, trade, made, _OPERATOR)
             elif found.held_back_minor and found.terms.payout_by_operator:
-                tasks.append(self._conductor.release_held(plan, trade, made, _OPERATOR, generation))
-        for task in tasks:
-            await task
-        return bool(tasks)
+                await self._conductor.release_held(plan, trade, made, _OPERATOR, generation)
 
     async def _rails_are_quiet(self) -> bool:
         gateway = self._gateway
@@ -176,6 +173,11 @@ class Runner:
             if time.monotonic() > deadline:
                 raise NotDone(f"{otherwise} within {seconds:.0f} s.")
             await asyncio.sleep(0.2)
+
+
+def is_over(trade: trade_pb2.Trade) -> bool:
+    """Whether nothing will happen to a trade any more."""
+    return trade.state in ENDED and not trade.held_back_minor and not trade.step_pending
 
 
 async def stream_heads(gateway: Gateway) -> dict[str, int]:

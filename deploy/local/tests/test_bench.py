@@ -99,8 +99,11 @@ def test_a_ratio_is_the_median_of_the_rounds_own_ratios():
     assert ratio.median == 0.5
 
 
-def test_cores_are_cpu_seconds_by_the_seconds_measured_busiest_first():
-    assert figure("one", [1.0, 1.0, 1.0]).cores == {"payments": 0.5, "client": 0.25}
+def test_cpu_is_told_by_item_and_by_core():
+    measured = figure("one", [100.0, 100.0, 100.0])
+    assert measured.cpu_us == {"payments": 5000.0, "client": 2500.0}
+    assert measured.cores("payments") == 0.5
+    assert measured.cores("nobody") == 0.0
     assert used_between({"a": 1.0, "gone": 3.0}, {"a": 1.5, "new": 9.0}) == {"a": 0.5}
 
 

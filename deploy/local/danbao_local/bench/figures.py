@@ -72,17 +72,21 @@ class Figure:
         """Over the rounds; None when void."""
         return None if self.void else statistics.median(self.values)
 
+    def cores(self, process: str) -> float:
+        """Cores that a process kept busy, median over the rounds."""
+        shares = [seen.cpu_seconds.get(process, 0.0) / seen.seconds for seen in self.observations if seen.seconds]
+        return statistics.median(shares) if shares else 0.0
+
     @property
-    def cores(self) -> dict[str, float]:
-        """Cores that each process kept busy, median over the rounds; the busiest first."""
-        names = dict.fromkeys(name for seen in self.observations for name in seen.cpu_seconds)
-        shares = {
-            name: statistics.median(
-                seen.cpu_seconds.get(name, 0.0) / seen.seconds for seen in self.observations if seen.seconds
-            )
-            for name in names
-        }
-        return dict(sorted(shares.items(), key=lambda item: -item[1]))
+    def cpu_us(self) -> dict[str, float]:
+        """Microseconds of CPU that each process spent on one item, over all rounds; the most first."""
+        items = sum(seen.per_second * seen.seconds for seen in self.observations)
+        seconds: dict[str, float] = {}
+        for seen in self.observations:
+            for name, used in seen.cpu_seconds.items():
+                seconds[name] = seconds.get(name, 0.0) + used
+        each = {name: used / items * 1e6 for name, used in seconds.items()} if items else {}
+        return dict(sorted(each.items(), key=lambda item: -item[1]))
 
     def ratios(self, figures: Mapping[str, Figure]) -> list[Ratio]:
         """To each baseline that was measured and counts."""
@@ -108,6 +112,7 @@ class Figure:
             "in_flight": self.in_flight,
             "void": self.void or None,
             "median": _rounded(self.median),
+            "cpu_us": {name: round(used, 1) for name, used in self.cpu_us.items()},
             "repetitions": [
                 {
                     "value": _rounded(seen.per_second),

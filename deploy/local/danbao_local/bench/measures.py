@@ -59,7 +59,7 @@ def measures() -> list[Measure]:
         Measure("echo_direct", "raw echo, direct", "echo", "testing", Way.DIRECT, parameters=_ECHO),
         Measure(
             "echo_gateway",
-            "raw echo, through the gateway",
+            "raw echo",
             "echo",
             "testing",
             parameters=_ECHO,
@@ -67,7 +67,7 @@ def measures() -> list[Measure]:
         ),
         Measure(
             "create_payment",
-            "CreatePayment, through the gateway",
+            "CreatePayment",
             "payments",
             "payments",
             wrote="payments",
@@ -80,7 +80,7 @@ def measures() -> list[Measure]:
         ),
         Measure(
             "create_payment_untraced",
-            "CreatePayment, through the gateway, not sampled",
+            "CreatePayment, not sampled",
             "payments",
             "payments",
             Way.UNTRACED,
@@ -100,19 +100,19 @@ def measures() -> list[Measure]:
         ),
         Measure(
             "create_payment_alone",
-            "CreatePayment, through the gateway, one at a time",
+            "CreatePayment, one at a time",
             "payments",
             "payments",
             in_flight=1,
             wrote="payments",
             parameters=_SPREAD,
         ),
-        _batches("batch", f"payments BatchExecute of {BATCH}, through the gateway"),
+        _batches("batch", f"payments BatchExecute of {BATCH}"),
         _batches("batch_hot_payee", "the same, all to one payee", hot="payee"),
         _batches("batch_hot_payer", "the same, all from one payer", hot="payer"),
         Measure(
             "evaluate",
-            "Evaluate, through the gateway",
+            "Evaluate",
             "evaluations",
             "credit",
             parameters=_SPREAD,
@@ -120,7 +120,7 @@ def measures() -> list[Measure]:
         ),
         Measure(
             "trades",
-            "whole trades (create, pay, ship, confirm), through the gateway",
+            "trades: create, pay, ship, confirm",
             "trades",
             "escrow",
             unit="trades/s",
@@ -130,7 +130,7 @@ def measures() -> list[Measure]:
         ),
         Measure(
             "trades_batch",
-            f"whole trades, escrow BatchExecute of {_TRADES_A_BATCH}",
+            f"trades, escrow BatchExecute of {_TRADES_A_BATCH}",
             "trade_batches",
             "escrow",
             unit="trades/s",

@@ -108,8 +108,12 @@ class LoadClient(_ModuleProcess):
                 await waiting
 
 
+OTHERS = "others"
+"""What else ran on the machine: the more of it, the less a figure means."""
+
+
 class CpuMeter:
-    """CPU seconds of processes, their children included, by name."""
+    """CPU seconds of processes, their children included, by name; and of everybody else together."""
 
     def __init__(self, pids: Callable[[], Mapping[str, int]]) -> None:
         self._pids = pids
@@ -117,7 +121,10 @@ class CpuMeter:
     def read(self) -> dict[str, float]:
         """Used so far."""
         used = {name: _cpu_seconds(pid) for name, pid in self._pids().items()}
-        return {name: seconds for name, seconds in used.items() if seconds is not None}
+        ours = {name: seconds for name, seconds in used.items() if seconds is not None}
+        times = psutil.cpu_times()
+        busy = sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
+        return {**ours, OTHERS: busy - sum(ours.values())}
 
 
 def used_between(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:

@@ -14,6 +14,7 @@ from rich.table import Table
 from danbao_local.bench.bodies import payment_bytes
 from danbao_local.bench.figures import Figure
 from danbao_local.bench.measures import ACCOUNTS
+from danbao_local.bench.processes import OTHERS
 from danbao_local.bench.run import TRACE_RATIO, BenchResult, Pace
 from danbao_local.layout import write_atomically
 
@@ -28,7 +29,8 @@ _SHORT = {
     "batch": "spread",
     "trades": "unary",
 }
-_WORTH_SHOWING = 0.03
+_SHOWN_PROCESSES = 5
+_WORTH_SHOWING = 0.02
 
 
 def to_json(
@@ -62,7 +64,8 @@ def show(result: BenchResult, machine: Mapping[str, Any], console: Console) -> N
     table.add_column("a second", justify="right")
     table.add_column("p50 / p99 ms", justify="right")
     table.add_column("÷ baseline")
-    table.add_column("cores busy")
+    table.add_column("CPU µs each, by process")
+    table.add_column("others", justify="right")
     for figure in result.figures.values():
         table.add_row(*_row(figure, result.figures))
     console.print(table)
@@ -82,8 +85,10 @@ def show(result: BenchResult, machine: Mapping[str, Any], console: Console) -> N
         f"{machine['load_average'][0]} before; Python {machine['python']}, PostgreSQL {machine['postgresql']}, "
         f"revision {machine['revision'] or 'unknown'}. Client, services and database share them: only the ratios "
         "count.\n"
-        f"Medians over the rounds; a ratio is the median of the rounds' own. Traces at {TRACE_RATIO:.0%}, as the local "
-        f"stack has them. Echo of {payment_bytes()} bytes, as long as a CreatePayment.",
+        f"Medians over the rounds; a ratio is the median of the rounds' own. Everything goes "
+        f"through the gateway unless it says direct. Traces at {TRACE_RATIO:.0%}, as the local stack has them. "
+        f"Echo of {payment_bytes()} bytes, as long as a CreatePayment. "
+        "Others: cores that everything else on this machine kept busy meanwhile.",
         highlight=False,
     )
 
@@ -91,7 +96,7 @@ def show(result: BenchResult, machine: Mapping[str, Any], console: Console) -> N
 def _row(figure: Figure, figures: Mapping[str, Figure]) -> tuple[str, ...]:
     in_flight = str(figure.in_flight or "")
     if figure.void:
-        return figure.title, in_flight, "void", "", "", ""
+        return figure.title, in_flight, "void", "", "", "", ""
     median = figure.median
     assert median is not None, "it is not void"
     spread = f"{_number(median)} [dim]({_number(min(figure.values))}-{_number(max(figure.values))})[/]"
@@ -104,8 +109,14 @@ def _row(figure: Figure, figures: Mapping[str, Figure]) -> tuple[str, ...]:
         f"[bold]{ratio.median:.2f}[/] {ratio.note or _SHORT.get(ratio.to, ratio.to)}"
         for ratio in figure.ratios(figures)
     )
-    cores = "  ".join(f"{name} {share:.2f}" for name, share in figure.cores.items() if share >= _WORTH_SHOWING)
-    return figure.title, in_flight, spread, latency, ratios, cores
+    used = {name: each for name, each in figure.cpu_us.items() if name != OTHERS}
+    shown = [
+        f"{name} {_number(each)}"
+        for name, each in list(used.items())[:_SHOWN_PROCESSES]
+        if each >= _WORTH_SHOWING * sum(used.values())
+    ]
+    others = f"{figure.cores(OTHERS):.1f}" if used else ""
+    return figure.title, in_flight, spread, latency, ratios, "  ".join(shown), others
 
 
 def _number(value: float) -> str:

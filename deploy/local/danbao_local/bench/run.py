@@ -132,7 +132,7 @@ class _Bench:
 
     async def fill_pgbench(self, resources: AsyncExitStack, scale: int) -> _Yardstick:
         """A database of pgbench's own, dropped with the resources."""
-        title = f"pgbench TPC-B, scale {scale}, -M prepared"
+        title = f"pgbench TPC-B, scale {scale}"
         figure = self.figures[f"pgbench_s{scale}"] = Figure(f"pgbench_s{scale}", title, "transactions/s", CLIENTS)
         pgbench = Pgbench(self._stack.postgres, scale)
         lacks = pgbench.lacks_space

@@ -227,12 +227,11 @@ def _forgiving(deserialize: Callable[[bytes], Message]) -> Callable[[bytes], Any
 
 
 def _peer_name(context: grpc.aio.ServicerContext) -> str:
+    """The one name of ours in the peer's certificate; a certificate with several is nobody's."""
     names = context.auth_context().get("x509_subject_alternative_name", ())
-    for name in names:
-        text = name.decode("ascii", "replace") if isinstance(name, bytes) else str(name)
-        if text.endswith(INTERNAL_DOMAIN):
-            return text.removesuffix(INTERNAL_DOMAIN)
-    return ""
+    texts = [name.decode("ascii", "replace") if isinstance(name, bytes) else str(name) for name in names]
+    ours = [text.removesuffix(INTERNAL_DOMAIN) for text in texts if text.endswith(INTERNAL_DOMAIN)]
+    return ours[0] if len(ours) == 1 else ""
 
 
 def _read_call(method: str, context: grpc.aio.ServicerContext) -> tuple[Call, Any]:

@@ -19,7 +19,7 @@ help:
 	@echo 'make stop     stop what runs            make status   what runs'
 	@echo 'make test     every test (ARGS=... goes to pytest)'
 	@echo 'make lint     every check that runs no product code'
-	@echo 'make replay   real orders as trades: DATA=folder [LIMIT=n] [JSON=file]'
+	@echo 'make replay   real orders as trades: DATA=folder [LIMIT=n] [JSON=file] [STEP=hours] [FRESH=1]'
 	@echo 'make bench    measure [QUICK=1]'
 	@echo 'make lock     resolve requirements.in again     make clean   remove all of it, the data too'
 
@@ -43,7 +43,8 @@ test:
 
 replay:
 	@test -n "$$DATA" || { echo 'Say where the orders are: make replay DATA=folder' >&2; exit 1; }
-	@$(WITH) -P -m danbao_local.replay --data "$$DATA" $(if $(LIMIT),--limit "$$LIMIT") $(if $(JSON),--json "$$JSON")
+	@$(WITH) -P -m danbao_local.replay --data "$$DATA" $(if $(LIMIT),--limit "$$LIMIT") $(if $(JSON),--json "$$JSON") \
+		$(if $(STEP),--step "$$STEP") $(if $(FRESH),--fresh)
 
 bench:
 	@$(WITH) -P -m danbao_local.bench $(if $(QUICK),--quick)

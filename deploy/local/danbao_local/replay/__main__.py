@@ -164,9 +164,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--step",
         type=_hours,
-        default=6.0,
-        help="hours of business time that one step spans at most, up to 24: recorded times are late by less than that, "
-        "but deadlines are met or missed exactly as in the files",
+        default=12.0,
+        help="hours of business time that one step spans at most, 0.1 to 24 (default 12): recorded times are late by "
+        "less than that, but every deadline is met or missed exactly as in the files",
     )
     parser.add_argument("--in-flight", type=_positive, default=64, help="calls under way at once")
     parser.add_argument("--fresh", action="store_true", help="begin anew with empty databases")

@@ -48,7 +48,7 @@ class Replays:
 
     def report(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
         """The report of a replay that ends well."""
-        code = process.wait(150)
+        code = process.wait(300)
         assert code == 0, f"exit code {code}:\n{self._log.read_text(errors='replace')[-6000:]}"
         content: dict[str, Any] = json.loads(self._json.read_text())
         return content
@@ -91,7 +91,7 @@ def replays(tmp_path: Path) -> Iterator[Replays]:
     found.end()
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(400)
 def test_three_hundred_orders_end_with_everything_accounted_for(replays: Replays) -> None:
     write(generate(300, 7, days=40), replays.data)
     orders = read(replays.data).orders
@@ -110,7 +110,7 @@ def test_three_hundred_orders_end_with_everything_accounted_for(replays: Replays
     assert scores == sorted(scores, reverse=True)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(500)
 def test_killed_again_and_again_nothing_is_lost_or_done_twice(replays: Replays) -> None:
     """The replay itself first, then, while it goes on, each process of its stack; a third run finds all of it done."""
     write(generate(130, 11, days=30), replays.data)

@@ -188,13 +188,14 @@ class GroupCommit:
 
     async def submit(self, submission: Submission) -> Outcome:
         """Decides and commits one command. A caller that is cancelled meanwhile leaves the commit undisturbed."""
-        return await self._enqueue(submission)
+        return await self.begin(submission)
 
     async def submit_many(self, submissions: Sequence[Submission]) -> list[Outcome]:
         """Decides commands in their order, each on its own, and gives their outcomes in that order."""
-        return list(await asyncio.gather(*[self._enqueue(submission) for submission in submissions]))
+        return list(await asyncio.gather(*[self.begin(submission) for submission in submissions]))
 
-    def _enqueue(self, submission: Submission) -> asyncio.Future[Outcome]:
+    def begin(self, submission: Submission) -> asyncio.Future[Outcome]:
+        """Puts one command into the queue. Cancelled before it is drained, it is not begun; later, it goes on."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         if self._stopping:
             future.set_result(Outcome(error=StoreUnavailable()))

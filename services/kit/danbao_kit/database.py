@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from danbao_kit.errors import StoreUnavailable
-from danbao_kit.telemetry import span, tracer
+from danbao_kit.telemetry import tracer
 
 _SPAN_NAMES: dict[str, str] = {}
 
@@ -27,8 +27,8 @@ def statement_name(sql: str) -> str:
     if name is None:
         words = sql.split()
         verb = words[0].upper() if words else "SQL"
-        targets = re.findall(r"\b(?:FROM|INTO|UPDATE)\s+([a-z_]+)", sql, re.I)
-        targets = [target for target in dict.fromkeys(targets) if target.lower() not in ("unnest", "set")]
+        targets = re.findall(r"\b(?:FROM|INTO|UPDATE|COPY)\s+([a-z_]+)", sql, re.I)
+        targets = [target for target in dict.fromkeys(targets) if target.lower() not in ("unnest", "set", "stdin")]
         name = f"SQL {verb} {', '.join(targets[:4])}".strip()
         if len(_SPAN_NAMES) < 1000:
             _SPAN_NAMES[sql] = name
@@ -39,16 +39,32 @@ class TracedConnection(asyncpg.Connection):
     """An asyncpg connection whose statements are spans below the current one."""
 
     async def fetch(self, query: str, *args: Any, **options: Any) -> list[asyncpg.Record]:  # type: ignore[override]
-        with span(statement_name(query), attributes={"db.system": "postgresql", "db.statement": query}):
-            return await super().fetch(query, *args, **options)
+        return await _seen(query, super().fetch(query, *args, **options))  # type: ignore[no-any-return]
 
     async def fetchrow(self, query: str, *args: Any, **options: Any) -> Any:  # type: ignore[override]
-        with span(statement_name(query), attributes={"db.system": "postgresql", "db.statement": query}):
-            return await super().fetchrow(query, *args, **options)
+        return await _seen(query, super().fetchrow(query, *args, **options))
 
     async def execute(self, query: str, *args: Any, **options: Any) -> str:
-        with span(statement_name(query), attributes={"db.system": "postgresql", "db.statement": query}):
-            return await super().execute(query, *args, **options)
+        return await _seen(query, super().execute(query, *args, **options))  # type: ignore[no-any-return]
+
+    async def copy_records_to_table(self, table_name: str, **options: Any) -> str:
+        copying = super().copy_records_to_table(table_name, **options)
+        return await _seen(f"COPY {table_name} FROM STDIN", copying)  # type: ignore[no-any-return]
+
+
+async def _seen(query: str, under_way: Awaitable[Any]) -> Any:
+    """A span around one statement. Nothing is below it, so it need not become the current one, which costs most."""
+    if not trace.get_current_span().is_recording():
+        return await under_way
+    made = tracer.start_span(statement_name(query), attributes={"db.system": "postgresql", "db.statement": query})
+    try:
+        return await under_way
+    except Exception as error:
+        made.record_exception(error)
+        made.set_status(trace.StatusCode.ERROR)
+        raise
+    finally:
+        made.end()
 
 
 class Database:

@@ -40,7 +40,14 @@ MACHINE = {
 
 
 def load_report(**changes):
-    given = {"seconds": 2.0, "items": 200.0, "replies": {"CreatePayment": 220}, "replayed": 0, "failures": {}}
+    given = {
+        "seconds": 2.0,
+        "items": 200.0,
+        "replies": {"CreatePayment": 220},
+        "replayed": 0,
+        "failures": {},
+        "remarks": {},
+    }
     return LoadReport(**{**given, "p50_ms": 1.0, "p99_ms": 2.0, **changes})
 
 
@@ -145,6 +152,13 @@ def test_the_table_shows_void_figures_as_void_with_the_reason():
     shown = console.export_text()
     assert "void title of batch: 2 answers were replayed" in shown
     assert "0.50 echo" in shown
+
+
+def test_what_is_worth_knowing_is_counted_over_the_rounds_and_voids_nothing():
+    seen = [Observation(10.0, 2.0, remarks={"trades on default terms": times}) for times in (1, 2, 0)]
+    trades = Figure("trades", "trades", "trades/s", observations=seen)
+    assert trades.void == ""
+    assert trades.remarks == {"trades on default terms": 3}
 
 
 def test_every_measure_has_its_own_key_and_known_baselines():

@@ -19,6 +19,7 @@ class Observation:
     p50_ms: float = 0.0
     p99_ms: float = 0.0
     cpu_seconds: Mapping[str, float] = field(default_factory=dict)
+    remarks: Mapping[str, int] = field(default_factory=dict)
     void: str = ""
 
 
@@ -78,6 +79,15 @@ class Figure:
         return statistics.median(shares) if shares else 0.0
 
     @property
+    def remarks(self) -> dict[str, int]:
+        """Over all rounds, warm-up and end counted too."""
+        counts: dict[str, int] = {}
+        for seen in self.observations:
+            for what, times in seen.remarks.items():
+                counts[what] = counts.get(what, 0) + times
+        return counts
+
+    @property
     def cpu_us(self) -> dict[str, float]:
         """Microseconds of CPU that each process spent on one item, over all rounds; the most first."""
         items = sum(seen.per_second * seen.seconds for seen in self.observations)
@@ -120,6 +130,7 @@ class Figure:
                     "p50_ms": seen.p50_ms,
                     "p99_ms": seen.p99_ms,
                     "cpu_seconds": dict(seen.cpu_seconds),
+                    "remarks": dict(seen.remarks),
                     "void": seen.void or None,
                 }
                 for seen in self.observations

@@ -55,6 +55,7 @@ async def run(order: Order) -> LoadReport:
         replies=dict(tally.replies),
         replayed=tally.replayed,
         failures=dict(tally.failures),
+        remarks=dict(tally.remarks),
         p50_ms=clock.percentile_ms(0.50),
         p99_ms=clock.percentile_ms(0.99),
     )

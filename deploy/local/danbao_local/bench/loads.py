@@ -31,6 +31,7 @@ class Tally:
     def __init__(self) -> None:
         self.replies: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
+        self.remarks: Counter[str] = Counter()
         self.replayed = 0
 
 
@@ -189,7 +190,7 @@ class Trades:
         command = TradeBodies.COMMANDS[stage]
         request = self._bodies.request(command, trade)
         trade = await self._calls[command](request.SerializeToString(), worker)
-        _check_trade(command, trade)
+        _check_trade(command, trade, self._tally)
         self._tally.replies[command] += 1
         if stage + 1 < len(TradeBodies.COMMANDS):
             self._under_way[worker] = (stage + 1, trade)
@@ -222,7 +223,7 @@ class TradeBatches:
             if result.WhichOneof("result") != "trade":
                 self._tally.failures[_refusal(result.error)] += 1
                 continue
-            _check_trade(command, result.trade)
+            _check_trade(command, result.trade, self._tally)
             self._tally.replies[command] += 1
             self._tally.replayed += result.replayed
             going_on.append(result.trade)
@@ -266,10 +267,12 @@ LOADS: Mapping[str, Callable[[Order, Caller, Tally], Load]] = {
 """By the name that an order gives."""
 
 
-def _check_trade(command: str, trade: Any) -> None:
+def _check_trade(command: str, trade: Any, tally: Tally) -> None:
     wanted = TradeBodies.STATES[command]
     if trade.state != wanted:
         raise WrongAnswer(f"after {command} the trade's state is {trade.state}, not {wanted}")
+    if command == "CreateTrade" and trade.terms.defaulted:
+        tally.remarks["trades on default terms, for credit did not answer in time"] += 1
 
 
 def _refusal(status: Any) -> str:

@@ -73,6 +73,8 @@ class LoadReport:
     replayed: int
     failures: Mapping[str, int]
     """Anything but OK, by what it was."""
+    remarks: Mapping[str, int]
+    """What was answered OK and is still worth knowing, by what it was."""
     p50_ms: float
     p99_ms: float
 

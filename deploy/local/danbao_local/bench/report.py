@@ -29,7 +29,6 @@ _SHORT = {
     "batch": "spread",
     "trades": "unary",
 }
-_SHOWN_PROCESSES = 5
 _WORTH_SHOWING = 0.02
 
 
@@ -57,21 +56,14 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def show(result: BenchResult, machine: Mapping[str, Any], console: Console) -> None:
-    """The table."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("measure")
-    table.add_column("in flight", justify="right")
-    table.add_column("a second", justify="right")
-    table.add_column("p50 / p99 ms", justify="right")
-    table.add_column("÷ baseline")
-    table.add_column("CPU µs each, by process")
-    table.add_column("others", justify="right")
-    for figure in result.figures.values():
-        table.add_row(*_row(figure, result.figures))
-    console.print(table)
+    """The tables."""
+    console.print(_figures_table(result.figures))
+    console.print(_cpu_table(result.figures))
     for figure in result.figures.values():
         if figure.void:
             console.print(f"[bold]void[/] {figure.title}: {figure.void}", highlight=False)
+        for what, times in figure.remarks.items():
+            console.print(f"{figure.title}: {times} {what}.", highlight=False)
     slowest = max(result.lags, key=lambda lag: (lag.left, lag.seconds), default=None)
     if slowest is not None:
         left = f", {slowest.left} events left then" if slowest.left else ""
@@ -93,30 +85,49 @@ def show(result: BenchResult, machine: Mapping[str, Any], console: Console) -> N
     )
 
 
-def _row(figure: Figure, figures: Mapping[str, Figure]) -> tuple[str, ...]:
-    in_flight = str(figure.in_flight or "")
-    if figure.void:
-        return figure.title, in_flight, "void", "", "", "", ""
+def _figures_table(figures: Mapping[str, Figure]) -> Table:
+    table = Table("measure", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("in flight", "a second", "p50 / p99 ms"):
+        table.add_column(heading, justify="right")
+    table.add_column("÷ baseline")
+    for figure in figures.values():
+        in_flight = str(figure.in_flight or "")
+        if figure.void:
+            table.add_row(figure.title, in_flight, "void")
+            continue
+        ratios = "\n".join(
+            f"[bold]{ratio.median:.2f}[/] {ratio.note or _SHORT.get(ratio.to, ratio.to)}"
+            for ratio in figure.ratios(figures)
+        )
+        table.add_row(figure.title, in_flight, _rate(figure), _latency(figure), ratios)
+    return table
+
+
+def _cpu_table(figures: Mapping[str, Figure]) -> Table:
+    table = Table("CPU of one item, µs by process", "", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("others", justify="right")
+    for figure in figures.values():
+        used = {name: each for name, each in figure.cpu_us.items() if name != OTHERS}
+        if figure.void or not used:
+            continue
+        least = _WORTH_SHOWING * sum(used.values())
+        shown = [f"{name} {_number(each)}" for name, each in used.items() if each >= least]
+        table.add_row(figure.title, "  ".join(shown), f"{figure.cores(OTHERS):.1f}")
+    return table
+
+
+def _rate(figure: Figure) -> str:
     median = figure.median
     assert median is not None, "it is not void"
-    spread = f"{_number(median)} [dim]({_number(min(figure.values))}-{_number(max(figure.values))})[/]"
-    timed = [seen for seen in figure.observations if seen.p50_ms]
-    latency = ""
-    if timed:
-        middle = sorted(timed, key=lambda seen: seen.p50_ms)[len(timed) // 2]
-        latency = f"{middle.p50_ms:.1f} / {middle.p99_ms:.1f}" if middle.p99_ms else f"{middle.p50_ms:.1f}"
-    ratios = "\n".join(
-        f"[bold]{ratio.median:.2f}[/] {ratio.note or _SHORT.get(ratio.to, ratio.to)}"
-        for ratio in figure.ratios(figures)
-    )
-    used = {name: each for name, each in figure.cpu_us.items() if name != OTHERS}
-    shown = [
-        f"{name} {_number(each)}"
-        for name, each in list(used.items())[:_SHOWN_PROCESSES]
-        if each >= _WORTH_SHOWING * sum(used.values())
-    ]
-    others = f"{figure.cores(OTHERS):.1f}" if used else ""
-    return figure.title, in_flight, spread, latency, ratios, "  ".join(shown), others
+    return f"{_number(median)} [dim]({_number(min(figure.values))}-{_number(max(figure.values))})[/]"
+
+
+def _latency(figure: Figure) -> str:
+    timed = sorted((seen for seen in figure.observations if seen.p50_ms), key=lambda seen: seen.p50_ms)
+    if not timed:
+        return ""
+    middle = timed[len(timed) // 2]
+    return f"{middle.p50_ms:.1f} / {middle.p99_ms:.1f}" if middle.p99_ms else f"{middle.p50_ms:.1f}"
 
 
 def _number(value: float) -> str:

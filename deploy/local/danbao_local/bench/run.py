@@ -206,6 +206,7 @@ class _Bench:
                 report.p50_ms,
                 report.p99_ms,
                 used_between(used["begins"], used["ends"]),
+                report.remarks,
                 why_void(report, written),
             )
         )

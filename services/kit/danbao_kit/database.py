@@ -13,6 +13,7 @@ from opentelemetry import trace
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from danbao_kit.errors import StoreUnavailable
@@ -33,6 +34,10 @@ def statement_name(sql: str) -> str:
         if len(_SPAN_NAMES) < 1000:
             _SPAN_NAMES[sql] = name
     return name
+
+
+# Connection exceptions; shut down, crashed, starting up; too many connections.
+_GONE = ("08", "57P0", "53300")
 
 
 class TracedConnection(asyncpg.Connection):
@@ -92,10 +97,17 @@ class Database:
         try:
             async with self.engine.connect() as connection:
                 yield connection
-        except (OperationalError, InterfaceError, OSError, TimeoutError, asyncpg.PostgresConnectionError) as error:
+        except (
+            OperationalError,
+            InterfaceError,
+            PoolTimeout,
+            OSError,
+            TimeoutError,
+            asyncpg.PostgresConnectionError,
+        ) as error:
             raise StoreUnavailable from error
         except DBAPIError as error:
-            if error.connection_invalidated:
+            if store_is_gone(error):
                 raise StoreUnavailable from error
             raise
 
@@ -125,6 +137,12 @@ class Database:
 
     async def close(self) -> None:
         await self.engine.dispose()
+
+
+def store_is_gone(error: DBAPIError) -> bool:
+    """Whether the server went away, is still starting or takes no connection: its fault, not the statement's."""
+    state = getattr(error.orig, "sqlstate", None) or ""
+    return error.connection_invalidated or state.startswith(_GONE)
 
 
 def _open_span(

@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from danbao.testing.v1 import clock_pb2, clock_pb2_grpc
 from danbao_kit.testing.certificates import DOMAIN
 from danbao_local.card import Card
+from danbao_local.errors import StackFailed
 from danbao_local.replay.calls import OPTIONS, RETRIED, RETRY_SECONDS, GaveUp
 
 _ADVANCE_SECONDS = 60.0
@@ -54,7 +55,9 @@ class Clocks:
                 return
             except grpc.aio.AioRpcError as failure:
                 if failure.code() not in RETRIED:
-                    raise
+                    raise StackFailed(
+                        f"{name} cannot move its clock: {failure.code().name}, {failure.details()}"
+                    ) from failure
                 give_up = give_up or time.monotonic() + RETRY_SECONDS
                 if time.monotonic() > give_up:
                     raise GaveUp(failure) from failure

@@ -2,10 +2,10 @@
 
 import json
 import os
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+from danbao_kit.testing.free_ports import free_ports, is_free
 from danbao_local.errors import PortTaken, StackFailed
 from danbao_local.layout import write_atomically
 
@@ -47,37 +47,9 @@ def choose(*, wanted: Mapping[str, int], remembered_in: Path) -> dict[str, int]:
         if name not in chosen and last is not None and last not in chosen.values() and is_free(last):
             chosen[name] = last
     missing = [name for name in VARIABLES if name not in chosen]
-    chosen |= dict(zip(missing, _free_ports(len(missing), avoid=set(chosen.values())), strict=True))
+    chosen |= dict(zip(missing, free_ports(len(missing), avoid=chosen.values()), strict=True))
     write_atomically(remembered_in, json.dumps(chosen, indent=2))
     return chosen
-
-
-def is_free(port: int) -> bool:
-    """Whether nobody listens on 127.0.0.1:port."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
-
-
-def _free_ports(count: int, *, avoid: set[int]) -> list[int]:
-    """Different free ports: all are held open until the last one is known."""
-    probes: list[socket.socket] = []
-    try:
-        while len(probes) < count:
-            probe = socket.socket()
-            probe.bind(("127.0.0.1", 0))
-            if probe.getsockname()[1] in avoid:
-                probe.close()
-                continue
-            probes.append(probe)
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 def _read(path: Path) -> dict[str, int]:

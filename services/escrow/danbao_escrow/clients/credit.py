@@ -14,7 +14,8 @@ from danbao_kit.call import current_call
 from danbao_kit.log import log
 from danbao_kit.rpc_client import RemoteError, invoke
 
-CAP_S = 0.3
+CAP_S = 1.0
+"""Beyond it, a trade on the default grade's terms is better than a buyer who waits."""
 _MOST_AT_ONCE = 1000
 
 

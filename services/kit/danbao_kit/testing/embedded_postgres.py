@@ -12,7 +12,6 @@ it died, and `start()` brings it back.
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from typing import IO, Literal, Self
 
 import psutil
 
+from danbao_kit.testing.free_ports import free_ports, is_free
 from danbao_kit.testing.postgres_binaries import PostgresPrograms
 from danbao_kit.testing.postgres_home import PostgresFailed, PostgresHome, last_words
 
@@ -285,11 +285,9 @@ class EmbeddedPostgres:
         if self._served_port is not None:
             return self._served_port  # who was connected to it will come back to it
         last = self._home.last_port
-        if last is not None and _is_free(last):
+        if last is not None and is_free(last):
             return last
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return int(probe.getsockname()[1])
+        return free_ports(1)[0]
 
     def _start_once(self, port: int) -> str | None:
         """None when it runs, else what it said before it ended."""
@@ -352,13 +350,3 @@ SELECT 'CREATE DATABASE {database} OWNER {owner} TEMPLATE {template}'
 REVOKE ALL ON DATABASE {database} FROM PUBLIC;
 GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {role};
 """
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from importlib import resources
@@ -28,6 +28,7 @@ from danbao_credit.rpc.credit import CreditServicer
 from danbao_credit.store.queries import CreditQueries
 from danbao_credit.store.working_set import CreditStore
 from danbao_credit.workers.stream_reader import stream_reader
+from danbao_kit.background import keep_running
 from danbao_kit.business_clock import ClockServicer, follow_clock, open_clock
 from danbao_kit.clock import SettableClock
 from danbao_kit.database import Database
@@ -119,14 +120,14 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
                 catalogue=judge.catalogue,
                 group_commit=group_commit,
             )
-            _in_background(stack, reader.run(), f"reader of {stream.source}")
+            _in_background(stack, f"reader of {stream.source}", reader.run)
 
         server = Server(settings, name=NAME, peers=PEERS, ready=database.ready)
         servicer = CreditServicer(judge, table, queries, clock, {stream.source: stream for stream in streams})
         server.add(credit_pb2_grpc.add_CreditServiceServicer_to_server, servicer, CREDIT_SERVICE)
         if isinstance(clock, SettableClock):
             server.add_clock(ClockServicer(clock, database))
-            _in_background(stack, follow_clock(clock, database), "clock")
+            _in_background(stack, "clock", partial(follow_clock, clock, database))
         yield server
 
 
@@ -136,8 +137,8 @@ async def serve(settings: CreditSettings) -> None:
         await server.serve_until_signal()
 
 
-def _in_background(stack: AsyncExitStack, work: Any, name: str) -> None:
-    task = asyncio.create_task(work, name=name)
+def _in_background(stack: AsyncExitStack, name: str, work: Callable[[], Awaitable[None]]) -> None:
+    task = asyncio.create_task(keep_running(name, work), name=name)
 
     async def end() -> None:
         task.cancel()

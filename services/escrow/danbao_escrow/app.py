@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import grpc
@@ -11,6 +13,7 @@ from pydantic import Field
 from danbao.escrow.v1 import event_pb2, event_pb2_grpc, trade_pb2, trade_pb2_grpc
 from danbao_escrow.application.decide import decide
 from danbao_escrow.application.ports import Credit, Payments
+from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.clients.credit import CreditClient
 from danbao_escrow.clients.payments import PaymentsClient
 from danbao_escrow.rpc.codec import EscrowCodec
@@ -22,6 +25,7 @@ from danbao_escrow.store.queries import Queries
 from danbao_escrow.workers.step_runner import StepRunner
 from danbao_escrow.workers.sweeper import Sweeper
 from danbao_escrow.workers.timers import Timers
+from danbao_kit.background import keep_running
 from danbao_kit.business_clock import ClockServicer, follow_clock, open_clock
 from danbao_kit.clock import SettableClock
 from danbao_kit.commands import CommandRunner
@@ -68,11 +72,11 @@ class Escrow:
         settings = self._settings
         clock = await open_clock(settings.clock, self.database)
         stream = EventStream(self.database)
-        self.store = EscrowStore(on_taken=lambda steps: self.steps.take(steps))
+        self.store = EscrowStore()
 
-        def on_commit() -> None:
+        def on_commit(working: EscrowSet) -> None:
             stream.wake()
-            self.store.committed()
+            self.steps.take(working.taken.accepted)
 
         self.group_commit = GroupCommit(
             self.database, self.store, decide, EscrowCodec(), clock, TimeOrderedIds(), on_commit=on_commit
@@ -88,11 +92,11 @@ class Escrow:
         self.server.on_drain(stream.close)
         if isinstance(clock, SettableClock):
             self.server.add_clock(ClockServicer(clock, self.database, on_advanced=self.timers.drain_due))
-            self._tasks.append(asyncio.create_task(follow_clock(clock, self.database), name="clock"))
+            self._in_background("clock", partial(follow_clock, clock, self.database))
         self.group_commit.start()
         self.steps.start()
-        self._tasks.append(asyncio.create_task(self.sweeper.run(), name="sweeper"))
-        self._tasks.append(asyncio.create_task(self.timers.run(), name="timers"))
+        self._in_background("sweeper", self.sweeper.run)
+        self._in_background("timers", self.timers.run)
         await self.server.start()
 
     async def stop(self) -> None:
@@ -106,6 +110,9 @@ class Escrow:
         for channel in self._channels:
             await channel.close()
         await self.database.close()
+
+    def _in_background(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        self._tasks.append(asyncio.create_task(keep_running(name, work), name=name))
 
     def _channel(self, service: str) -> grpc.aio.Channel:
         addresses = {"payments": self._settings.payments_address, "credit": self._settings.credit_address}

@@ -23,6 +23,7 @@ from google.protobuf.message import Message
 from opentelemetry import trace
 from opentelemetry.trace import SpanContext
 
+from danbao_kit.background import keep_running
 from danbao_kit.clock import Clock, SettableClock
 from danbao_kit.database import Database
 from danbao_kit.decision import DEFERRED, Moment, Need, RequestKey
@@ -146,7 +147,7 @@ class GroupCommit:
         max_batch: int = 1000,
         max_waiting: int = 20_000,
         linger_ms: float = 2.0,
-        on_commit: Callable[[], None] = lambda: None,
+        on_commit: Callable[[Any], None] = lambda working_set: None,
     ) -> None:
         self._database = database
         self._store = store
@@ -171,7 +172,9 @@ class GroupCommit:
     def start(self) -> None:
         """Begins to work on submissions."""
         self._task = asyncio.create_task(self._run(), name="group commit")
-        self._poller = asyncio.create_task(self._poll_deferred(), name="deferred answers")
+        self._poller = asyncio.create_task(
+            keep_running("deferred answers", self._poll_deferred), name="deferred answers"
+        )
 
     async def stop(self) -> None:
         """Finishes what was submitted, then stops."""
@@ -342,7 +345,12 @@ class GroupCommit:
         for request, outcome in answers.late:
             self._answer_deferred(request, outcome)
         self._queue.extendleft(reversed(again))
-        self._on_commit()
+        if answers.working_set is not None:
+            # What the batch wants done outside comes from the very working set that is now durable, and from no other.
+            try:
+                self._on_commit(answers.working_set)
+            except Exception:  # noqa: BLE001 - the batch is committed and answered, whatever this was
+                log.exception("after_commit_failed")
 
     async def _lock_head(self, connection: asyncpg.Connection) -> _Head:
         row = await connection.fetchrow(
@@ -451,7 +459,7 @@ class GroupCommit:
                 answers.outcomes.append((item, Outcome(message=message)))
             else:
                 answers.outcomes.append((item, Outcome()))
-        answers.events = len(events)
+        answers.working_set = working_set
         await self._store.save(connection, working_set)
         await self._records.save(connection, answers)
         first = head.event_sequence - len(events) + 1

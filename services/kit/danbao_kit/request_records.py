@@ -44,7 +44,8 @@ class Answers:
     late: list[tuple[RequestKey, Outcome]] = field(default_factory=list)
     late_records: list[tuple[bytes, int, bytes]] = field(default_factory=list)
     records: list[tuple[bytes, str, str, str, bytes, int, bytes | None, datetime]] = field(default_factory=list)
-    events: int = 0
+    # What the batch changed; None when it decided nothing.
+    working_set: Any = None
 
 
 class RequestRecords:

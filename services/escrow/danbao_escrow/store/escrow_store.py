@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,6 @@ from sqlalchemy.dialects import postgresql
 
 from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.domain.commands import CreateTrade
-from danbao_escrow.domain.model import Step
 from danbao_escrow.store import rows
 from danbao_escrow.store.tables import steps, timeline_entries, trades
 
@@ -67,17 +66,12 @@ _UPDATE_STEPS = (
 
 
 class EscrowStore:
-    """Loads and saves batches. Steps that a committed batch took over go to `on_taken`."""
-
-    def __init__(self, on_taken: Callable[[Sequence[Step]], None] = lambda steps: None) -> None:
-        self._on_taken = on_taken
-        self._taken: list[Step] = []
+    """Loads and saves batches."""
 
     async def load(
         self, connection: asyncpg.Connection, commands: Sequence[Any], needs: Mapping[str, set[Any]], now: datetime
     ) -> EscrowSet:
         """The trades that the commands name, locked, with their pending steps."""
-        self._taken = []
         working = EscrowSet()
         ids = {_trade_id(command) for command in commands if not isinstance(command, CreateTrade)}
         if not ids:
@@ -105,13 +99,6 @@ class EscrowStore:
         names = ("trade_id", "number", *_STEP_CHANGES, "attempt_in_ms")
         await _write(connection, _UPDATE_STEPS, [columns(step, names) for _, step in working.steps.updated()])
         await _write(connection, _INSERT_TIMELINE, [rows.timeline_row(entry) for entry in working.timeline.accepted])
-        self._taken = working.taken.accepted
-
-    def committed(self) -> None:
-        """The last saved batch is durable: its steps may now be executed."""
-        taken, self._taken = self._taken, []
-        if taken:
-            self._on_taken(taken)
 
 
 def _trade_id(command: Any) -> Any:

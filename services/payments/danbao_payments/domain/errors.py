@@ -2,6 +2,7 @@
 
 DanbaoError
 ├── LegsInvalid             INVALID_ARGUMENT     an account on both sides of a leg
+├── SplitNotWhole           INVALID_ARGUMENT     parts that are not the amount, to the minor unit
 ├── AccountNotFound         NOT_FOUND            missing, or not the caller's to see
 ├── PaymentNotFound         NOT_FOUND
 ├── TransactionNotFound     NOT_FOUND
@@ -38,6 +39,19 @@ class LegsInvalid(DanbaoError):
             fields=(FieldViolation(f"legs[{leg}].credit", "must differ from debit"),),
             leg=leg,
             field=f"legs[{leg}].credit",
+        )
+
+
+class SplitNotWhole(DanbaoError):
+    code, reason = Code.INVALID_ARGUMENT, "SPLIT_NOT_WHOLE"
+
+    def __init__(self, *, amount_minor: int, parts_minor: str, field: str = "split") -> None:
+        super().__init__(
+            f"the parts of {field} are not its amount",
+            fields=(FieldViolation(field, "the parts must be the amount, to the minor unit"),),
+            field=field,
+            amount_minor=amount_minor,
+            parts_minor=parts_minor,
         )
 
 

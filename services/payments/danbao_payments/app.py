@@ -99,7 +99,9 @@ async def running(settings: PaymentsSettings, *, rails: Mapping[str, Rail] | Non
 
         server = Server(settings, name=NAME, peers=PEERS, ready=database.ready)
         mutations = MutationRunner(CommandRunner(group_commit), queries)
-        server.add(account_pb2_grpc.add_AccountServiceServicer_to_server, AccountServicer(queries, clock), ACCOUNTS)
+        server.add(
+            account_pb2_grpc.add_AccountServiceServicer_to_server, AccountServicer(mutations, queries, clock), ACCOUNTS
+        )
         server.add(ledger_pb2_grpc.add_LedgerServiceServicer_to_server, LedgerServicer(mutations, queries), LEDGER)
         server.add(
             payment_pb2_grpc.add_PaymentServiceServicer_to_server,

@@ -109,9 +109,16 @@ class BooksReader(Protocol):
     async def account(self, account_id: UUID, now: datetime) -> Account | None: ...
 
     async def accounts_of(
-        self, owner: str, *, after: tuple[str, str] | None, limit: int, now: datetime
+        self,
+        owner: str,
+        *,
+        kind: str,
+        states: Sequence[str],
+        after: tuple[str, str, str] | None,
+        limit: int,
+        now: datetime,
     ) -> Sequence[Account]:
-        """By kind and currency, those after (kind, currency)."""
+        """By owner, kind and currency, those after; an empty owner, kind or states: any."""
         ...
 
     async def entries(self, account: Account, *, after: int, limit: int) -> Sequence[Entry]:

@@ -12,11 +12,13 @@ from uuid import UUID
 
 from danbao_kit.errors import FieldInvalid, FieldViolation
 from danbao_kit.money import Money, check_currency, check_positive
+from danbao_payments.domain.account_commands import AccountCommand
 from danbao_payments.domain.callers import OURSELVES, Caller
 from danbao_payments.domain.chart import USER_AVAILABLE
 from danbao_payments.domain.errors import LegsInvalid
-from danbao_payments.domain.payment import CaptureMode
-from danbao_payments.domain.transfer import Metadata
+from danbao_payments.domain.payment import CaptureMode, OnExpiry
+from danbao_payments.domain.payment_split import check_whole
+from danbao_payments.domain.transfer import Metadata, Purpose
 
 DEFAULT_HOLD_LIFETIME = timedelta(days=7)
 
@@ -27,6 +29,16 @@ class AccountKey:
 
     owner: str
     kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class SplitTerm:
+    """One destination of a payment's split: a fixed amount, basis points, or (neither) what remains. Minor units."""
+
+    destination: AccountKey
+    fixed_minor: int | None = None
+    basis_points: int | None = None
+    cap_minor: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +54,56 @@ class CreatePayment:
     metadata: Metadata = ()
     description: str = ""
     caller: Caller = OURSELVES
+    on_expiry: str = OnExpiry.CANCEL.value
+    splits: tuple[SplitTerm, ...] = ()
+    remainder_policy: str = ""
 
     def check(self) -> None:
-        """Raises FieldInvalid, AmountNotPositive, CurrencyUnknown."""
+        """Raises FieldInvalid, AmountNotPositive, CurrencyUnknown, SplitNotWhole."""
         violations = []
         if self.payee == AccountKey(self.payer, USER_AVAILABLE):
             violations.append(FieldViolation("payee", "must not be the account that pays"))
         if self.hold_lifetime is not None and self.capture_mode != CaptureMode.MANUAL:
             violations.append(FieldViolation("hold_lifetime", "only with capture_mode MANUAL"))
+        if self.on_expiry != OnExpiry.CANCEL and self.capture_mode != CaptureMode.MANUAL:
+            violations.append(FieldViolation("on_expiry", "only with capture_mode MANUAL"))
+        if self.splits or self.remainder_policy:
+            violations += self._wrong_in_splits()
         if violations:
             raise FieldInvalid(*violations)
         check_money(self.amount, "amount")
+        if self.splits:
+            check_whole(self.amount.minor, self.splits, self.remainder_policy)
+
+    def _wrong_in_splits(self) -> list[FieldViolation]:
+        violations = []
+        seen: set[AccountKey] = set()
+        for position, term in enumerate(self.splits):
+            path = f"splits[{position}]"
+            if term.destination in seen:
+                violations.append(FieldViolation(f"{path}.destination", "must be named once"))
+            if term.destination == AccountKey(self.payer, USER_AVAILABLE):
+                violations.append(FieldViolation(f"{path}.destination", "must not be the account that pays"))
+            if term.fixed_minor is not None and term.cap_minor is not None:
+                violations.append(FieldViolation(f"{path}.cap_minor", "not for a fixed part"))
+            seen.add(term.destination)
+        if self.splits and self.payee not in seen:
+            violations.append(FieldViolation("splits", "must name the payee among the destinations"))
+        if bool(self.splits) != bool(self.remainder_policy):
+            violations.append(FieldViolation("remainder_policy", "must be set with splits, and only then"))
+        return violations
 
 
 @dataclass(frozen=True, slots=True)
 class CapturePayment:
-    """`amount` None: all that is held."""
+    """`amount` None: all that is held. What a capture that is not `final` leaves stays held."""
 
     not_fingerprinted: ClassVar[tuple[str, ...]] = ("caller",)
 
     name: UUID
     amount: Money | None = None
     caller: Caller = OURSELVES
+    final: bool = True
 
     def check(self) -> None:
         """Raises AmountNotPositive, CurrencyUnknown."""
@@ -92,6 +132,8 @@ class RefundPayment:
     amount: Money | None = None
     description: str = ""
     caller: Caller = OURSELVES
+    fees_back: bool = True
+    purpose: str = Purpose.REFUND.value
 
     def check(self) -> None:
         """Raises AmountNotPositive, CurrencyUnknown."""
@@ -205,6 +247,7 @@ Command = (
     | ExpireHolds
     | ReportCharge
     | ReportPayback
+    | AccountCommand
 )
 
 

@@ -12,6 +12,7 @@ DanbaoError
 ├── CurrencyMismatch        FAILED_PRECONDITION
 ├── AccountClosed           FAILED_PRECONDITION
 ├── AccountFrozen           FAILED_PRECONDITION
+├── AccountNotEmpty         FAILED_PRECONDITION  it cannot be closed
 ├── PaymentStateInvalid     FAILED_PRECONDITION
 ├── TopUpStateInvalid       FAILED_PRECONDITION
 ├── HoldExpired             FAILED_PRECONDITION
@@ -117,6 +118,16 @@ class AccountFrozen(DanbaoError):
     def __init__(self, account_id: UUID, *, scope: str) -> None:
         super().__init__(
             f"accounts/{account_id} is frozen", account=f"accounts/{account_id}", state="FROZEN", scope=scope
+        )
+
+
+class AccountNotEmpty(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "ACCOUNT_NOT_EMPTY"
+
+    def __init__(self, account_id: UUID, *, because: UUID, kind: str) -> None:
+        what = "is not empty" if because == account_id else f"belongs to one whose {kind} is not empty"
+        super().__init__(
+            f"accounts/{account_id} {what}", account=f"accounts/{account_id}", because=f"accounts/{because}", kind=kind
         )
 
 

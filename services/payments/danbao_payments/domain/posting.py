@@ -119,7 +119,7 @@ class Posting:
         )
         put = self._books.accounts.put
         for key, account in self._accounts.items():
-            if account.kind == ESCROW_TRADE and _is_empty(account):
+            if account.kind == ESCROW_TRADE and account.is_empty:
                 # A trade's account is used once: its last money out closes it.
                 account = account._replace(state=_CLOSED)
             put(key, account)
@@ -169,12 +169,6 @@ class Posting:
             )
         )
         return sequence
-
-
-def _is_empty(account: Account) -> bool:
-    return (
-        account.credits_posted == account.debits_posted and not account.debits_pending and not account.credits_pending
-    )
 
 
 def _insufficient(account: Account, amount_minor: int) -> InsufficientFunds:

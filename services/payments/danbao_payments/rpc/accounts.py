@@ -10,20 +10,42 @@ import grpc
 from danbao.payments.v1 import account_pb2, account_pb2_grpc
 from danbao_kit.call import current_call
 from danbao_kit.clock import Clock
-from danbao_kit.errors import PageTokenInvalid
+from danbao_kit.errors import FieldInvalid, FieldViolation, PageTokenInvalid
 from danbao_kit.paging import decode_token, encode_token, page_size
 from danbao_payments.application.ports import BooksReader
 from danbao_payments.domain.account import Account
+from danbao_payments.domain.callers import Party
 from danbao_payments.domain.errors import AccountNotFound
-from danbao_payments.rpc.mapping import account_message, caller_of, entry_message, id_of
+from danbao_payments.rpc.commands import MutationRunner
+from danbao_payments.rpc.mapping import STATES_SHOWN_AS, account_message, caller_of, entry_message, id_of
 
 Context: TypeAlias = grpc.aio.ServicerContext
 
 
 class AccountServicer(account_pb2_grpc.AccountServiceServicer):
-    def __init__(self, reader: BooksReader, clock: Clock) -> None:
+    def __init__(self, mutations: MutationRunner, reader: BooksReader, clock: Clock) -> None:
+        self._mutations = mutations
         self._reader = reader
         self._clock = clock
+
+    async def CreateAccount(self, request: account_pb2.CreateAccountRequest, context: Context) -> account_pb2.Account:
+        return await self._mutations.run("CreateAccount", request, context)
+
+    async def BatchCreateAccounts(
+        self, request: account_pb2.BatchCreateAccountsRequest, context: Context
+    ) -> account_pb2.BatchCreateAccountsResponse:
+        return await self._mutations.run("BatchCreateAccounts", request, context)
+
+    async def FreezeAccount(self, request: account_pb2.FreezeAccountRequest, context: Context) -> account_pb2.Account:
+        return await self._mutations.run("FreezeAccount", request, context)
+
+    async def UnfreezeAccount(
+        self, request: account_pb2.UnfreezeAccountRequest, context: Context
+    ) -> account_pb2.Account:
+        return await self._mutations.run("UnfreezeAccount", request, context)
+
+    async def CloseAccount(self, request: account_pb2.CloseAccountRequest, context: Context) -> account_pb2.Account:
+        return await self._mutations.run("CloseAccount", request, context)
 
     async def GetAccount(self, request: account_pb2.GetAccountRequest, context: Context) -> account_pb2.Account:
         return account_message(await self._find(request.name, "name"))
@@ -31,16 +53,26 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
     async def ListAccounts(
         self, request: account_pb2.ListAccountsRequest, context: Context
     ) -> account_pb2.ListAccountsResponse:
-        scope = f"accounts of {request.owner}"
-        after = _kind_and_currency(scope, request.page_token) if request.page_token else None
-        if not caller_of(current_call()).owns(request.owner):
+        scope = f"accounts of {request.owner} {request.kind} {request.state}"
+        after = _account_key(scope, request.page_token) if request.page_token else None
+        caller = caller_of(current_call())
+        if not request.owner and caller.party is not Party.OPERATOR:
+            raise FieldInvalid(FieldViolation("owner", "only operators see accounts of all owners"))
+        if request.owner and not caller.owns(request.owner):
             return account_pb2.ListAccountsResponse()
         size = page_size(request.page_size)
-        found = await self._reader.accounts_of(request.owner, after=after, limit=size + 1, now=self._clock.now())
+        found = await self._reader.accounts_of(
+            request.owner,
+            kind=request.kind,
+            states=STATES_SHOWN_AS.get(request.state, ()),
+            after=after,
+            limit=size + 1,
+            now=self._clock.now(),
+        )
         answer = account_pb2.ListAccountsResponse(accounts=[account_message(account) for account in found[:size]])
         if len(found) > size:
             last = found[size - 1]
-            answer.next_page_token = encode_token(scope, json.dumps([last.kind, last.currency]))
+            answer.next_page_token = encode_token(scope, json.dumps([last.owner, last.kind, last.currency]))
         return answer
 
     async def ListEntries(
@@ -70,11 +102,11 @@ def _sequence(scope: str, token: str) -> int:
     return int(position)
 
 
-def _kind_and_currency(scope: str, token: str) -> tuple[str, str]:
+def _account_key(scope: str, token: str) -> tuple[str, str, str]:
     try:
-        kind, currency = json.loads(decode_token(scope, token))
-    except ValueError as error:
+        owner, kind, currency = json.loads(decode_token(scope, token))
+    except (TypeError, ValueError) as error:
         raise PageTokenInvalid from error
-    if not (isinstance(kind, str) and isinstance(currency, str)):
+    if not (isinstance(owner, str) and isinstance(kind, str) and isinstance(currency, str)):
         raise PageTokenInvalid
-    return kind, currency
+    return owner, kind, currency

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from danbao.payments.v1 import ledger_pb2, payment_pb2
+from danbao.payments.v1 import account_pb2, ledger_pb2, payment_pb2
 from danbao_kit.call import Call, current_call
 from danbao_kit.commands import CommandRunner
 from danbao_kit.decision import RequestKey
@@ -27,6 +27,10 @@ _BY_OPERATION = {
     "post_transaction": "PostTransaction",
     "create_top_up": "CreateTopUp",
     "refund_top_up": "RefundTopUp",
+    "create_account": "CreateAccount",
+    "freeze_account": "FreezeAccount",
+    "unfreeze_account": "UnfreezeAccount",
+    "close_account": "CloseAccount",
 }
 _ASKS_A_RAIL = frozenset({"CreateTopUp", "RefundTopUp"})
 _TO_LOOK_S = 0.25
@@ -116,5 +120,7 @@ def _result(outcome: Outcome) -> payment_pb2.OperationResult:
         return payment_pb2.OperationResult(payment=message, replayed=outcome.replayed)
     if isinstance(message, ledger_pb2.Transaction):
         return payment_pb2.OperationResult(transaction=message, replayed=outcome.replayed)
-    assert isinstance(message, payment_pb2.TopUp), "every mutation answers with one of the three"
+    if isinstance(message, account_pb2.Account):
+        return payment_pb2.OperationResult(account=message, replayed=outcome.replayed)
+    assert isinstance(message, payment_pb2.TopUp), "every mutation answers with one of the four"
     return payment_pb2.OperationResult(top_up=message, replayed=outcome.replayed)

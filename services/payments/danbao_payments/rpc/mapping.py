@@ -16,6 +16,13 @@ from danbao_kit.errors import FieldInvalid, FieldViolation
 from danbao_kit.money import Money
 from danbao_payments.application.ports import Entry
 from danbao_payments.domain.account import Account, AccountState, available_minor
+from danbao_payments.domain.account_commands import (
+    CloseAccount,
+    CreateAccounts,
+    FreezeAccount,
+    NewAccount,
+    UnfreezeAccount,
+)
 from danbao_payments.domain.callers import Caller, Party
 from danbao_payments.domain.chart import CHART, Side
 from danbao_payments.domain.commands import (
@@ -27,11 +34,13 @@ from danbao_payments.domain.commands import (
     PostTransaction,
     RefundPayment,
     RefundTopUp,
+    SplitTerm,
     VoidPayment,
 )
 from danbao_payments.domain.payment import Payment
+from danbao_payments.domain.payment_split import SplitPart
 from danbao_payments.domain.top_up import TopUp
-from danbao_payments.domain.transfer import Metadata, PostedTransaction, Transfer
+from danbao_payments.domain.transfer import Metadata, PostedTransaction, Purpose, Transfer
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -70,11 +79,24 @@ def create_payment(request: payment_pb2.CreatePaymentRequest, caller: Caller) ->
         metadata=_metadata(request.metadata),
         description=request.description,
         caller=caller,
+        on_expiry=_ON_EXPIRY[request.on_expiry],
+        splits=tuple(_split_term(split) for split in request.splits) if request.splits else (),
+        remainder_policy=_REMAINDER_POLICIES[request.remainder_policy],
+    )
+
+
+def _split_term(split: payment_pb2.Split) -> SplitTerm:
+    return SplitTerm(
+        _key(split.destination),
+        split.fixed_minor if split.HasField("fixed_minor") else None,
+        split.basis_points if split.HasField("basis_points") else None,
+        split.cap_minor or None,
     )
 
 
 def capture_payment(request: payment_pb2.CapturePaymentRequest, caller: Caller) -> CapturePayment:
-    return CapturePayment(id_of(request.name, "name"), _optional_money(request), caller)
+    final = request.final if request.HasField("final") else True
+    return CapturePayment(id_of(request.name, "name"), _optional_money(request), caller, final)
 
 
 def void_payment(request: payment_pb2.VoidPaymentRequest, caller: Caller) -> VoidPayment:
@@ -82,7 +104,14 @@ def void_payment(request: payment_pb2.VoidPaymentRequest, caller: Caller) -> Voi
 
 
 def refund_payment(request: payment_pb2.RefundPaymentRequest, caller: Caller) -> RefundPayment:
-    return RefundPayment(id_of(request.name, "name"), _optional_money(request), request.description, caller)
+    return RefundPayment(
+        id_of(request.name, "name"),
+        _optional_money(request),
+        request.description,
+        caller,
+        fees_back=request.fee_refund != payment_pb2.FEE_REFUND_NONE,
+        purpose=_PURPOSES[request.purpose] or Purpose.REFUND.value,
+    )
 
 
 def post_transaction(request: ledger_pb2.PostTransactionRequest, caller: Caller) -> PostTransaction:
@@ -114,6 +143,30 @@ def refund_top_up(request: payment_pb2.RefundTopUpRequest, caller: Caller) -> Re
     return RefundTopUp(id_of(request.name, "name"), _optional_money(request), caller)
 
 
+def create_account(request: account_pb2.CreateAccountRequest, caller: Caller) -> CreateAccounts:
+    return CreateAccounts((_new_account(request.account),), many=False, caller=caller)
+
+
+def create_accounts(request: account_pb2.BatchCreateAccountsRequest, caller: Caller) -> CreateAccounts:
+    return CreateAccounts(tuple(_new_account(new) for new in request.accounts), many=True, caller=caller)
+
+
+def freeze_account(request: account_pb2.FreezeAccountRequest, caller: Caller) -> FreezeAccount:
+    return FreezeAccount(id_of(request.name, "name"), _FREEZE_SCOPES[request.scope], caller)
+
+
+def unfreeze_account(request: account_pb2.UnfreezeAccountRequest, caller: Caller) -> UnfreezeAccount:
+    return UnfreezeAccount(id_of(request.name, "name"), caller)
+
+
+def close_account(request: account_pb2.CloseAccountRequest, caller: Caller) -> CloseAccount:
+    return CloseAccount(id_of(request.name, "name"), caller)
+
+
+def _new_account(new: account_pb2.NewAccount) -> NewAccount:
+    return NewAccount(new.owner, new.kind, new.currency)
+
+
 # The mutations: by their name, how a request becomes a command. BatchExecute's operations are the same in snake case.
 COMMANDS: Mapping[str, Callable[[Any, Caller], Any]] = {
     "CreatePayment": create_payment,
@@ -123,6 +176,11 @@ COMMANDS: Mapping[str, Callable[[Any, Caller], Any]] = {
     "PostTransaction": post_transaction,
     "CreateTopUp": create_top_up,
     "RefundTopUp": refund_top_up,
+    "CreateAccount": create_account,
+    "BatchCreateAccounts": create_accounts,
+    "FreezeAccount": freeze_account,
+    "UnfreezeAccount": unfreeze_account,
+    "CloseAccount": close_account,
 }
 
 
@@ -162,6 +220,12 @@ def _lifetime(request: payment_pb2.CreatePaymentRequest) -> timedelta:
 # --- values to messages -----------------------------------------------------------------------------------------------
 
 _CAPTURE_MODES = {number: name.removeprefix("CAPTURE_MODE_") for name, number in payment_pb2.CaptureMode.items()}
+_ON_EXPIRY = {number: name.removeprefix("ON_EXPIRY_") for name, number in payment_pb2.OnExpiry.items()} | {0: "CANCEL"}
+_ON_EXPIRY_NUMBERS = {name: number for number, name in _ON_EXPIRY.items() if number}
+_REMAINDER_POLICIES = {
+    number: name.removeprefix("REMAINDER_POLICY_") for name, number in payment_pb2.RemainderPolicy.items()
+} | {0: ""}
+_REMAINDER_POLICY_NUMBERS = {name: number for number, name in _REMAINDER_POLICIES.items()}
 _CAPTURE_MODE_NUMBERS = {name: number for number, name in _CAPTURE_MODES.items()}
 _PURPOSES = {number: name.removeprefix("PURPOSE_") for name, number in ledger_pb2.Purpose.items()} | {0: ""}
 _PURPOSE_NUMBERS = {name: number for number, name in _PURPOSES.items()}
@@ -172,11 +236,23 @@ _REFUND_STATES = {
 _TOP_UP_STATES = {name.removeprefix("STATE_"): number for name, number in payment_pb2.TopUp.State.items()}
 _TRANSFER_KINDS = {name.removeprefix("KIND_"): number for name, number in ledger_pb2.Transfer.Kind.items()}
 _SIDES = {name.removeprefix("SIDE_"): number for name, number in account_pb2.Account.Side.items()}
+_FREEZE_SCOPES = {number: name.removeprefix("FREEZE_SCOPE_") for name, number in account_pb2.FreezeScope.items()} | {
+    account_pb2.FREEZE_SCOPE_UNSPECIFIED: "DEBITS"
+}
+_FREEZE_SCOPE_OF = {
+    AccountState.FROZEN_DEBITS: account_pb2.FREEZE_SCOPE_DEBITS,
+    AccountState.FROZEN_ALL: account_pb2.FREEZE_SCOPE_ALL,
+}
 _ACCOUNT_STATES = {
     AccountState.OPEN: account_pb2.Account.STATE_OPEN,
     AccountState.FROZEN_DEBITS: account_pb2.Account.STATE_FROZEN,
     AccountState.FROZEN_ALL: account_pb2.Account.STATE_FROZEN,
     AccountState.CLOSED: account_pb2.Account.STATE_CLOSED,
+}
+# What each state of the contract is in the books.
+STATES_SHOWN_AS: Mapping[int, tuple[str, ...]] = {
+    shown: tuple(state.value for state in AccountState if _ACCOUNT_STATES[state] == shown)
+    for shown in _ACCOUNT_STATES.values()
 }
 
 
@@ -208,9 +284,26 @@ def payment_message(payment: Payment) -> payment_pb2.Payment:
     )
     if payment.expire_time is not None:
         message.expire_time.CopyFrom(timestamp(payment.expire_time))
+        message.on_expiry = _ON_EXPIRY_NUMBERS[payment.on_expiry]
+    if payment.parts:
+        message.splits.extend(_split_message(part) for part in payment.parts)
+        message.remainder_policy = _REMAINDER_POLICY_NUMBERS[payment.remainder_policy]
     if payment.metadata:
         message.metadata.update(payment.metadata)
     return message
+
+
+def _split_message(part: SplitPart) -> payment_pb2.SplitPart:
+    split = payment_pb2.Split(destination=account_pb2.AccountKey(owner=part.owner, kind=part.kind))
+    if part.fixed_minor is not None:
+        split.fixed_minor = part.fixed_minor
+    elif part.basis_points is not None:
+        split.basis_points = part.basis_points
+    else:
+        split.remaining = True
+    if part.cap_minor is not None:
+        split.cap_minor = part.cap_minor
+    return payment_pb2.SplitPart(split=split, captured_minor=part.captured_minor, refunded_minor=part.refunded_minor)
 
 
 def transaction_message(posted: PostedTransaction) -> ledger_pb2.Transaction:
@@ -271,6 +364,7 @@ def account_message(account: Account) -> account_pb2.Account:
         credits_pending_minor=account.credits_pending,
         credits_posted_minor=account.credits_posted,
         available_minor=available_minor(account),
+        freeze_scope=_FREEZE_SCOPE_OF.get(AccountState(account.state), account_pb2.FREEZE_SCOPE_UNSPECIFIED),
         create_time=timestamp(account.create_time),
         update_time=timestamp(account.update_time),
     )

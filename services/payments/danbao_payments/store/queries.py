@@ -15,7 +15,7 @@ from danbao_kit.money import Money
 from danbao_payments.application.ports import DueCharge, DuePayback, Entry, KindTotals, RailWork
 from danbao_payments.domain.account import Account
 from danbao_payments.domain.chart import CHART, Side
-from danbao_payments.domain.payment import Payment
+from danbao_payments.domain.payment import OnExpiry, Payment
 from danbao_payments.domain.top_up import TopUp, TopUpRefundState, TopUpState
 from danbao_payments.domain.transfer import PostedTransaction, Transaction, Transfer, TransferKind
 from danbao_payments.store import rows
@@ -45,12 +45,26 @@ class BooksQueries:
         return _account_at(found[0]) if found else None
 
     async def accounts_of(
-        self, owner: str, *, after: tuple[str, str] | None, limit: int, now: datetime
+        self,
+        owner: str,
+        *,
+        kind: str,
+        states: Sequence[str],
+        after: tuple[str, str, str] | None,
+        limit: int,
+        now: datetime,
     ) -> Sequence[Account]:
-        query = _accounts_at(now).where(accounts.c.owner == owner)
+        query = _accounts_at(now)
+        if owner:
+            query = query.where(accounts.c.owner == owner)
+        if kind:
+            query = query.where(accounts.c.kind == kind)
+        if states:
+            query = query.where(accounts.c.state.in_(states))
+        key = (accounts.c.owner, accounts.c.kind, accounts.c.currency)
         if after is not None:
-            query = query.where(tuple_(accounts.c.kind, accounts.c.currency) > tuple_(*map(literal, after)))
-        found = await self._all(query.order_by(accounts.c.kind, accounts.c.currency).limit(limit))
+            query = query.where(tuple_(*key) > tuple_(*map(literal, after)))
+        found = await self._all(query.order_by(*key).limit(limit))
         return [_account_at(row) for row in found]
 
     async def entries(self, account: Account, *, after: int, limit: int) -> Sequence[Entry]:
@@ -145,7 +159,7 @@ class BooksQueries:
         ]
 
     async def due_holds(self, now: datetime, limit: int) -> Sequence[UUID]:
-        query = select(payments.c.id).where(_has_ended(now)).order_by(payments.c.expire_time).limit(limit)
+        query = select(payments.c.id).where(_time_is_up(now)).order_by(payments.c.expire_time).limit(limit)
         return [row.id for row in await self._all(query)]
 
     async def overdue_rail_work(self, *, older_than_s: float, limit: int) -> Sequence[RailWork]:
@@ -196,8 +210,12 @@ class BooksQueries:
             return (await connection.execute(query)).all()
 
 
-def _has_ended(now: datetime) -> ColumnElement[bool]:
+def _time_is_up(now: datetime) -> ColumnElement[bool]:
     return and_(payments.c.hold_id.is_not(None), payments.c.expire_time <= now)
+
+
+def _has_ended(now: datetime) -> ColumnElement[bool]:
+    return and_(_time_is_up(now), payments.c.on_expiry == OnExpiry.CANCEL.value)
 
 
 def _accounts_at(now: datetime) -> Select[Any]:

@@ -116,6 +116,10 @@ payments = Table(
     _time("create_time"),
     _time("update_time"),
     Column("last_transaction", Uuid, nullable=False),
+    _text("on_expiry"),
+    _text("remainder_policy"),
+    # The destinations of a split with what moved so far; null without one.
+    Column("parts", JSONB, nullable=True),
 )
 
 

@@ -13,6 +13,7 @@ from danbao_kit.money import Money
 from danbao_kit.telemetry import span
 from danbao_payments.application.ports import DueCharge, DuePayback, RailWork
 from danbao_payments.domain.account import Account, account_id
+from danbao_payments.domain.account_commands import CloseAccount, CreateAccounts, FreezeAccount, UnfreezeAccount
 from danbao_payments.domain.books import Books
 from danbao_payments.domain.chart import (
     CLEARING_CAPTURE,
@@ -20,6 +21,7 @@ from danbao_payments.domain.chart import (
     PLATFORM,
     RAIL_IN_TRANSIT,
     RAIL_SETTLED,
+    RECEIVABLES,
     USER_AVAILABLE,
 )
 from danbao_payments.domain.commands import (
@@ -44,10 +46,12 @@ from danbao_payments.store import rows
 _AHEAD = timedelta(seconds=1)
 
 _LOCK_ACCOUNTS = f"SELECT {rows.ACCOUNT} FROM accounts WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
+# What never changes of an account needs no lock.
+_OWNERS = "SELECT owner, currency FROM accounts WHERE id = ANY($1::uuid[])"
 _LOCK_PAYMENTS = f"SELECT {rows.PAYMENT} FROM payments WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
 _LOCK_DUE_PAYMENTS = (
     f"SELECT {rows.PAYMENT} FROM payments WHERE payer_account = ANY($1::uuid[]) AND hold_id IS NOT NULL"
-    " AND expire_time <= $2 ORDER BY id FOR UPDATE"
+    " AND on_expiry = 'CANCEL' AND expire_time <= $2 ORDER BY id FOR UPDATE"
 )
 _LOCK_TOP_UPS = f"SELECT {rows.TOP_UP} FROM top_ups WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
 _LOCK_REFUNDS = f"SELECT {rows.TOP_UP_REFUND} FROM top_up_refunds WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
@@ -62,11 +66,11 @@ _UPDATE_ACCOUNTS = (
 _UPDATE_PAYMENTS = (
     "UPDATE payments SET version = new.version, state = new.state, captured_minor = new.captured_minor,"
     " released_minor = new.released_minor, refunded_minor = new.refunded_minor, hold_id = new.hold_id,"
-    " update_time = new.update_time, last_transaction = new.last_transaction"
+    " update_time = new.update_time, last_transaction = new.last_transaction, parts = new.parts"
     " FROM unnest($1::uuid[], $2::int[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],"
-    " $8::timestamptz[], $9::uuid[])"
+    " $8::timestamptz[], $9::uuid[], $10::jsonb[])"
     " AS new (id, version, state, captured_minor, released_minor, refunded_minor, hold_id, update_time,"
-    " last_transaction) WHERE payments.id = new.id"
+    " last_transaction, parts) WHERE payments.id = new.id"
 )
 _UPDATE_TOP_UPS = (
     "UPDATE top_ups SET state = new.state, rail_reference = new.rail_reference, failure = new.failure,"
@@ -121,6 +125,9 @@ class PaymentsStore:
                 payment = rows.payment_of(row)
                 books.payments.load(payment.id, payment)
                 wanted.accounts_of_payment(payment)
+        if wanted.closing:
+            for owner, currency in await connection.fetch(_OWNERS, sorted(wanted.closing)):
+                wanted.accounts |= {account_id(owner, kind, currency) for kind in RECEIVABLES}
         if wanted.accounts:
             await _load_accounts(connection, books, wanted.accounts, now)
         return books
@@ -148,7 +155,7 @@ class PaymentsStore:
 
     async def _save_payments(self, connection: asyncpg.Connection, books: Books) -> None:
         if created := [payment for _, payment in books.payments.created()]:
-            await _insert(connection, "payments", Payment._fields, rows.with_json(created, Payment))
+            await _insert(connection, "payments", Payment._fields, rows.payment_rows(created))
         if updated := [
             (
                 p.id,
@@ -160,6 +167,7 @@ class PaymentsStore:
                 p.hold_id,
                 p.update_time,
                 p.last_transaction,
+                rows.json_of_parts(p.parts),
             )
             for _, p in books.payments.updated()
         ]:
@@ -232,6 +240,8 @@ class _Wanted:
 
     def __init__(self, commands: Sequence[Command]) -> None:
         self.accounts: set[UUID] = set()
+        # Whether their owners owe something is to be known.
+        self.closing: set[UUID] = set()
         self.payments: set[UUID] = set()
         self.top_ups: set[UUID] = set()
         self.refunds: set[UUID] = set()
@@ -244,6 +254,8 @@ class _Wanted:
             payment.payee_account,
             account_id(PLATFORM, CLEARING_CAPTURE, payment.currency),
         }
+        for part in payment.parts:
+            self.accounts.add(account_id(part.owner, part.kind, payment.currency))
 
     def accounts_of_top_up(self, top_up: TopUp) -> None:
         self.accounts |= {
@@ -259,6 +271,8 @@ class _Wanted:
             currency = command.amount.currency
             accounts.add(account_id(command.payer, USER_AVAILABLE, currency))
             accounts.add(account_id(command.payee.owner, command.payee.kind, currency))
+            for term in command.splits:
+                accounts.add(account_id(term.destination.owner, term.destination.kind, currency))
             if command.capture_mode == CaptureMode.MANUAL:
                 accounts.add(account_id(PLATFORM, CLEARING_CAPTURE, currency))
         elif isinstance(command, PostTransaction):
@@ -277,5 +291,12 @@ class _Wanted:
             self.top_ups.add(command.top_up)
         elif isinstance(command, ReportPayback):
             self.refunds.add(command.refund)
+        elif isinstance(command, CreateAccounts):
+            accounts.update(account_id(new.owner, new.kind, new.currency) for new in command.accounts)
+        elif isinstance(command, FreezeAccount | UnfreezeAccount):
+            accounts.add(command.name)
+        elif isinstance(command, CloseAccount):
+            accounts.add(command.name)
+            self.closing.add(command.name)
         elif isinstance(command, ExpireHolds):
             self.payments.update(command.payments)

@@ -71,11 +71,18 @@ _STATEMENTS = (
         create_time TIMESTAMP WITH TIME ZONE NOT NULL,
         update_time TIMESTAMP WITH TIME ZONE NOT NULL,
         last_transaction UUID NOT NULL,
+        on_expiry TEXT NOT NULL,
+        remainder_policy TEXT NOT NULL,
+        parts JSONB,
         PRIMARY KEY (id),
         CONSTRAINT payment_state_is_known
             CHECK (state IN ('PENDING', 'AUTHORIZED', 'PARTIALLY_CAPTURED', 'CAPTURED', 'VOIDED', 'EXPIRED',
                 'DECLINED')),
         CONSTRAINT capture_mode_is_known CHECK (capture_mode IN ('AUTOMATIC', 'MANUAL')),
+        CONSTRAINT on_expiry_is_known CHECK (on_expiry IN ('CANCEL', 'CAPTURE')),
+        CONSTRAINT a_split_says_how_it_rounds
+            CHECK ((parts IS NULL) = (remainder_policy = '')
+                AND remainder_policy IN ('', 'FIRST', 'LARGEST_REMAINDER')),
         CONSTRAINT a_payment_moves_something CHECK (amount_minor > 0),
         CONSTRAINT refunds_stay_within_the_capture CHECK (refunded_minor BETWEEN 0 AND captured_minor),
         CONSTRAINT captures_stay_within_the_hold

@@ -79,7 +79,7 @@ def columns_of(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
 def payment_rows(payments: Iterable[Payment]) -> list[tuple[Any, ...]]:
     """Payments as the driver wants them."""
     at = _PAYMENT_METADATA
-    return [(*p[:at], json_of(p[at]), *p[at + 1 : _PAYMENT_PARTS], json_of_parts(p.parts)) for p in payments]
+    return [(*p[:at], json_of(p.metadata), *p[at + 1 : _PAYMENT_PARTS], json_of_parts(p.parts)) for p in payments]
 
 
 def with_json(rows: Iterable[tuple[Any, ...]], value: type[TopUp | Transaction]) -> list[tuple[Any, ...]]:

@@ -44,6 +44,7 @@ class _Fixtures:
     account: str
     to_freeze: str
     to_close: str
+    to_reverse: str
     to_capture: str
     to_void: str
     to_refund: str
@@ -74,6 +75,7 @@ EXAMPLES: dict[str, _Example] = {
     f"{PAYMENTS}.EventService/GetStreamHead": ("operator", lambda _: {}),
     f"{ESCROW}.EventService/GetStreamHead": ("operator", lambda _: {}),
     f"{_LEDGER}/PostTransaction": ("operator", lambda _: _posting()),
+    f"{_LEDGER}/ReverseTransaction": ("operator", lambda made: {"requestId": new_id(), "name": made.to_reverse}),
     f"{_LEDGER}/GetTransaction": ("operator", lambda made: {"name": made.transaction}),
     f"{_LEDGER}/GetTrialBalance": ("operator", lambda _: {}),
     f"{_PAYMENTS}/CreatePayment": ("user", lambda _: _payment("AUTOMATIC")),
@@ -98,6 +100,18 @@ EXAMPLES: dict[str, _Example] = {
         "partner",
         lambda made: {"requestId": new_id(), "name": made.top_up, "amount": money(100)},
     ),
+    f"{_PAYMENTS}/ListPayments": ("user", lambda _: {"payer": BUYER, "pageSize": 10}),
+    f"{_PAYMENTS}/SetLimits": (
+        "operator",
+        lambda _: {
+            "requestId": new_id(),
+            "scope": "limitClasses/new",
+            "currency": CURRENCY,
+            "perTransactionMinor": 100_000,
+            "perDayMinor": 300_000,
+        },
+    ),
+    f"{_PAYMENTS}/GetLimits": ("operator", lambda _: {"scope": "limitClasses/new", "currency": CURRENCY}),
     f"{_PAYMENTS}/BatchExecute": (
         "partner",
         lambda _: {"operations": [{"createPayment": _payment("AUTOMATIC")}, {"createTopUp": top_up_body(1_000)}]},
@@ -180,6 +194,7 @@ def _make_fixtures(client: GatewayClient, demo: DemoResult) -> _Fixtures:
         account=next(item.account.name for item in demo.statements if item.account.owner == BUYER),
         to_freeze=to_freeze.name,
         to_close=to_close.name,
+        to_reverse=client.call(f"{_LEDGER}/PostTransaction", _posting(), role="operator").name,
         to_capture=to_capture.name,
         to_void=to_void.name,
         to_refund=to_refund.name,

@@ -16,7 +16,7 @@ BUYER, SELLER = "subjects/buyer", "subjects/seller"
 State = payment_pb2.Payment.State
 FEE = {"owner": "platform", "kind": "fee.payment"}
 TO_SELLER = {"owner": SELLER, "kind": "user.available"}
-LARGEST = payment_pb2.REMAINDER_POLICY_LARGEST_REMAINDER
+LARGEST = ledger_pb2.REMAINDER_POLICY_LARGEST_REMAINDER
 
 
 def capture(name: str, minor: int | None = None, **others: Any) -> payment_pb2.CapturePaymentRequest:

@@ -141,7 +141,8 @@ def _given_back(legs: Sequence[Leg], payments: dict[UUID, Payment]) -> dict[UUID
 
 def _reversed(transfer: Transfer, books: Books) -> Leg:
     debit, credit = books.accounts.get(transfer.debit_account), books.accounts.get(transfer.credit_account)
-    assert debit is not None and credit is not None, "the accounts of a transfer are there"
+    assert debit is not None, "the accounts of a transfer are there"
+    assert credit is not None, "the accounts of a transfer are there"
     payment = None if transfer.payment_id is None else books.payments.get(transfer.payment_id)
     paid = payment is not None and debit.owner == payment.payer and debit.kind == USER_AVAILABLE
     return Leg(

@@ -21,6 +21,7 @@ from danbao_payments.domain.chart import (
 from danbao_payments.domain.commands import AccountKey, CreatePayment
 from danbao_payments.domain.errors import KindNotAllowed, PaymentNotFound
 from danbao_payments.domain.payment import Payment
+from danbao_payments.domain.transfer import PostedTransaction, TransferKind
 
 _OPENED_BY_PARTNERS = frozenset({USER_AVAILABLE, SELLER_PAYABLE})
 _PAYEE_KINDS = frozenset({USER_AVAILABLE, SELLER_PAYABLE, ESCROW_TRADE})
@@ -70,6 +71,15 @@ def check_may_credit(key: AccountKey, caller: Caller) -> None:
     """Raises KindNotAllowed unless the caller may name the account as a leg's credit."""
     if caller.party not in kind_of(key, caller).credited_by:
         raise _not_allowed(f"{key.kind} is not the caller's to credit", key.owner, key.kind, caller)
+
+
+def check_may_reverse(posted: PostedTransaction, caller: Caller) -> None:
+    """Raises KindNotAllowed for what gave money back to a payer, and for what held money or ended a hold."""
+    for transfer in posted.transfers:
+        if transfer.purpose or transfer.kind != TransferKind.POSTED:
+            name = f"transactions/{transfer.transaction_id}"
+            why = f"{name} belongs to its payment, which alone can undo it"
+            raise _not_allowed(why, f"payments/{transfer.payment_id}", transfer.kind, caller)
 
 
 def check_may_open(key: AccountKey, caller: Caller) -> None:

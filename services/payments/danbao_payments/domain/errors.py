@@ -20,8 +20,11 @@ DanbaoError
 ├── HoldAlreadyVoided       FAILED_PRECONDITION
 ├── CaptureAmountExceeded   FAILED_PRECONDITION
 ├── RefundAmountExceeded    FAILED_PRECONDITION
+├── AlreadyReversed         FAILED_PRECONDITION
+├── LimitExceeded           FAILED_PRECONDITION  of a transaction, a day or a month
 ├── InsufficientFunds       FAILED_PRECONDITION
-└── BalanceOverflow         FAILED_PRECONDITION
+├── BalanceOverflow         FAILED_PRECONDITION
+└── WouldBePosted           no answer            what validate_only found; nobody outside sees it
 
 They stand in the order in which they are checked.
 """
@@ -29,6 +32,7 @@ They stand in the order in which they are checked.
 from uuid import UUID
 
 from danbao_kit.errors import Code, DanbaoError, FieldViolation
+from danbao_payments.domain.transfer import PostedTransaction
 
 
 class LegsInvalid(DanbaoError):
@@ -200,6 +204,31 @@ class RefundAmountExceeded(DanbaoError):
         )
 
 
+class AlreadyReversed(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "ALREADY_REVERSED"
+
+    def __init__(self, transaction_id: UUID, *, reversal: UUID) -> None:
+        super().__init__(
+            f"transactions/{transaction_id} was reversed before",
+            transaction=f"transactions/{transaction_id}",
+            reversal=f"transactions/{reversal}",
+        )
+
+
+class LimitExceeded(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "LIMIT_EXCEEDED"
+
+    def __init__(self, scope: str, *, period: str, limit_minor: int, used_minor: int, amount_minor: int) -> None:
+        super().__init__(
+            f"more than {scope} may pay per {period}",
+            scope=scope,
+            period=period,
+            limit_minor=limit_minor,
+            used_minor=used_minor,
+            amount_minor=amount_minor,
+        )
+
+
 class InsufficientFunds(DanbaoError):
     code, reason = Code.FAILED_PRECONDITION, "INSUFFICIENT_FUNDS"
 
@@ -223,3 +252,13 @@ class BalanceOverflow(DanbaoError):
             account=f"accounts/{account_id}",
             amount_minor=amount_minor,
         )
+
+
+class WouldBePosted(DanbaoError):
+    """Carries a transaction that is valid and was not to be recorded; raising it drops what was decided."""
+
+    code, reason, recorded = Code.ABORTED, "WOULD_BE_POSTED", False
+
+    def __init__(self, posted: PostedTransaction) -> None:
+        super().__init__("valid; not recorded, as asked")
+        self.posted = posted

@@ -17,7 +17,8 @@ from danbao_payments.domain.account import Account
 from danbao_payments.domain.callers import Party
 from danbao_payments.domain.errors import AccountNotFound
 from danbao_payments.rpc.commands import MutationRunner
-from danbao_payments.rpc.mapping import STATES_SHOWN_AS, account_message, caller_of, entry_message, id_of
+from danbao_payments.rpc.mapping import STATES_SHOWN_AS, account_message, caller_of, entry_message
+from danbao_payments.rpc.values import id_of
 
 Context: TypeAlias = grpc.aio.ServicerContext
 

@@ -11,13 +11,18 @@ from danbao.payments.v1 import account_pb2, event_pb2, ledger_pb2, payment_pb2
 from danbao_payments.domain.account import Account
 from danbao_payments.domain.account_commands import CreateAccounts
 from danbao_payments.domain.events import AccountEvent, Event, PaymentEvent, TransactionEvent
+from danbao_payments.domain.limits import Limits
 from danbao_payments.domain.payment import Payment
 from danbao_payments.domain.top_up import TopUp
 from danbao_payments.domain.transfer import PostedTransaction
-from danbao_payments.rpc.mapping import account_message, payment_message, timestamp, top_up_message, transaction_message
+from danbao_payments.rpc.limits import limits_message
+from danbao_payments.rpc.mapping import account_message, payment_message, top_up_message, transaction_message
+from danbao_payments.rpc.values import timestamp
 
 _REPLIES: dict[str, type[Message]] = {
     "PostTransaction": ledger_pb2.Transaction,
+    "ReverseTransaction": ledger_pb2.Transaction,
+    "SetLimits": payment_pb2.Limits,
     "CreateTopUp": payment_pb2.TopUp,
     "RefundTopUp": payment_pb2.TopUp,
     "CreateAccount": account_pb2.Account,
@@ -27,7 +32,7 @@ _REPLIES: dict[str, type[Message]] = {
     "CloseAccount": account_pb2.Account,
 }
 
-Value: TypeAlias = Payment | PostedTransaction | TopUp | Account
+Value: TypeAlias = Payment | PostedTransaction | TopUp | Account | Limits
 
 
 class PaymentsCodec:
@@ -69,6 +74,8 @@ class PaymentsCodec:
             message = top_up_message(value)
         elif isinstance(value, Account):
             message = account_message(value)
+        elif isinstance(value, Limits):
+            message = limits_message(value)
         else:
             message = transaction_message(value)
         self._last = (value, message)

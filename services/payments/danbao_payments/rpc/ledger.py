@@ -12,7 +12,8 @@ from danbao_kit.call import current_call
 from danbao_payments.application.ports import BooksReader
 from danbao_payments.domain.errors import TransactionNotFound
 from danbao_payments.rpc.commands import MutationRunner
-from danbao_payments.rpc.mapping import caller_of, id_of, timestamp, transaction_message
+from danbao_payments.rpc.mapping import caller_of, transaction_message
+from danbao_payments.rpc.values import id_of, timestamp
 
 Context: TypeAlias = grpc.aio.ServicerContext
 
@@ -26,6 +27,11 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         self, request: ledger_pb2.PostTransactionRequest, context: Context
     ) -> ledger_pb2.Transaction:
         return await self._mutations.run("PostTransaction", request, context)
+
+    async def ReverseTransaction(
+        self, request: ledger_pb2.ReverseTransactionRequest, context: Context
+    ) -> ledger_pb2.Transaction:
+        return await self._mutations.run("ReverseTransaction", request, context)
 
     async def GetTransaction(
         self, request: ledger_pb2.GetTransactionRequest, context: Context

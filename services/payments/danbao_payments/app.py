@@ -35,6 +35,8 @@ from danbao_payments.rpc.commands import MutationRunner
 from danbao_payments.rpc.events import EventServicer
 from danbao_payments.rpc.ledger import LedgerServicer
 from danbao_payments.rpc.payments import PaymentServicer
+from danbao_payments.store.chain import ChainReader
+from danbao_payments.store.payment_queries import PaymentQueries
 from danbao_payments.store.queries import BooksQueries
 from danbao_payments.store.working_set import PaymentsStore
 from danbao_payments.workers.holds import HoldSweeper
@@ -102,10 +104,14 @@ async def running(settings: PaymentsSettings, *, rails: Mapping[str, Rail] | Non
         server.add(
             account_pb2_grpc.add_AccountServiceServicer_to_server, AccountServicer(mutations, queries, clock), ACCOUNTS
         )
-        server.add(ledger_pb2_grpc.add_LedgerServiceServicer_to_server, LedgerServicer(mutations, queries), LEDGER)
+        server.add(
+            ledger_pb2_grpc.add_LedgerServiceServicer_to_server,
+            LedgerServicer(mutations, queries, ChainReader(database), clock),
+            LEDGER,
+        )
         server.add(
             payment_pb2_grpc.add_PaymentServiceServicer_to_server,
-            PaymentServicer(mutations, queries, clock),
+            PaymentServicer(mutations, queries, PaymentQueries(database), clock),
             PAYMENTS,
         )
         server.add(event_pb2_grpc.add_EventServiceServicer_to_server, EventServicer(events), EVENTS)

@@ -9,6 +9,7 @@ from danbao_kit.decision import Moment
 from danbao_kit.money import Money
 from danbao_payments.application.captures import receivers, share_out, take
 from danbao_payments.application.holds import expire_due, release
+from danbao_payments.application.limits import count_payment
 from danbao_payments.domain.access import check_may_move_payee, check_may_pay, find_payment
 from danbao_payments.domain.account import account_id
 from danbao_payments.domain.books import Books
@@ -31,7 +32,7 @@ from danbao_payments.domain.transfer import TransferKind
 def create_payment(command: CreatePayment, books: Books, moment: Moment) -> Payment:
     """Pays at once, or holds.
 
-    Raises KindNotAllowed, AccountClosed, AccountFrozen, InsufficientFunds, BalanceOverflow.
+    Raises KindNotAllowed, AccountClosed, AccountFrozen, LimitExceeded, InsufficientFunds, BalanceOverflow.
     """
     check_may_pay(command)
     now = moment.now
@@ -43,6 +44,7 @@ def create_payment(command: CreatePayment, books: Books, moment: Moment) -> Paym
     if payer.id in books.due_holds:
         expire_due((payer.id,), books, moment)
         payer = books.account(command.payer, USER_AVAILABLE, currency, now)
+    count_payment(command, books, moment)
     payment_id = moment.ids.new()
     posting = Posting(books, moment)
     automatic = command.capture_mode == CaptureMode.AUTOMATIC

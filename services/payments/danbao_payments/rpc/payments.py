@@ -28,9 +28,7 @@ _STATES = {number: name for name, number in PAYMENT_STATES.items() if number}
 
 
 class PaymentServicer(payment_pb2_grpc.PaymentServiceServicer):
-    def __init__(
-        self, mutations: MutationRunner, reader: BooksReader, payments: PaymentsReader, clock: Clock
-    ) -> None:
+    def __init__(self, mutations: MutationRunner, reader: BooksReader, payments: PaymentsReader, clock: Clock) -> None:
         self._mutations = mutations
         self._reader = reader
         self._payments = payments

@@ -119,6 +119,79 @@ class BooksQueries:
         legs = tuple(Transfer._make(row[width:-1]) for row in found)
         return PostedTransaction(transaction, legs), frozenset(owner for row in found for owner in row.owners)
 
+    async def transactions_of(
+        self, accounts: Sequence[UUID], *, since: datetime | None, until: datetime | None, after: int, limit: int
+    ) -> tuple[Sequence[PostedTransaction], int]:
+        touching = []
+        for side in (transfers.c.debit_account, transfers.c.credit_account):
+            one = select(transfers.c.sequence, transfers.c.transaction_id).where(
+                side.in_(accounts), transfers.c.sequence > after
+            )
+            if since is not None:
+                one = one.where(transfers.c.create_time >= since)
+            if until is not None:
+                one = one.where(transfers.c.create_time < until)
+            touching.append(one.order_by(transfers.c.sequence).limit(limit).subquery().select())
+        sides = union_all(*touching).subquery("sides")
+        found = await self._all(select(sides).order_by(sides.c.sequence).limit(limit))
+        ids = list(dict.fromkeys(row.transaction_id for row in found))
+        if not ids:
+            return [], 0
+        query = (
+            select(*_TRANSACTION, *_TRANSFER)
+            .join(
+                transfers,
+                transfers.c.sequence.between(transactions.c.first_sequence, transactions.c.last_sequence),
+            )
+            .where(transactions.c.id.in_(ids))
+            .order_by(transfers.c.sequence)
+        )
+        width = len(_TRANSACTION)
+        heads: dict[UUID, Transaction] = {}
+        legs: dict[UUID, list[Transfer]] = {}
+        for row in await self._all(query):
+            heads.setdefault(row[0], rows.transaction_of(row[:width]))
+            legs.setdefault(row[0], []).append(Transfer._make(row[width:]))
+        posted = [PostedTransaction(head, tuple(legs[key])) for key, head in heads.items()]
+        return posted, posted[-1].transaction.last_sequence if len(found) == limit else 0
+
+    async def balance_at(self, account: Account, *, at: datetime, effective: bool) -> tuple[int, int]:
+        # Times rise with sequences: what was recorded by then ends at one number.
+        recorded = (
+            select(func.coalesce(func.max(transactions.c.last_sequence), 0))
+            .where(
+                transactions.c.create_time
+                == select(func.max(transactions.c.create_time))
+                .where(transactions.c.create_time <= at)
+                .scalar_subquery()
+            )
+            .scalar_subquery()
+        )
+        latest = []
+        for side in ("debit", "credit"):
+            one = select(
+                transfers.c.sequence,
+                transfers.c[f"{side}_debits_posted"].label("debits"),
+                transfers.c[f"{side}_credits_posted"].label("credits"),
+            ).where(transfers.c[f"{side}_account"] == account.id, transfers.c.sequence <= recorded)
+            latest.append(one.order_by(transfers.c.sequence.desc()).limit(1).subquery().select())
+        sides = union_all(*latest).subquery("sides")
+        found = await self._all(select(sides).order_by(sides.c.sequence.desc()).limit(1))
+        totals = (
+            {"debit": int(found[0].debits), "credit": int(found[0].credits)} if found else {"debit": 0, "credit": 0}
+        )
+        if effective:
+            # The few that count for another time than their own, read by their own index.
+            late = and_(transfers.c.effective_time <= at, transfers.c.create_time > at)
+            early = and_(transfers.c.effective_time > at, transfers.c.create_time <= at)
+            for side in totals:
+                query = select(
+                    func.coalesce(func.sum(transfers.c.amount_minor).filter(late), 0)
+                    - func.coalesce(func.sum(transfers.c.amount_minor).filter(early), 0)
+                ).where(transfers.c[f"{side}_account"] == account.id, transfers.c.effective_time.is_not(None))
+                totals[side] += int((await self._all(query))[0][0])
+        return totals["debit"], totals["credit"]
+
     async def top_up(self, top_up_id: UUID) -> TopUp | None:
         found = await self._all(select(*_TOP_UP).where(top_ups.c.id == top_up_id))
         return rows.top_up_of(found[0]) if found else None
@@ -214,7 +287,8 @@ def _time_is_up(now: datetime) -> ColumnElement[bool]:
     return and_(payments.c.hold_id.is_not(None), payments.c.expire_time <= now)
 
 
-def _has_ended(now: datetime) -> ColumnElement[bool]:
+def has_ended(now: datetime) -> ColumnElement[bool]:
+    """Whether a payment's hold has run out, ended or not."""
     return and_(_time_is_up(now), payments.c.on_expiry == OnExpiry.CANCEL.value)
 
 
@@ -223,7 +297,7 @@ def _accounts_at(now: datetime) -> Select[Any]:
     held = payments.c.authorized_minor - payments.c.captured_minor - payments.c.released_minor
     over = (
         select(func.coalesce(func.sum(held), 0))
-        .where(payments.c.payer_account == accounts.c.id, _has_ended(now))
+        .where(payments.c.payer_account == accounts.c.id, has_ended(now))
         .scalar_subquery()
     )
     return select(*_ACCOUNT, over.label("over"))

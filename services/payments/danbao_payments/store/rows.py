@@ -14,6 +14,7 @@ from danbao_payments.domain.transfer import Metadata, Transaction
 
 # A value's fields are its table's columns, in this order.
 ACCOUNT = ", ".join(Account._fields)
+TRANSACTION = ", ".join(Transaction._fields)
 PAYMENT = ", ".join(Payment._fields)
 TOP_UP = ", ".join(TopUp._fields)
 TOP_UP_REFUND = ", ".join(TopUpRefund._fields)

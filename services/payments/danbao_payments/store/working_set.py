@@ -35,12 +35,15 @@ from danbao_payments.domain.commands import (
     RefundTopUp,
     ReportCharge,
     ReportPayback,
+    ReverseTransaction,
     VoidPayment,
 )
 from danbao_payments.domain.payment import CaptureMode, Payment
 from danbao_payments.domain.top_up import TopUp, TopUpRefund, TopUpState
-from danbao_payments.domain.transfer import Transaction, Transfer
+from danbao_payments.domain.transfer import PostedTransaction, Transaction, Transfer
 from danbao_payments.store import rows
+from danbao_payments.store.chain import append
+from danbao_payments.store.limits import load_limits, save_limits
 
 # Commands of a batch are decided a little later than it is loaded: a hold that ends meanwhile must be there.
 _AHEAD = timedelta(seconds=1)
@@ -52,6 +55,11 @@ _LOCK_PAYMENTS = f"SELECT {rows.PAYMENT} FROM payments WHERE id = ANY($1::uuid[]
 _LOCK_DUE_PAYMENTS = (
     f"SELECT {rows.PAYMENT} FROM payments WHERE payer_account = ANY($1::uuid[]) AND hold_id IS NOT NULL"
     " AND on_expiry = 'CANCEL' AND expire_time <= $2 ORDER BY id FOR UPDATE"
+)
+_REVERSED = f"SELECT {rows.TRANSACTION} FROM transactions WHERE id = ANY($1::uuid[]) OR reverses = ANY($1::uuid[])"
+_REVERSED_TRANSFERS = (
+    f"SELECT {', '.join(f'transfers.{name}' for name in Transfer._fields)} FROM transactions"
+    " JOIN transfers ON sequence BETWEEN first_sequence AND last_sequence WHERE id = ANY($1::uuid[]) ORDER BY sequence"
 )
 _LOCK_TOP_UPS = f"SELECT {rows.TOP_UP} FROM top_ups WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
 _LOCK_REFUNDS = f"SELECT {rows.TOP_UP_REFUND} FROM top_up_refunds WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
@@ -120,6 +128,8 @@ class PaymentsStore:
                 top_up = rows.top_up_of(row)
                 books.top_ups.load(top_up.id, top_up)
                 wanted.accounts_of_top_up(top_up)
+        if wanted.reversing:
+            await _load_posted(connection, books, wanted)
         if wanted.payments:
             for row in await connection.fetch(_LOCK_PAYMENTS, sorted(wanted.payments)):
                 payment = rows.payment_of(row)
@@ -128,6 +138,7 @@ class PaymentsStore:
         if wanted.closing:
             for owner, currency in await connection.fetch(_OWNERS, sorted(wanted.closing)):
                 wanted.accounts |= {account_id(owner, kind, currency) for kind in RECEIVABLES}
+        await load_limits(connection, books, commands)
         if wanted.accounts:
             await _load_accounts(connection, books, wanted.accounts, now)
         return books
@@ -137,6 +148,7 @@ class PaymentsStore:
         books = working_set
         if books.transfers.accepted:
             await _insert(connection, "transfers", Transfer._fields, books.transfers.accepted)
+            await append(connection, books.transfers.accepted)
             await _insert(
                 connection,
                 "transactions",
@@ -151,6 +163,7 @@ class PaymentsStore:
         ]:
             await connection.execute(_UPDATE_ACCOUNTS, *rows.columns_of(updated))
         await self._save_payments(connection, books)
+        await save_limits(connection, books)
         await self._save_top_ups(connection, books)
 
     async def _save_payments(self, connection: asyncpg.Connection, books: Books) -> None:
@@ -208,6 +221,23 @@ def _due_payback(refund: TopUpRefund, books: Books) -> DuePayback:
     return DuePayback(refund.id, top_up.rail, top_up.instrument, top_up.rail_reference, amount, refund.traceparent)
 
 
+async def _load_posted(connection: asyncpg.Connection, books: Books, wanted: _Wanted) -> None:
+    """What is to be reversed: written once, so it needs no lock, and whether it has been."""
+    transfers: dict[UUID, list[Transfer]] = {}
+    for row in await connection.fetch(_REVERSED_TRANSFERS, sorted(wanted.reversing)):
+        transfer = Transfer._make(row)
+        transfers.setdefault(transfer.transaction_id, []).append(transfer)
+        wanted.accounts |= {transfer.debit_account, transfer.credit_account}
+        if transfer.payment_id is not None:
+            wanted.payments.add(transfer.payment_id)
+    for row in await connection.fetch(_REVERSED, sorted(wanted.reversing)):
+        transaction = rows.transaction_of(row)
+        if transaction.id in transfers:
+            books.posted.load(transaction.id, PostedTransaction(transaction, tuple(transfers[transaction.id])))
+        if transaction.reverses is not None:
+            books.reversals.load(transaction.reverses, transaction.id)
+
+
 async def _load_accounts(connection: asyncpg.Connection, books: Books, wanted: set[UUID], now: datetime) -> None:
     holding = []
     for row in await connection.fetch(_LOCK_ACCOUNTS, sorted(wanted)):
@@ -242,6 +272,7 @@ class _Wanted:
         self.accounts: set[UUID] = set()
         # Whether their owners owe something is to be known.
         self.closing: set[UUID] = set()
+        self.reversing: set[UUID] = set()
         self.payments: set[UUID] = set()
         self.top_ups: set[UUID] = set()
         self.refunds: set[UUID] = set()
@@ -277,8 +308,8 @@ class _Wanted:
                 accounts.add(account_id(PLATFORM, CLEARING_CAPTURE, currency))
         elif isinstance(command, PostTransaction):
             for leg in command.legs:
-                accounts.add(account_id(leg.debit.owner, leg.debit.kind, leg.amount.currency))
-                accounts.add(account_id(leg.credit.owner, leg.credit.kind, leg.amount.currency))
+                for key in (*leg.debits, *leg.credits):
+                    accounts.add(account_id(key.owner, key.kind, leg.amount.currency))
                 if leg.payment is not None:
                     self.payments.add(leg.payment)
         elif isinstance(command, CapturePayment | VoidPayment | RefundPayment):
@@ -291,6 +322,8 @@ class _Wanted:
             self.top_ups.add(command.top_up)
         elif isinstance(command, ReportPayback):
             self.refunds.add(command.refund)
+        elif isinstance(command, ReverseTransaction):
+            self.reversing.add(command.name)
         elif isinstance(command, CreateAccounts):
             accounts.update(account_id(new.owner, new.kind, new.currency) for new in command.accounts)
         elif isinstance(command, FreezeAccount | UnfreezeAccount):

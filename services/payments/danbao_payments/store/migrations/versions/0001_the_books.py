@@ -14,7 +14,10 @@ _GRANTS = {
     "accounts": "SELECT, INSERT, UPDATE",
     "transactions": "SELECT, INSERT",
     "transfers": "SELECT, INSERT",
+    "ledger_batches": "SELECT, INSERT",
     "payments": "SELECT, INSERT, UPDATE",
+    "limits": "SELECT, INSERT, UPDATE",
+    "limit_usage": "SELECT, INSERT, UPDATE",
     "top_ups": "SELECT, INSERT, UPDATE",
     "top_up_refunds": "SELECT, INSERT, UPDATE",
 }
@@ -93,6 +96,36 @@ _STATEMENTS = (
     )
     """,
     """
+    CREATE INDEX payments_by_payer ON payments (payer, id)
+    """,
+    """
+    CREATE INDEX payments_by_payee ON payments (payee_owner, id)
+    """,
+    """
+    CREATE TABLE limits (
+        scope TEXT NOT NULL,
+        currency CHAR(3) NOT NULL,
+        per_transaction_minor BIGINT,
+        per_day_minor BIGINT,
+        per_month_minor BIGINT,
+        update_time TIMESTAMP WITH TIME ZONE NOT NULL,
+        PRIMARY KEY (scope, currency),
+        CONSTRAINT limits_are_not_negative
+            CHECK (per_transaction_minor >= 0 AND per_day_minor >= 0 AND per_month_minor >= 0)
+    )
+    """,
+    """
+    CREATE TABLE limit_usage (
+        subject TEXT NOT NULL,
+        currency CHAR(3) NOT NULL,
+        day DATE NOT NULL,
+        day_minor BIGINT NOT NULL,
+        month_minor BIGINT NOT NULL,
+        PRIMARY KEY (subject, currency),
+        CONSTRAINT a_month_has_its_days CHECK (0 <= day_minor AND day_minor <= month_minor)
+    )
+    """,
+    """
     CREATE INDEX held_payments_by_account ON payments (payer_account, expire_time) WHERE hold_id IS NOT NULL
     """,
     """
@@ -160,9 +193,17 @@ _STATEMENTS = (
         description TEXT NOT NULL,
         metadata JSONB NOT NULL,
         create_time TIMESTAMP WITH TIME ZONE NOT NULL,
+        effective_time TIMESTAMP WITH TIME ZONE,
+        reverses UUID,
         PRIMARY KEY (id),
         CONSTRAINT a_transaction_has_transfers CHECK (first_sequence <= last_sequence)
     )
+    """,
+    """
+    CREATE UNIQUE INDEX a_transaction_is_reversed_once ON transactions (reverses) WHERE reverses IS NOT NULL
+    """,
+    """
+    CREATE INDEX transactions_by_time ON transactions (create_time, last_sequence)
     """,
     """
     CREATE TABLE transfers (
@@ -185,6 +226,7 @@ _STATEMENTS = (
         credit_debits_posted BIGINT NOT NULL,
         credit_credits_pending BIGINT NOT NULL,
         credit_credits_posted BIGINT NOT NULL,
+        effective_time TIMESTAMP WITH TIME ZONE,
         PRIMARY KEY (sequence),
         CONSTRAINT a_transfer_moves_something CHECK (amount_minor > 0),
         CONSTRAINT a_transfer_has_two_sides CHECK (debit_account <> credit_account),
@@ -199,6 +241,25 @@ _STATEMENTS = (
     """,
     """
     CREATE INDEX transfers_by_credit_account ON transfers (credit_account, sequence)
+    """,
+    """
+    CREATE INDEX dated_transfers_by_credit_account ON transfers (credit_account, effective_time, sequence)
+        WHERE effective_time IS NOT NULL
+    """,
+    """
+    CREATE INDEX dated_transfers_by_debit_account ON transfers (debit_account, effective_time, sequence)
+        WHERE effective_time IS NOT NULL
+    """,
+    """
+    CREATE TABLE ledger_batches (
+        last_sequence BIGINT NOT NULL,
+        first_sequence BIGINT NOT NULL,
+        row_hashes BYTEA NOT NULL,
+        hash BYTEA NOT NULL,
+        create_time TIMESTAMP WITH TIME ZONE NOT NULL,
+        PRIMARY KEY (last_sequence),
+        CONSTRAINT a_batch_has_transfers CHECK (first_sequence <= last_sequence)
+    )
     """,
     """
     CREATE INDEX transfers_by_debit_account ON transfers (debit_account, sequence)

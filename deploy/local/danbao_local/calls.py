@@ -62,6 +62,7 @@ _Example = tuple[str, Callable[[_Fixtures], dict[str, Any]]]
 
 EXAMPLES: dict[str, _Example] = {
     f"{_ACCOUNTS}/GetAccount": ("partner", lambda made: {"name": made.account}),
+    f"{_ACCOUNTS}/GetBalance": ("partner", lambda made: {"account": made.account}),
     f"{_ACCOUNTS}/ListAccounts": ("user", lambda _: {"owner": BUYER}),
     f"{_ACCOUNTS}/ListEntries": ("partner", lambda made: {"account": made.account, "pageSize": 10}),
     f"{_ACCOUNTS}/CreateAccount": ("partner", lambda _: {"requestId": new_id(), "account": _new_account()}),
@@ -76,6 +77,8 @@ EXAMPLES: dict[str, _Example] = {
     f"{ESCROW}.EventService/GetStreamHead": ("operator", lambda _: {}),
     f"{_LEDGER}/PostTransaction": ("operator", lambda _: _posting()),
     f"{_LEDGER}/ReverseTransaction": ("operator", lambda made: {"requestId": new_id(), "name": made.to_reverse}),
+    f"{_LEDGER}/ListTransactions": ("partner", lambda made: {"account": made.account, "pageSize": 10}),
+    f"{_LEDGER}/VerifyChain": ("operator", lambda _: {}),
     f"{_LEDGER}/GetTransaction": ("operator", lambda made: {"name": made.transaction}),
     f"{_LEDGER}/GetTrialBalance": ("operator", lambda _: {}),
     f"{_PAYMENTS}/CreatePayment": ("user", lambda _: _payment("AUTOMATIC")),

@@ -15,10 +15,11 @@ from danbao_kit.paging import decode_token, encode_token, page_size
 from danbao_payments.application.ports import BooksReader
 from danbao_payments.domain.account import Account
 from danbao_payments.domain.callers import Party
+from danbao_payments.domain.chart import CHART, Side
 from danbao_payments.domain.errors import AccountNotFound
 from danbao_payments.rpc.commands import MutationRunner
 from danbao_payments.rpc.mapping import STATES_SHOWN_AS, account_message, caller_of, entry_message
-from danbao_payments.rpc.values import id_of
+from danbao_payments.rpc.values import id_of, moment_of
 
 Context: TypeAlias = grpc.aio.ServicerContext
 
@@ -51,6 +52,20 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
     async def GetAccount(self, request: account_pb2.GetAccountRequest, context: Context) -> account_pb2.Account:
         return account_message(await self._find(request.name, "name"))
 
+    async def GetBalance(self, request: account_pb2.GetBalanceRequest, context: Context) -> account_pb2.Balance:
+        account = await self._find(request.account, "account")
+        kind = request.WhichOneof("at")
+        at = self._clock.now() if kind is None else moment_of(getattr(request, kind), kind)
+        debits, credits = await self._reader.balance_at(account, at=at, effective=kind == "effective_time")
+        grows_by_debits = CHART[account.kind].normal_side is Side.DEBIT
+        return account_pb2.Balance(
+            account=request.account,
+            currency=account.currency,
+            balance_minor=debits - credits if grows_by_debits else credits - debits,
+            debits_posted_minor=debits,
+            credits_posted_minor=credits,
+        )
+
     async def ListAccounts(
         self, request: account_pb2.ListAccountsRequest, context: Context
     ) -> account_pb2.ListAccountsResponse:
@@ -81,7 +96,7 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
     ) -> account_pb2.ListEntriesResponse:
         account = await self._find(request.account, "account")
         scope = f"entries of {request.account}"
-        after = _sequence(scope, request.page_token) if request.page_token else 0
+        after = sequence_of(scope, request.page_token) if request.page_token else 0
         size = page_size(request.page_size)
         found = await self._reader.entries(account, after=after, limit=size + 1)
         answer = account_pb2.ListEntriesResponse(entries=[entry_message(entry) for entry in found[:size]])
@@ -96,7 +111,8 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         return account
 
 
-def _sequence(scope: str, token: str) -> int:
+def sequence_of(scope: str, token: str) -> int:
+    """The sequence after which a page begins. Raises PageTokenInvalid."""
     position = decode_token(scope, token)
     if not (position.isascii() and position.isdigit() and len(position) < 19):
         raise PageTokenInvalid

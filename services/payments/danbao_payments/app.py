@@ -38,6 +38,7 @@ from danbao_payments.rpc.payments import PaymentServicer
 from danbao_payments.store.chain import ChainReader
 from danbao_payments.store.payment_queries import PaymentQueries
 from danbao_payments.store.queries import BooksQueries
+from danbao_payments.store.statements import StatementQueries
 from danbao_payments.store.working_set import PaymentsStore
 from danbao_payments.workers.holds import HoldSweeper
 from danbao_payments.workers.rails import RailWorker
@@ -102,7 +103,9 @@ async def running(settings: PaymentsSettings, *, rails: Mapping[str, Rail] | Non
         server = Server(settings, name=NAME, peers=PEERS, ready=database.ready)
         mutations = MutationRunner(CommandRunner(group_commit), queries)
         server.add(
-            account_pb2_grpc.add_AccountServiceServicer_to_server, AccountServicer(mutations, queries, clock), ACCOUNTS
+            account_pb2_grpc.add_AccountServiceServicer_to_server,
+            AccountServicer(mutations, queries, StatementQueries(database), clock),
+            ACCOUNTS,
         )
         server.add(
             ledger_pb2_grpc.add_LedgerServiceServicer_to_server,

@@ -194,3 +194,43 @@ async def test_a_look_at_the_chain_changes_nothing(stack: PaymentsStack):
     before = await stack.sql("SELECT * FROM stream_heads")
     await chain(stack)
     assert await stack.sql("SELECT * FROM stream_heads") == before
+
+
+# --- statements -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_statement_has_opening_running_and_closing_balances_by_either_time(stack: PaymentsStack):
+    times = []
+    for minor in (100, -50, -10, 50, -10):
+        times.append(time_of(await post(stack, minor)))
+        await stack.advance(60)
+    late = await post(stack, -50, effective=times[1] + timedelta(seconds=1))
+    name = (await wallet(stack)).name
+
+    async def statement(since=None, until=None, **others) -> account_pb2.ListEntriesResponse:
+        request = account_pb2.ListEntriesRequest(account=name, **others)
+        for field, moment in (("start_time", since), ("end_time", until)):
+            if moment is not None:
+                getattr(request, field).FromDatetime(moment)
+        return await stack.call("ListEntries", request)
+
+    def told(page) -> tuple[int, list[int], int]:
+        running = [entry.balance_after_minor for entry in page.entries]
+        return page.opening_balance_minor, running, page.closing_balance_minor
+
+    assert told(await statement()) == (0, [100, 50, 40, 90, 80, 30], 30)
+    assert told(await statement(by_effective_time=True)) == (0, [100, 50, 0, -10, 40, 30], 30)
+    assert told(await statement(times[1], times[3])) == (100, [50, 40], 40)
+    assert told(await statement(times[1], times[3], by_effective_time=True)) == (100, [50, 0, -10], -10)
+    assert told(await statement(times[4] + timedelta(hours=1))) == (30, [], 30)
+    # Pages: nothing that is posted meanwhile, back-dated or not, shows up or moves anything in the pages that follow.
+    first = await statement(by_effective_time=True, page_size=4)
+    await post(stack, 7, effective=times[1])
+    await post(stack, 9)
+    second = await statement(by_effective_time=True, page_size=4, page_token=first.next_page_token)
+    assert (told(first)[1], told(second)) == ([100, 50, 0, -10], (0, [40, 30], 30))
+    assert not second.next_page_token
+    assert first.entries[2].transaction == late.name
+    assert first.entries[2].effective_time != first.entries[2].create_time
+    other = account_pb2.ListEntriesRequest(account=name, page_token=first.next_page_token)
+    await refused(stack.call("ListEntries", other), "PAGE_TOKEN_INVALID")

@@ -88,6 +88,28 @@ class Entry(NamedTuple):
     balance_after_minor: int
     create_time: datetime
     description: str
+    effective_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A statement's time, from `since` to before `until`: as it was recorded, or as it counts."""
+
+    since: datetime | None
+    until: datetime | None
+    effective: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A page of a statement: balances before and after its period, and where each entry stands. Minor units."""
+
+    opening_minor: int
+    closing_minor: int
+    # The last sequence of the ledger that it shows.
+    head: int
+    entries: Sequence[Entry]
+    positions: Sequence[tuple[datetime, int]]
 
 
 class KindTotals(NamedTuple):
@@ -125,6 +147,16 @@ class PaymentsReader(Protocol):
     async def limits(self, scope: str, currency: str) -> tuple[Limits | None, Usage | None]: ...
 
 
+class StatementReader(Protocol):
+    """Reads statements."""
+
+    async def statement(
+        self, account: Account, period: Period, *, after: tuple[datetime, int] | None, head: int | None, limit: int
+    ) -> Statement:
+        """By time and sequence, those after."""
+        ...
+
+
 class ChainVerifier(Protocol):
     """Recomputes the hashes of everything posted."""
 
@@ -150,10 +182,6 @@ class BooksReader(Protocol):
         now: datetime,
     ) -> Sequence[Account]:
         """By owner, kind and currency, those after; an empty owner, kind or states: any."""
-        ...
-
-    async def entries(self, account: Account, *, after: int, limit: int) -> Sequence[Entry]:
-        """By sequence, those after it."""
         ...
 
     async def payment(self, payment_id: UUID, now: datetime) -> Payment | None: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import TypeAlias
 
 import grpc
@@ -12,7 +13,7 @@ from danbao_kit.call import current_call
 from danbao_kit.clock import Clock
 from danbao_kit.errors import FieldInvalid, FieldViolation, PageTokenInvalid
 from danbao_kit.paging import decode_token, encode_token, page_size
-from danbao_payments.application.ports import BooksReader
+from danbao_payments.application.ports import BooksReader, Period, StatementReader
 from danbao_payments.domain.account import Account
 from danbao_payments.domain.callers import Party
 from danbao_payments.domain.chart import CHART, Side
@@ -25,8 +26,11 @@ Context: TypeAlias = grpc.aio.ServicerContext
 
 
 class AccountServicer(account_pb2_grpc.AccountServiceServicer):
-    def __init__(self, mutations: MutationRunner, reader: BooksReader, clock: Clock) -> None:
+    def __init__(
+        self, mutations: MutationRunner, reader: BooksReader, statements: StatementReader, clock: Clock
+    ) -> None:
         self._mutations = mutations
+        self._statements = statements
         self._reader = reader
         self._clock = clock
 
@@ -95,13 +99,23 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         self, request: account_pb2.ListEntriesRequest, context: Context
     ) -> account_pb2.ListEntriesResponse:
         account = await self._find(request.account, "account")
-        scope = f"entries of {request.account}"
-        after = sequence_of(scope, request.page_token) if request.page_token else 0
+        period = Period(
+            moment_of(request.start_time, "start_time") if request.HasField("start_time") else None,
+            moment_of(request.end_time, "end_time") if request.HasField("end_time") else None,
+            request.by_effective_time,
+        )
+        scope = f"entries of {request.account} {period}"
+        after, head = _place(scope, request.page_token) if request.page_token else (None, None)
         size = page_size(request.page_size)
-        found = await self._reader.entries(account, after=after, limit=size + 1)
-        answer = account_pb2.ListEntriesResponse(entries=[entry_message(entry) for entry in found[:size]])
-        if len(found) > size:
-            answer.next_page_token = encode_token(scope, str(found[size - 1].sequence))
+        found = await self._statements.statement(account, period, after=after, head=head, limit=size + 1)
+        answer = account_pb2.ListEntriesResponse(
+            entries=[entry_message(entry) for entry in found.entries[:size]],
+            opening_balance_minor=found.opening_minor,
+            closing_balance_minor=found.closing_minor,
+        )
+        if len(found.entries) > size:
+            at, sequence = found.positions[size - 1]
+            answer.next_page_token = encode_token(scope, json.dumps([at.isoformat(), sequence, found.head]))
         return answer
 
     async def _find(self, name: str, field: str) -> Account:
@@ -117,6 +131,17 @@ def sequence_of(scope: str, token: str) -> int:
     if not (position.isascii() and position.isdigit() and len(position) < 19):
         raise PageTokenInvalid
     return int(position)
+
+
+def _place(scope: str, token: str) -> tuple[tuple[datetime, int], int]:
+    try:
+        at, sequence, head = json.loads(decode_token(scope, token))
+        place = datetime.fromisoformat(at)
+    except (TypeError, ValueError) as error:
+        raise PageTokenInvalid from error
+    if not (isinstance(sequence, int) and isinstance(head, int) and 0 < max(sequence, head) < 2**63 and place.tzinfo):
+        raise PageTokenInvalid
+    return (place, sequence), head
 
 
 def _account_key(scope: str, token: str) -> tuple[str, str, str]:

@@ -350,5 +350,6 @@ def entry_message(entry: Entry) -> account_pb2.Entry:
         counterparty_kind=entry.counterparty_kind,
         balance_after_minor=entry.balance_after_minor,
         create_time=timestamp(entry.create_time),
+        effective_time=timestamp(entry.effective_time),
         description=entry.description,
     )

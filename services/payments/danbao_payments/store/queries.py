@@ -12,9 +12,8 @@ from sqlalchemy import ColumnElement, Select, Table, and_, func, literal, select
 from danbao_kit.database import Database
 from danbao_kit.decision import RequestKey
 from danbao_kit.money import Money
-from danbao_payments.application.ports import DueCharge, DuePayback, Entry, KindTotals, RailWork
+from danbao_payments.application.ports import DueCharge, DuePayback, KindTotals, RailWork
 from danbao_payments.domain.account import Account
-from danbao_payments.domain.chart import CHART, Side
 from danbao_payments.domain.payment import OnExpiry, Payment
 from danbao_payments.domain.top_up import TopUp, TopUpRefundState, TopUpState
 from danbao_payments.domain.transfer import PostedTransaction, Transaction, Transfer, TransferKind
@@ -66,33 +65,6 @@ class BooksQueries:
             query = query.where(tuple_(*key) > tuple_(*map(literal, after)))
         found = await self._all(query.order_by(*key).limit(limit))
         return [_account_at(row) for row in found]
-
-    async def entries(self, account: Account, *, after: int, limit: int) -> Sequence[Entry]:
-        # One index walk a side, each in order: the page costs the same at the end of a long statement as at its start.
-        sides = union_all(
-            _side(account, Side.DEBIT, after=after, limit=limit).subquery().select(),
-            _side(account, Side.CREDIT, after=after, limit=limit).subquery().select(),
-        ).subquery("sides")
-        page = select(sides).order_by(sides.c.sequence).limit(limit).subquery("page")
-        query = (
-            select(
-                page.c.sequence,
-                page.c.transaction_id,
-                page.c.side,
-                page.c.currency,
-                page.c.amount_minor,
-                page.c.counterparty,
-                accounts.c.owner,
-                accounts.c.kind,
-                page.c.balance_after_minor,
-                page.c.create_time,
-                transactions.c.description,
-            )
-            .join(accounts, accounts.c.id == page.c.counterparty)
-            .join(transactions, transactions.c.id == page.c.transaction_id)
-            .order_by(page.c.sequence)
-        )
-        return [Entry._make(row) for row in await self._all(query)]
 
     async def payment(self, payment_id: UUID, now: datetime) -> Payment | None:
         found = await self._all(select(*_PAYMENT).where(payments.c.id == payment_id))
@@ -306,24 +278,3 @@ def _accounts_at(now: datetime) -> Select[Any]:
 def _account_at(row: Any) -> Account:
     account = rows.account_of(row[:-1])
     return account._replace(debits_pending=account.debits_pending - int(row.over)) if row.over else account
-
-
-def _side(account: Account, side: Side, *, after: int, limit: int) -> Select[Any]:
-    ours, theirs = ("debit", "credit") if side is Side.DEBIT else ("credit", "debit")
-    debits, credits = transfers.c[f"{ours}_debits_posted"], transfers.c[f"{ours}_credits_posted"]
-    balance = debits - credits if CHART[account.kind].normal_side is Side.DEBIT else credits - debits
-    return (
-        select(
-            transfers.c.sequence,
-            transfers.c.transaction_id,
-            literal(side.value).label("side"),
-            transfers.c.currency,
-            transfers.c.amount_minor,
-            transfers.c[f"{theirs}_account"].label("counterparty"),
-            balance.label("balance_after_minor"),
-            transfers.c.create_time,
-        )
-        .where(transfers.c[f"{ours}_account"] == account.id, transfers.c.sequence > after, _MOVES_MONEY)
-        .order_by(transfers.c.sequence)
-        .limit(limit)
-    )

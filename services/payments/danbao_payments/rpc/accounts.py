@@ -107,6 +107,8 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         scope = f"entries of {request.account} {period}"
         after, head = _place(scope, request.page_token) if request.page_token else (None, None)
         size = page_size(request.page_size)
+        if not period.effective:
+            head = None  # what was recorded meanwhile comes at the end
         found = await self._statements.statement(account, period, after=after, head=head, limit=size + 1)
         answer = account_pb2.ListEntriesResponse(
             entries=[entry_message(entry) for entry in found.entries[:size]],

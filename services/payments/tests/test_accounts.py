@@ -142,9 +142,7 @@ async def test_an_account_closes_when_it_is_empty_and_then_stays_so(stack: Payme
 async def test_who_owes_closes_nothing(stack: PaymentsStack):
     account = await stack.call("CreateAccount", new())
     await stack.call("CreateAccount", new(kind="receivable.chargeback"), as_=OPERATOR)
-    await stack.sql(
-        "UPDATE accounts SET debits_posted = 7 WHERE kind = 'receivable.chargeback' AND owner = $1", BUYER
-    )
+    await stack.sql("UPDATE accounts SET debits_posted = 7 WHERE kind = 'receivable.chargeback' AND owner = $1", BUYER)
     error = await refused(stack.call("CloseAccount", close(account), as_=OPERATOR), "ACCOUNT_NOT_EMPTY")
     assert error.metadata["kind"] == "receivable.chargeback"
     await stack.sql("UPDATE accounts SET debits_posted = 0")

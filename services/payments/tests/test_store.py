@@ -29,7 +29,7 @@ from danbao_payments.workers.holds import HoldSweeper
 BUYER, SELLER = "subjects/buyer", "subjects/seller"
 
 
-@pytest.mark.parametrize("table", ["transfers", "transactions"])
+@pytest.mark.parametrize("table", ["transfers", "transactions", "ledger_batches"])
 @pytest.mark.parametrize(
     "statement",
     ["UPDATE {table} SET create_time = now()", "DELETE FROM {table}", "TRUNCATE {table}", "DROP TABLE {table}"],

@@ -42,6 +42,9 @@ class _Fixtures:
 
     demo: DemoResult
     account: str
+    to_freeze: str
+    to_close: str
+    to_reverse: str
     to_capture: str
     to_void: str
     to_refund: str
@@ -59,11 +62,23 @@ _Example = tuple[str, Callable[[_Fixtures], dict[str, Any]]]
 
 EXAMPLES: dict[str, _Example] = {
     f"{_ACCOUNTS}/GetAccount": ("partner", lambda made: {"name": made.account}),
+    f"{_ACCOUNTS}/GetBalance": ("partner", lambda made: {"account": made.account}),
     f"{_ACCOUNTS}/ListAccounts": ("user", lambda _: {"owner": BUYER}),
     f"{_ACCOUNTS}/ListEntries": ("partner", lambda made: {"account": made.account, "pageSize": 10}),
+    f"{_ACCOUNTS}/CreateAccount": ("partner", lambda _: {"requestId": new_id(), "account": _new_account()}),
+    f"{_ACCOUNTS}/BatchCreateAccounts": (
+        "operator",
+        lambda _: {"requestId": new_id(), "accounts": [_new_account(), _new_account("seller.payable")]},
+    ),
+    f"{_ACCOUNTS}/FreezeAccount": ("operator", lambda made: {"requestId": new_id(), "name": made.to_freeze}),
+    f"{_ACCOUNTS}/UnfreezeAccount": ("operator", lambda made: {"requestId": new_id(), "name": made.to_freeze}),
+    f"{_ACCOUNTS}/CloseAccount": ("operator", lambda made: {"requestId": new_id(), "name": made.to_close}),
     f"{PAYMENTS}.EventService/GetStreamHead": ("operator", lambda _: {}),
     f"{ESCROW}.EventService/GetStreamHead": ("operator", lambda _: {}),
     f"{_LEDGER}/PostTransaction": ("operator", lambda _: _posting()),
+    f"{_LEDGER}/ReverseTransaction": ("operator", lambda made: {"requestId": new_id(), "name": made.to_reverse}),
+    f"{_LEDGER}/ListTransactions": ("partner", lambda made: {"account": made.account, "pageSize": 10}),
+    f"{_LEDGER}/VerifyChain": ("operator", lambda _: {}),
     f"{_LEDGER}/GetTransaction": ("operator", lambda made: {"name": made.transaction}),
     f"{_LEDGER}/GetTrialBalance": ("operator", lambda _: {}),
     f"{_PAYMENTS}/CreatePayment": ("user", lambda _: _payment("AUTOMATIC")),
@@ -88,6 +103,18 @@ EXAMPLES: dict[str, _Example] = {
         "partner",
         lambda made: {"requestId": new_id(), "name": made.top_up, "amount": money(100)},
     ),
+    f"{_PAYMENTS}/ListPayments": ("user", lambda _: {"payer": BUYER, "pageSize": 10}),
+    f"{_PAYMENTS}/SetLimits": (
+        "operator",
+        lambda _: {
+            "requestId": new_id(),
+            "scope": "limitClasses/new",
+            "currency": CURRENCY,
+            "perTransactionMinor": 100_000,
+            "perDayMinor": 300_000,
+        },
+    ),
+    f"{_PAYMENTS}/GetLimits": ("operator", lambda _: {"scope": "limitClasses/new", "currency": CURRENCY}),
     f"{_PAYMENTS}/BatchExecute": (
         "partner",
         lambda _: {"operations": [{"createPayment": _payment("AUTOMATIC")}, {"createTopUp": top_up_body(1_000)}]},
@@ -159,6 +186,7 @@ def _make_fixtures(client: GatewayClient, demo: DemoResult) -> _Fixtures:
         {"createPayment": _payment("MANUAL")},
         {"createPayment": _payment("AUTOMATIC")},
     )
+    to_freeze, to_close = payments({"createAccount": _spare_account()}, {"createAccount": _spare_account()})
     names = trades(*({"createTrade": new_trade_body()} for _ in range(_PAID_TRADES + 2)))
     to_pay, to_cancel, to_ship, to_deliver, to_confirm, to_cancel_lines = names
     trades(*({"payTrade": command_body(name, "BUYER")} for name in names[2:]))
@@ -167,6 +195,9 @@ def _make_fixtures(client: GatewayClient, demo: DemoResult) -> _Fixtures:
     return _Fixtures(
         demo=demo,
         account=next(item.account.name for item in demo.statements if item.account.owner == BUYER),
+        to_freeze=to_freeze.name,
+        to_close=to_close.name,
+        to_reverse=client.call(f"{_LEDGER}/PostTransaction", _posting(), role="operator").name,
         to_capture=to_capture.name,
         to_void=to_void.name,
         to_refund=to_refund.name,
@@ -186,6 +217,15 @@ def _succeeded(result: Any) -> Any:
     if kind == "error":
         raise CallFailed(rpc="BatchExecute", code=str(result.error.code), reason="", message=result.error.message)
     return getattr(result, kind)
+
+
+def _new_account(kind: str = "user.available") -> dict[str, Any]:
+    return {"owner": BUYER, "kind": kind, "currency": CURRENCY}
+
+
+def _spare_account() -> dict[str, Any]:
+    """An account that nobody else uses."""
+    return {"requestId": new_id(), "account": {**_new_account(), "owner": f"subjects/spare-{new_id()}"}}
 
 
 def _payment(mode: str) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from danbao_gateway import envoy
 from danbao_gateway.bootstrap import render
+from danbao_gateway.envoy import command as envoy_command
+from danbao_gateway.envoy import write as write_envoy
 from danbao_gateway.settings import GatewaySettings
 from danbao_kit.testing.certificates import DOMAIN, LOCAL_HOSTS, CertificateAuthority, CertificateFiles
 from danbao_kit.testing.embedded_postgres import EmbeddedPostgres, PostgresPortTaken, ServiceDatabase
@@ -292,7 +293,7 @@ class LocalStack:
         settings = GatewaySettings.model_validate(content)
         (self.layout.gateway / "settings.yaml").write_text(settings.to_yaml())
         configuration = self.layout.gateway / "envoy.json"
-        envoy.write(render(settings), configuration)
+        write_envoy(render(settings), configuration)
         return configuration
 
     def _start_gateway(self, configuration: Path) -> None:
@@ -300,7 +301,7 @@ class LocalStack:
         self._supervisor.start(
             ProcessChild(
                 name=GATEWAY,
-                command=envoy.command(configuration),
+                command=envoy_command(configuration),
                 log_path=self.layout.log(GATEWAY),
                 is_ready=lambda: envoy_is_ready(admin),
             )

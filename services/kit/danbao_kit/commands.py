@@ -12,7 +12,7 @@ from opentelemetry import trace
 
 from danbao_kit.call import Call, current_call
 from danbao_kit.decision import RequestKey
-from danbao_kit.errors import DanbaoError, RequestInProgress
+from danbao_kit.errors import DanbaoError, DeadlineExceeded, RequestInProgress
 from danbao_kit.group_commit import GroupCommit, Outcome, Submission
 
 REPLAYED_HEADER = "x-danbao-replayed"
@@ -42,6 +42,11 @@ class CommandRunner:
             raise outcome.error
         assert outcome.message is not None
         return outcome.message
+
+    async def try_out(self, command: Any) -> Outcome:
+        """The outcome of a command whose decision always raises: nothing is recorded, not even the request."""
+        submission = Submission(command, deadline=current_call().deadline)
+        return await self._in_time(current_call(), submission, self._group_commit.submit(submission))
 
     async def run_many(self, operations: Sequence[tuple[str, str, Any] | DanbaoError]) -> list[Outcome]:
         """Outcomes of (method, request_id, command) each, in order; an error in place of one is its outcome."""
@@ -100,5 +105,6 @@ def _time_left_s(call: Call) -> float | None:
 
 
 def _in_progress(submission: Submission) -> Outcome:
-    assert submission.request is not None, "a caller's command has a request id"
+    if submission.request is None:
+        return Outcome(error=DeadlineExceeded())
     return Outcome(error=RequestInProgress(submission.request.request_id))

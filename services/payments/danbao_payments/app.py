@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Any
+from functools import partial
 
 from danbao.payments.v1 import (
     account_pb2,
@@ -17,6 +17,7 @@ from danbao.payments.v1 import (
     payment_pb2,
     payment_pb2_grpc,
 )
+from danbao_kit.background import keep_running
 from danbao_kit.business_clock import ClockServicer, follow_clock, open_clock
 from danbao_kit.clock import SettableClock
 from danbao_kit.commands import CommandRunner
@@ -29,14 +30,18 @@ from danbao_kit.settings import ServiceSettings
 from danbao_payments.application.decide import decider
 from danbao_payments.application.ports import Rail
 from danbao_payments.clients import simulated_rail
+from danbao_payments.domain.books import Books
 from danbao_payments.rpc.accounts import AccountServicer
 from danbao_payments.rpc.codec import PaymentsCodec
 from danbao_payments.rpc.commands import MutationRunner
 from danbao_payments.rpc.events import EventServicer
 from danbao_payments.rpc.ledger import LedgerServicer
 from danbao_payments.rpc.payments import PaymentServicer
+from danbao_payments.store.chain import ChainReader
+from danbao_payments.store.payment_queries import PaymentQueries
 from danbao_payments.store.queries import BooksQueries
-from danbao_payments.store.working_set import PaymentsStore
+from danbao_payments.store.statements import StatementQueries
+from danbao_payments.store.working_set import PaymentsStore, rail_work_of
 from danbao_payments.workers.holds import HoldSweeper
 from danbao_payments.workers.rails import RailWorker
 
@@ -74,15 +79,14 @@ async def running(settings: PaymentsSettings, *, rails: Mapping[str, Rail] | Non
         clock = await open_clock(settings.clock, database)
         queries = BooksQueries(database)
         events = EventStream(database)
-        store = PaymentsStore()
 
-        def committed() -> None:
+        def committed(books: Books) -> None:
             events.wake()
-            rail_worker.ask(store.take_rail_work())
+            rail_worker.ask(rail_work_of(books))
 
         group_commit = GroupCommit(
             database,
-            store,
+            PaymentsStore(),
             decider(frozenset(rails)),
             PaymentsCodec(),
             clock,
@@ -94,23 +98,31 @@ async def running(settings: PaymentsSettings, *, rails: Mapping[str, Rail] | Non
         group_commit.start()
         stack.push_async_callback(group_commit.stop)
         stack.push_async_callback(rail_worker.stop)
-        _in_background(stack, rail_worker.run(), "rails")
-        _in_background(stack, sweeper.run(), "holds")
+        _in_background(stack, "rails", rail_worker.run)
+        _in_background(stack, "holds", sweeper.run)
 
         server = Server(settings, name=NAME, peers=PEERS, ready=database.ready)
         mutations = MutationRunner(CommandRunner(group_commit), queries)
-        server.add(account_pb2_grpc.add_AccountServiceServicer_to_server, AccountServicer(queries, clock), ACCOUNTS)
-        server.add(ledger_pb2_grpc.add_LedgerServiceServicer_to_server, LedgerServicer(mutations, queries), LEDGER)
+        server.add(
+            account_pb2_grpc.add_AccountServiceServicer_to_server,
+            AccountServicer(mutations, queries, StatementQueries(database), clock),
+            ACCOUNTS,
+        )
+        server.add(
+            ledger_pb2_grpc.add_LedgerServiceServicer_to_server,
+            LedgerServicer(mutations, queries, ChainReader(database), clock),
+            LEDGER,
+        )
         server.add(
             payment_pb2_grpc.add_PaymentServiceServicer_to_server,
-            PaymentServicer(mutations, queries, clock),
+            PaymentServicer(mutations, queries, PaymentQueries(database), clock),
             PAYMENTS,
         )
         server.add(event_pb2_grpc.add_EventServiceServicer_to_server, EventServicer(events), EVENTS)
         server.on_drain(events.close)
         if isinstance(clock, SettableClock):
             server.add_clock(ClockServicer(clock, database, sweeper.sweep))
-            _in_background(stack, follow_clock(clock, database), "clock")
+            _in_background(stack, "clock", partial(follow_clock, clock, database))
         yield server
 
 
@@ -120,8 +132,8 @@ async def serve(settings: PaymentsSettings) -> None:
         await server.serve_until_signal()
 
 
-def _in_background(stack: AsyncExitStack, work: Any, name: str) -> None:
-    task = asyncio.create_task(work, name=name)
+def _in_background(stack: AsyncExitStack, name: str, work: Callable[[], Awaitable[None]]) -> None:
+    task = asyncio.create_task(keep_running(name, work), name=name)
 
     async def end() -> None:
         task.cancel()

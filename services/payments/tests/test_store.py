@@ -17,6 +17,7 @@ from danbao_kit.testing.certificates import CertificateAuthority
 from danbao_kit.testing.embedded_postgres import ServiceDatabase
 from danbao_payments.application.ports import ChargeAnswer, RailUnavailable
 from danbao_payments.domain.account import Account
+from danbao_payments.domain.limits import Limits, Usage
 from danbao_payments.domain.payment import Payment
 from danbao_payments.domain.top_up import TopUp, TopUpRefund
 from danbao_payments.domain.transfer import Transaction, Transfer
@@ -28,7 +29,7 @@ from danbao_payments.workers.holds import HoldSweeper
 BUYER, SELLER = "subjects/buyer", "subjects/seller"
 
 
-@pytest.mark.parametrize("table", ["transfers", "transactions"])
+@pytest.mark.parametrize("table", ["transfers", "transactions", "ledger_batches"])
 @pytest.mark.parametrize(
     "statement",
     ["UPDATE {table} SET create_time = now()", "DELETE FROM {table}", "TRUNCATE {table}", "DROP TABLE {table}"],
@@ -120,6 +121,8 @@ def test_values_have_the_columns_of_their_tables():
         "payments": Payment,
         "top_ups": TopUp,
         "top_up_refunds": TopUpRefund,
+        "limits": Limits,
+        "limit_usage": Usage,
     }
     for name, value in values.items():
         columns = [column.name for column in metadata.tables[name].columns if column.name != "recorded_at"]

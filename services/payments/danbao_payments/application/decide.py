@@ -7,10 +7,13 @@ from functools import partial
 from typing import Any
 
 from danbao_kit.decision import Moment
+from danbao_payments.application.accounts import close_account, create_accounts, freeze_account, unfreeze_account
 from danbao_payments.application.holds import expire_holds
+from danbao_payments.application.limits import set_limits
 from danbao_payments.application.payments import capture_payment, create_payment, refund_payment, void_payment
 from danbao_payments.application.top_ups import create_top_up, refund_top_up, report_charge, report_payback
-from danbao_payments.application.transactions import post_transaction
+from danbao_payments.application.transactions import post_transaction, reverse_transaction
+from danbao_payments.domain.account_commands import CloseAccount, CreateAccounts, FreezeAccount, UnfreezeAccount
 from danbao_payments.domain.books import Books
 from danbao_payments.domain.commands import (
     CapturePayment,
@@ -23,6 +26,8 @@ from danbao_payments.domain.commands import (
     RefundTopUp,
     ReportCharge,
     ReportPayback,
+    ReverseTransaction,
+    SetLimits,
     VoidPayment,
 )
 
@@ -35,11 +40,17 @@ def decider(rails: frozenset[str]) -> Callable[[Command, Books, Moment], object]
         VoidPayment: void_payment,
         RefundPayment: refund_payment,
         PostTransaction: post_transaction,
+        ReverseTransaction: reverse_transaction,
         CreateTopUp: partial(create_top_up, rails=rails),
         RefundTopUp: refund_top_up,
+        SetLimits: set_limits,
         ExpireHolds: expire_holds,
         ReportCharge: report_charge,
         ReportPayback: report_payback,
+        CreateAccounts: create_accounts,
+        FreezeAccount: freeze_account,
+        UnfreezeAccount: unfreeze_account,
+        CloseAccount: close_account,
     }
 
     def decide(command: Command, books: Books, moment: Moment) -> object:

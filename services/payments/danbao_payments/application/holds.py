@@ -6,26 +6,36 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from danbao_kit.decision import Moment
+from danbao_payments.application.captures import receivers, take
+from danbao_payments.domain.account import AccountState
 from danbao_payments.domain.books import Books
 from danbao_payments.domain.chart import CLEARING_CAPTURE, PLATFORM, USER_AVAILABLE
 from danbao_payments.domain.commands import ExpireHolds
+from danbao_payments.domain.errors import BalanceOverflow
 from danbao_payments.domain.events import PaymentEvent
-from danbao_payments.domain.payment import Payment, PaymentCommand, next_state
+from danbao_payments.domain.payment import OnExpiry, Payment, PaymentCommand, PaymentState, next_state
 from danbao_payments.domain.posting import Posting
 from danbao_payments.domain.transfer import PostedTransaction, TransferKind
 
 
 def expire_holds(command: ExpireHolds, books: Books, moment: Moment) -> None:
-    """Ends those holds that have run out; the others are left alone."""
+    """Ends those holds whose time has come, by release or capture; the others are left alone."""
     for payment_id in command.payments:
-        _expire_if_due(payment_id, books, moment)
+        payment = books.payments.get(payment_id)
+        if payment is not None and payment.is_time_up(moment.now):
+            if payment.on_expiry == OnExpiry.CAPTURE:
+                _capture_by_time(payment, books, moment)
+            else:
+                _expire(payment, books, moment)
 
 
 def expire_due(accounts: Iterable[UUID], books: Books, moment: Moment) -> None:
     """Ends every hold on these accounts that has run out, so that it no longer counts."""
     for account in accounts:
         for payment_id in books.due_holds.get(account, ()):
-            _expire_if_due(payment_id, books, moment)
+            payment = books.payments.get(payment_id)
+            if payment is not None and payment.is_due(moment.now):
+                _expire(payment, books, moment)
 
 
 def release(
@@ -42,10 +52,18 @@ def release(
     return posting.record(description)
 
 
-def _expire_if_due(payment_id: UUID, books: Books, moment: Moment) -> None:
-    payment = books.payments.get(payment_id)
-    if payment is None or not payment.is_due(moment.now):
+def _capture_by_time(payment: Payment, books: Books, moment: Moment) -> None:
+    """Freezes do not keep it: it was agreed when the money was held. Where nobody can receive, the hold just ends."""
+    if any(account.state == AccountState.CLOSED for account in receivers(payment, books, moment)):
+        _expire(payment, books, moment)
         return
+    try:
+        take(payment, payment.held_minor, PaymentState.CAPTURED, books, moment, description="hold captured by time")
+    except BalanceOverflow:
+        _expire(payment, books, moment)
+
+
+def _expire(payment: Payment, books: Books, moment: Moment) -> None:
     state = next_state(payment, PaymentCommand.EXPIRE, moment.now)
     posted = release(payment, TransferKind.EXPIRE, books, moment, description="hold ended by time")
     ended = payment._replace(

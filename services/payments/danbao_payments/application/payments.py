@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from uuid import UUID
 
 from danbao_kit.decision import Moment
 from danbao_kit.money import Money
+from danbao_payments.application.captures import receivers, share_out, take
 from danbao_payments.application.holds import expire_due, release
+from danbao_payments.application.limits import count_payment
 from danbao_payments.domain.access import check_may_move_payee, check_may_pay, find_payment
+from danbao_payments.domain.account import account_id
 from danbao_payments.domain.books import Books
 from danbao_payments.domain.chart import CLEARING_CAPTURE, PLATFORM, USER_AVAILABLE
 from danbao_payments.domain.commands import (
@@ -20,28 +24,33 @@ from danbao_payments.domain.commands import (
 from danbao_payments.domain.errors import CaptureAmountExceeded, CurrencyMismatch, RefundAmountExceeded
 from danbao_payments.domain.events import PaymentEvent
 from danbao_payments.domain.payment import CaptureMode, Payment, PaymentCommand, PaymentState, next_state
+from danbao_payments.domain.payment_split import SplitPart, refund_parts, refundable_minor
 from danbao_payments.domain.posting import Posting, check_movable
-from danbao_payments.domain.transfer import Purpose, TransferKind
+from danbao_payments.domain.transfer import TransferKind
 
 
 def create_payment(command: CreatePayment, books: Books, moment: Moment) -> Payment:
     """Pays at once, or holds.
 
-    Raises KindNotAllowed, AccountClosed, AccountFrozen, InsufficientFunds, BalanceOverflow.
+    Raises KindNotAllowed, AccountClosed, AccountFrozen, LimitExceeded, InsufficientFunds, BalanceOverflow.
     """
     check_may_pay(command)
     now = moment.now
     amount_minor, currency = command.amount.minor, command.amount.currency
     payer = books.account(command.payer, USER_AVAILABLE, currency, now)
     payee = books.account(command.payee.owner, command.payee.kind, currency, now)
-    check_movable([payer], [payee])
+    destinations = [term.destination for term in command.splits]
+    check_movable([payer], [books.account(to.owner, to.kind, currency, now) for to in destinations] or [payee])
     if payer.id in books.due_holds:
         expire_due((payer.id,), books, moment)
         payer = books.account(command.payer, USER_AVAILABLE, currency, now)
+    count_payment(command, books, moment)
     payment_id = moment.ids.new()
     posting = Posting(books, moment)
-    if command.capture_mode == CaptureMode.AUTOMATIC:
-        posting.post(payer, payee, amount_minor, payment_id=payment_id)
+    automatic = command.capture_mode == CaptureMode.AUTOMATIC
+    if automatic:
+        if not command.splits:
+            posting.post(payer, payee, amount_minor, payment_id=payment_id)
         state, captured_minor, hold_id, expire_time = PaymentState.CAPTURED, amount_minor, None, None
     else:
         clearing = books.account(PLATFORM, CLEARING_CAPTURE, currency, now)
@@ -50,7 +59,6 @@ def create_payment(command: CreatePayment, books: Books, moment: Moment) -> Paym
         # The microseconds only keep commands apart that come at the same time; they do not prolong a hold.
         begun = now.replace(microsecond=now.microsecond // 1000 * 1000)
         expire_time = begun + (command.hold_lifetime or DEFAULT_HOLD_LIFETIME)
-    posted = posting.record(command.description)
     payment = Payment(
         payment_id,
         1,
@@ -74,52 +82,39 @@ def create_payment(command: CreatePayment, books: Books, moment: Moment) -> Paym
         command.description,
         now,
         now,
-        posted.transaction.id,
+        posting.id,
+        command.on_expiry,
+        command.remainder_policy,
+        tuple(
+            SplitPart(
+                term.destination.owner, term.destination.kind, term.fixed_minor, term.basis_points, term.cap_minor
+            )
+            for term in command.splits
+        ),
     )
+    if payment.parts and automatic:
+        payment = payment._replace(parts=share_out(posting, payment, payer, amount_minor, books, moment))
+    posting.record(command.description)
     books.payments.put(payment_id, payment)
     moment.emit(PaymentEvent("payment_captured" if hold_id is None else "payment_authorized", payment))
     return payment
 
 
 def capture_payment(command: CapturePayment, books: Books, moment: Moment) -> Payment:
-    """Takes held money for the payee. Whatever the amount, it is final: the rest of the hold falls free."""
+    """Takes held money for the payee: for the last time, or so that the rest stays held."""
     payment = find_payment(command.name, command.caller, books)
     check_may_move_payee(payment, command.caller)
     _check_currency(command.amount, payment)
     now = moment.now
     payer = books.account(payment.payer, USER_AVAILABLE, payment.currency, now)
-    payee = books.account(payment.payee_owner, payment.payee_kind, payment.currency, now)
-    check_movable([payer], [payee])
-    state = next_state(payment, PaymentCommand.CAPTURE, now)
+    check_movable([payer], receivers(payment, books, moment))
     held_minor = payment.held_minor
     amount_minor = held_minor if command.amount is None else command.amount.minor
+    final = command.final or amount_minor >= held_minor
+    state = next_state(payment, PaymentCommand.CAPTURE if final else PaymentCommand.CAPTURE_PART, now)
     if amount_minor > held_minor:
         raise CaptureAmountExceeded(payment.id, held_minor=held_minor, amount_minor=amount_minor)
-    assert payment.hold_id is not None, "a state that can be captured has a hold"
-    clearing = books.account(PLATFORM, CLEARING_CAPTURE, payment.currency, now)
-    posting = Posting(books, moment)
-    posting.post_held(
-        payer,
-        clearing,
-        held_minor=held_minor,
-        amount_minor=amount_minor,
-        hold_id=payment.hold_id,
-        payment_id=payment.id,
-    )
-    posting.post(clearing, payee, amount_minor, payment_id=payment.id)
-    posted = posting.record(payment.description)
-    captured = payment._replace(
-        version=payment.version + 1,
-        state=state.value,
-        captured_minor=payment.captured_minor + amount_minor,
-        released_minor=payment.released_minor + held_minor - amount_minor,
-        hold_id=None,
-        update_time=now,
-        last_transaction=posted.transaction.id,
-    )
-    books.payments.put(payment.id, captured)
-    moment.emit(PaymentEvent("payment_captured", captured))
-    return captured
+    return take(payment, amount_minor, state, books, moment, description=payment.description)
 
 
 def void_payment(command: VoidPayment, books: Books, moment: Moment) -> Payment:
@@ -142,41 +137,70 @@ def void_payment(command: VoidPayment, books: Books, moment: Moment) -> Payment:
 
 
 def refund_payment(command: RefundPayment, books: Books, moment: Moment) -> Payment:
-    """Gives captured money back from the payee to the payer's wallet, under the payment's one refundable cap."""
+    """Gives captured money back from where it went to the payer's wallet, under the payment's one refundable cap."""
     payment = find_payment(command.name, command.caller, books)
     check_may_move_payee(payment, command.caller, debits=True)
     _check_currency(command.amount, payment)
     now = moment.now
-    payee = books.account(payment.payee_owner, payment.payee_kind, payment.currency, now)
     payer = books.account(payment.payer, USER_AVAILABLE, payment.currency, now)
-    check_movable([payee], [payer])
+    sources = receivers(payment, books, moment)
+    keeping = {
+        account_id(p.owner, p.kind, payment.currency) for p in payment.parts if p.is_fee and not command.fees_back
+    }
+    check_movable([account for account in sources if account.id not in keeping], [payer])
     next_state(payment, PaymentCommand.REFUND, now)
-    amount_minor = payment.refundable_minor if command.amount is None else command.amount.minor
-    check_refundable(payment, amount_minor)
-    if payee.id in books.due_holds:
-        expire_due((payee.id,), books, moment)
-        payee = books.account(payment.payee_owner, payment.payee_kind, payment.currency, now)
+    left_minor = payment.refundable_minor
+    if payment.parts:
+        left_minor = min(left_minor, refundable_minor(payment.parts, fees_back=command.fees_back))
+    amount_minor = left_minor if command.amount is None else command.amount.minor
+    check_refundable(payment, amount_minor, left_minor=left_minor)
+    if any(account.id in books.due_holds for account in sources):
+        expire_due([account.id for account in sources], books, moment)
+        sources = receivers(payment, books, moment)
+    shares: tuple[int, ...] = (amount_minor,)
+    if payment.parts:
+        shares = refund_parts(payment.parts, amount_minor, fees_back=command.fees_back)
     posting = Posting(books, moment)
-    posting.post(payee, payer, amount_minor, payment_id=payment.id, purpose=Purpose.REFUND.value)
+    for source, share in zip(sources, shares, strict=True):
+        if share:
+            posting.post(source, payer, share, payment_id=payment.id, purpose=command.purpose)
     posted = posting.record(command.description or payment.description)
-    return count_refund(payment, amount_minor, posted.transaction.id, books, moment)
+    given = {source.id: share for source, share in zip(sources, shares, strict=True)}
+    return count_refund(payment, given, posted.transaction.id, books, moment)
 
 
-def check_refundable(payment: Payment, amount_minor: int) -> None:
+def check_refundable(payment: Payment, amount_minor: int, *, left_minor: int | None = None) -> None:
     """Raises RefundAmountExceeded. Nothing left is too little for every amount."""
-    if amount_minor > payment.refundable_minor or amount_minor == 0:
-        raise RefundAmountExceeded(
-            f"payments/{payment.id}", refundable_minor=payment.refundable_minor, amount_minor=amount_minor
-        )
+    left_minor = payment.refundable_minor if left_minor is None else left_minor
+    if amount_minor > left_minor or amount_minor == 0:
+        raise RefundAmountExceeded(f"payments/{payment.id}", refundable_minor=left_minor, amount_minor=amount_minor)
 
 
-def count_refund(payment: Payment, amount_minor: int, transaction: UUID, books: Books, moment: Moment) -> Payment:
-    """Counts what went back under the payment's cap, and tells it."""
+def check_parts_refundable(payment: Payment, given: Mapping[UUID, int]) -> None:
+    """Raises RefundAmountExceeded when a part would give back more than it received; `given` is by account."""
+    for part in payment.parts:
+        amount_minor = given.get(account_id(part.owner, part.kind, payment.currency), 0)
+        if amount_minor > part.refundable_minor:
+            raise RefundAmountExceeded(
+                f"payments/{payment.id}", refundable_minor=part.refundable_minor, amount_minor=amount_minor
+            )
+
+
+def count_refund(
+    payment: Payment, given: Mapping[UUID, int], transaction: UUID, books: Books, moment: Moment
+) -> Payment:
+    """Counts what went back, by the account that gave it, under the caps of payment and parts, and tells it."""
     refunded = payment._replace(
         version=payment.version + 1,
-        refunded_minor=payment.refunded_minor + amount_minor,
+        refunded_minor=payment.refunded_minor + sum(given.values()),
         update_time=moment.now,
         last_transaction=transaction,
+        parts=tuple(
+            part._replace(
+                refunded_minor=part.refunded_minor + given.get(account_id(part.owner, part.kind, payment.currency), 0)
+            )
+            for part in payment.parts
+        ),
     )
     books.payments.put(payment.id, refunded)
     moment.emit(PaymentEvent("payment_refunded", refunded))

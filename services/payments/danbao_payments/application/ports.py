@@ -11,6 +11,8 @@ from uuid import UUID
 from danbao_kit.decision import RequestKey
 from danbao_kit.money import Money
 from danbao_payments.domain.account import Account
+from danbao_payments.domain.chain import Chain
+from danbao_payments.domain.limits import Limits, Usage
 from danbao_payments.domain.payment import Payment
 from danbao_payments.domain.top_up import TopUp
 from danbao_payments.domain.transfer import PostedTransaction
@@ -86,6 +88,28 @@ class Entry(NamedTuple):
     balance_after_minor: int
     create_time: datetime
     description: str
+    effective_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A statement's time, from `since` to before `until`: as it was recorded, or as it counts."""
+
+    since: datetime | None
+    until: datetime | None
+    effective: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A page of a statement: balances before and after its period, and where each entry stands. Minor units."""
+
+    opening_minor: int
+    closing_minor: int
+    # The last sequence of the ledger that it shows.
+    head: int
+    entries: Sequence[Entry]
+    positions: Sequence[tuple[datetime, int]]
 
 
 class KindTotals(NamedTuple):
@@ -100,6 +124,45 @@ class KindTotals(NamedTuple):
     credits_pending: int
 
 
+class PaymentFilter(NamedTuple):
+    """Which payments are asked for; what is empty does not matter. `party` is payer, payee or beneficiary."""
+
+    payer: str = ""
+    payee_owner: str = ""
+    party: str = ""
+    state: str = ""
+    begin: datetime | None = None
+    end: datetime | None = None
+
+
+class PaymentsReader(Protocol):
+    """Reads of payments and limits, each from one moment."""
+
+    async def payments(
+        self, asked: PaymentFilter, *, after: UUID | None, limit: int, now: datetime
+    ) -> Sequence[Payment]:
+        """In the order in which they were made, those after this one."""
+        ...
+
+    async def limits(self, scope: str, currency: str) -> tuple[Limits | None, Usage | None]: ...
+
+
+class StatementReader(Protocol):
+    """Reads statements."""
+
+    async def statement(
+        self, account: Account, period: Period, *, after: tuple[datetime, int] | None, head: int | None, limit: int
+    ) -> Statement:
+        """By time and sequence, those after."""
+        ...
+
+
+class ChainVerifier(Protocol):
+    """Recomputes the hashes of everything posted."""
+
+    async def verify(self) -> Chain: ...
+
+
 class BooksReader(Protocol):
     """Reads of the books, each from one moment.
 
@@ -109,19 +172,35 @@ class BooksReader(Protocol):
     async def account(self, account_id: UUID, now: datetime) -> Account | None: ...
 
     async def accounts_of(
-        self, owner: str, *, after: tuple[str, str] | None, limit: int, now: datetime
+        self,
+        owner: str,
+        *,
+        kind: str,
+        states: Sequence[str],
+        after: tuple[str, str, str] | None,
+        limit: int,
+        now: datetime,
     ) -> Sequence[Account]:
-        """By kind and currency, those after (kind, currency)."""
-        ...
-
-    async def entries(self, account: Account, *, after: int, limit: int) -> Sequence[Entry]:
-        """By sequence, those after it."""
+        """By owner, kind and currency, those after; an empty owner, kind or states: any."""
         ...
 
     async def payment(self, payment_id: UUID, now: datetime) -> Payment | None: ...
 
     async def transaction(self, transaction_id: UUID) -> tuple[PostedTransaction, frozenset[str]] | None:
         """The transaction and the owners of its accounts."""
+        ...
+
+    async def transactions_of(
+        self, accounts: Sequence[UUID], *, since: datetime | None, until: datetime | None, after: int, limit: int
+    ) -> tuple[Sequence[PostedTransaction], int]:
+        """Those that touch one of the accounts, by sequence, after it; and the sequence to go on after, 0 at the end.
+
+        A page may be shorter than `limit` though others follow.
+        """
+        ...
+
+    async def balance_at(self, account: Account, *, at: datetime, effective: bool) -> tuple[int, int]:
+        """Posted debits and credits as recorded by then, or with `effective` as they count by then."""
         ...
 
     async def top_up(self, top_up_id: UUID) -> TopUp | None: ...

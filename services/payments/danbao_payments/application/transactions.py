@@ -1,77 +1,159 @@
-"""How a transaction of several legs is decided."""
+"""How transactions of several legs, and their reversals, are decided."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from danbao_kit.decision import Moment
+from danbao_kit.errors import FieldInvalid, FieldViolation
+from danbao_kit.money import Money
 from danbao_payments.application.holds import expire_due
-from danbao_payments.application.payments import check_refundable, count_refund
-from danbao_payments.domain.access import check_may_credit, check_may_debit, find_payment
+from danbao_payments.application.payments import check_parts_refundable, check_refundable, count_refund
+from danbao_payments.domain.access import check_may_credit, check_may_debit, check_may_reverse, find_payment
 from danbao_payments.domain.account import account_id
 from danbao_payments.domain.books import Books
+from danbao_payments.domain.callers import Caller
 from danbao_payments.domain.chart import USER_AVAILABLE
-from danbao_payments.domain.commands import Leg, PostTransaction
-from danbao_payments.domain.errors import CurrencyMismatch
+from danbao_payments.domain.commands import AccountKey, Leg, PostTransaction, ReverseTransaction, SpreadLeg
+from danbao_payments.domain.errors import AlreadyReversed, CurrencyMismatch, TransactionNotFound, WouldBePosted
 from danbao_payments.domain.events import TransactionEvent
 from danbao_payments.domain.payment import Payment, PaymentCommand, next_state
 from danbao_payments.domain.posting import Posting, check_movable
-from danbao_payments.domain.transfer import PostedTransaction
+from danbao_payments.domain.spread import Plan
+from danbao_payments.domain.transfer import Metadata, PostedTransaction, Purpose, Transfer
+
+# A caller's clock may be a little ahead of ours.
+_AHEAD = timedelta(minutes=5)
 
 
 def post_transaction(command: PostTransaction, books: Books, moment: Moment) -> PostedTransaction:
-    """All legs or none.
+    """All legs or none. With `validate_only` it always raises, what would refuse it or WouldBePosted."""
+    posted = _post(
+        command.legs,
+        command.caller,
+        books,
+        moment,
+        description=command.description,
+        metadata=command.metadata,
+        effective_time=command.effective_time,
+    )
+    if command.validate_only:
+        raise WouldBePosted(posted)
+    return posted
 
-    Each kind of check runs over all legs before the next, so that the same input always gets the same reason.
-    """
+
+def reverse_transaction(command: ReverseTransaction, books: Books, moment: Moment) -> PostedTransaction:
+    """Posts the transaction's movements the other way round, last first. What it gave to a payment's payer is taken
+    back by no reversal; what a payer paid goes back as a refund, under the payment's cap."""
+    found = books.posted.get(command.name)
+    if found is None or not command.caller.owns_one_of(*_owners(found, books)):
+        raise TransactionNotFound(f"transactions/{command.name}")
+    check_may_reverse(found, command.caller)
+    legs = tuple(_reversed(transfer, books) for transfer in reversed(found.transfers))
+    return _post(
+        legs,
+        command.caller,
+        books,
+        moment,
+        description=command.description or f"reversal of transactions/{command.name}",
+        metadata=(),
+        effective_time=command.effective_time,
+        reverses=command.name,
+    )
+
+
+def _post(
+    legs: Sequence[Leg | SpreadLeg],
+    caller: Caller,
+    books: Books,
+    moment: Moment,
+    *,
+    description: str,
+    metadata: Metadata,
+    effective_time: datetime | None,
+    reverses: UUID | None = None,
+) -> PostedTransaction:
+    """Each kind of check runs over all legs before the next, so that the same input always gets the same reason."""
     now = moment.now
-    payments = {
-        leg.payment: find_payment(leg.payment, command.caller, books) for leg in command.legs if leg.payment is not None
-    }
-    for leg in command.legs:
-        check_may_debit(leg.debit, command.caller)
-        check_may_credit(leg.credit, command.caller)
-    for leg in command.legs:
+    if effective_time is not None and effective_time > now + _AHEAD:
+        raise FieldInvalid(FieldViolation("effective_time", "lies more than five minutes ahead"))
+    payments = {leg.payment: find_payment(leg.payment, caller, books) for leg in legs if leg.payment is not None}
+    for leg in legs:
+        for key in leg.debits:
+            check_may_debit(key, caller)
+        for key in leg.credits:
+            check_may_credit(key, caller)
+    for leg in legs:
         if leg.payment is not None and payments[leg.payment].currency != leg.amount.currency:
             expected = payments[leg.payment].currency
             raise CurrencyMismatch(f"payments/{leg.payment}", currency=leg.amount.currency, expected=expected)
+    debits = [(key, leg.amount.currency) for leg in legs for key in leg.debits]
+    credits = [(key, leg.amount.currency) for leg in legs for key in leg.credits]
     if books.due_holds:
-        expire_due(
-            {account_id(leg.debit.owner, leg.debit.kind, leg.amount.currency) for leg in command.legs}, books, moment
-        )
-    sides = [
-        (
-            books.account(leg.debit.owner, leg.debit.kind, leg.amount.currency, now),
-            books.account(leg.credit.owner, leg.credit.kind, leg.amount.currency, now),
-        )
-        for leg in command.legs
-    ]
-    check_movable([debit for debit, _ in sides], [credit for _, credit in sides])
-    given_back = _given_back(command.legs, payments)
+        expire_due({account_id(key.owner, key.kind, currency) for key, currency in debits}, books, moment)
+    check_movable(
+        [books.account(key.owner, key.kind, currency, now) for key, currency in debits],
+        [books.account(key.owner, key.kind, currency, now) for key, currency in credits],
+    )
+    plan = Plan(legs, books, now)
+    given_back = _given_back(plan.movements, payments)
     for payment_id in given_back:
         next_state(payments[payment_id], PaymentCommand.REFUND, now)
-    for payment_id, amount_minor in given_back.items():
-        check_refundable(payments[payment_id], amount_minor)
-    posting = Posting(books, moment)
-    for leg, (debit, credit) in zip(command.legs, sides, strict=True):
+    if reverses is not None and (reversal := books.reversals.get(reverses)) is not None:
+        raise AlreadyReversed(reverses, reversal=reversal)
+    for payment_id, given in given_back.items():
+        check_refundable(payments[payment_id], sum(given.values()))
+        check_parts_refundable(payments[payment_id], given)
+    if plan.shortage is not None:
+        raise plan.shortage
+    posting = Posting(books, moment, effective_time=effective_time)
+    for leg in plan.movements:
+        debit = books.account(leg.debit.owner, leg.debit.kind, leg.amount.currency, now)
+        credit = books.account(leg.credit.owner, leg.credit.kind, leg.amount.currency, now)
         posting.post(debit, credit, leg.amount.minor, payment_id=leg.payment, purpose=leg.purpose)
-    posted = posting.record(command.description, command.metadata)
-    for payment_id, amount_minor in given_back.items():
+    posted = posting.record(description, metadata, reverses=reverses)
+    if reverses is not None:
+        books.reversals.put(reverses, posted.transaction.id)
+    for payment_id, given in given_back.items():
         # Read again: a hold of it may have ended in this very command.
         payment = books.payments.get(payment_id)
         assert payment is not None
-        count_refund(payment, amount_minor, posted.transaction.id, books, moment)
+        count_refund(payment, given, posted.transaction.id, books, moment)
     moment.emit(TransactionEvent("transaction_posted", posted))
     return posted
 
 
-def _given_back(legs: tuple[Leg, ...], payments: dict[UUID, Payment]) -> dict[UUID, int]:
-    """What goes back per payment: every leg that says so, and every leg of a payment that credits its payer anyway."""
-    sums: dict[UUID, int] = {}
+def _given_back(legs: Sequence[Leg], payments: dict[UUID, Payment]) -> dict[UUID, dict[UUID, int]]:
+    """What goes back per payment and account: every leg that says so, or that credits the payment's payer anyway."""
+    sums: dict[UUID, dict[UUID, int]] = {}
     for leg in legs:
         if leg.payment is None:
             continue
         to_payer = leg.credit.owner == payments[leg.payment].payer and leg.credit.kind == USER_AVAILABLE
         if leg.purpose or to_payer:
-            sums[leg.payment] = sums.get(leg.payment, 0) + leg.amount.minor
+            given = sums.setdefault(leg.payment, {})
+            source = account_id(leg.debit.owner, leg.debit.kind, leg.amount.currency)
+            given[source] = given.get(source, 0) + leg.amount.minor
     return sums
+
+
+def _reversed(transfer: Transfer, books: Books) -> Leg:
+    debit, credit = books.accounts.get(transfer.debit_account), books.accounts.get(transfer.credit_account)
+    assert debit is not None, "the accounts of a transfer are there"
+    assert credit is not None, "the accounts of a transfer are there"
+    payment = None if transfer.payment_id is None else books.payments.get(transfer.payment_id)
+    paid = payment is not None and debit.owner == payment.payer and debit.kind == USER_AVAILABLE
+    return Leg(
+        AccountKey(credit.owner, credit.kind),
+        AccountKey(debit.owner, debit.kind),
+        Money(transfer.currency, transfer.amount_minor),
+        transfer.payment_id,
+        Purpose.REFUND.value if paid else Purpose.NONE.value,
+    )
+
+
+def _owners(posted: PostedTransaction, books: Books) -> list[str]:
+    both = [account for transfer in posted.transfers for account in (transfer.debit_account, transfer.credit_account)]
+    return [account.owner for key in both if (account := books.accounts.get(key)) is not None]

@@ -6,12 +6,26 @@ from uuid import UUID
 
 from danbao_payments.domain.books import Books
 from danbao_payments.domain.callers import PAYING, Caller, Party
-from danbao_payments.domain.chart import CHART, ESCROW_TRADE, SELLER_PAYABLE, USER_AVAILABLE, Kind
+from danbao_payments.domain.chart import (
+    CHART,
+    ESCROW_TRADE,
+    FEE_PAYMENT,
+    PLATFORM,
+    SELLER_PAYABLE,
+    SUBJECTS,
+    TAX_PAYABLE,
+    TRADES,
+    USER_AVAILABLE,
+    Kind,
+)
 from danbao_payments.domain.commands import AccountKey, CreatePayment
 from danbao_payments.domain.errors import KindNotAllowed, PaymentNotFound
 from danbao_payments.domain.payment import Payment
+from danbao_payments.domain.transfer import PostedTransaction, TransferKind
 
+_OPENED_BY_PARTNERS = frozenset({USER_AVAILABLE, SELLER_PAYABLE})
 _PAYEE_KINDS = frozenset({USER_AVAILABLE, SELLER_PAYABLE, ESCROW_TRADE})
+_SPLIT_KINDS = _PAYEE_KINDS | {FEE_PAYMENT, TAX_PAYABLE}
 
 
 def check_may_pay(command: CreatePayment) -> None:
@@ -19,22 +33,32 @@ def check_may_pay(command: CreatePayment) -> None:
     caller, payee = command.caller, command.payee
     if caller.party not in PAYING or not caller.owns(command.payer):
         raise _not_allowed(f"{command.payer} is not the caller's to pay for", command.payer, USER_AVAILABLE, caller)
-    kind_of(payee, caller)
-    if payee.kind not in _PAYEE_KINDS:
-        raise _not_allowed(f"nobody is paid into {payee.kind}", payee.owner, payee.kind, caller)
-    if payee.kind == ESCROW_TRADE and caller.party is not Party.ESCROW:
-        raise _not_allowed("a trade's account is escrow's alone", payee.owner, payee.kind, caller)
+    _check_payable(payee, _PAYEE_KINDS, caller)
+    for term in command.splits:
+        _check_payable(term.destination, _SPLIT_KINDS, caller)
+
+
+def _check_payable(key: AccountKey, kinds: frozenset[str], caller: Caller) -> None:
+    kind_of(key, caller)
+    if key.kind not in kinds:
+        raise _not_allowed(f"nobody is paid into {key.kind}", key.owner, key.kind, caller)
+    if key.kind == ESCROW_TRADE and caller.party is not Party.ESCROW:
+        raise _not_allowed("a trade's account is escrow's alone", key.owner, key.kind, caller)
 
 
 def check_may_move_payee(payment: Payment, caller: Caller, *, debits: bool = False) -> None:
-    """Raises KindNotAllowed unless the caller may act on the payment; with `debits`, also for its payee."""
-    if payment.payee_kind == ESCROW_TRADE:
-        allowed = caller.party is Party.ESCROW
-    else:
-        allowed = caller.party in PAYING and (not debits or caller.owns(payment.payee_owner))
-    if not allowed:
-        why = f"{payment.payee_kind} of {payment.payee_owner} is not the caller's to move"
-        raise _not_allowed(why, payment.payee_owner, payment.payee_kind, caller)
+    """Raises KindNotAllowed unless the caller may act on the payment; with `debits`, also for those who received.
+
+    The platform's parts of a split go back with a refund whoever asks for it.
+    """
+    receivers = [(payment.payee_owner, payment.payee_kind), *[(part.owner, part.kind) for part in payment.parts]]
+    for owner, kind in receivers:
+        if kind == ESCROW_TRADE:
+            allowed = caller.party is Party.ESCROW
+        else:
+            allowed = caller.party in PAYING and (not debits or owner == PLATFORM or caller.owns(owner))
+        if not allowed:
+            raise _not_allowed(f"{kind} of {owner} is not the caller's to move", owner, kind, caller)
 
 
 def check_may_debit(key: AccountKey, caller: Caller) -> None:
@@ -47,6 +71,36 @@ def check_may_credit(key: AccountKey, caller: Caller) -> None:
     """Raises KindNotAllowed unless the caller may name the account as a leg's credit."""
     if caller.party not in kind_of(key, caller).credited_by:
         raise _not_allowed(f"{key.kind} is not the caller's to credit", key.owner, key.kind, caller)
+
+
+def check_may_reverse(posted: PostedTransaction, caller: Caller) -> None:
+    """Raises KindNotAllowed for what gave money back to a payer, and for what held money or ended a hold."""
+    for transfer in posted.transfers:
+        if transfer.purpose or transfer.kind != TransferKind.POSTED:
+            name = f"transactions/{transfer.transaction_id}"
+            why = f"{name} belongs to its payment, which alone can undo it"
+            raise _not_allowed(why, f"payments/{transfer.payment_id}", transfer.kind, caller)
+
+
+def check_may_open(key: AccountKey, caller: Caller) -> None:
+    """Raises KindNotAllowed unless the caller may open such an account before anything is posted to it."""
+    kind = kind_of(key, caller)
+    if caller.party is Party.PARTNER:
+        allowed = key.kind in _OPENED_BY_PARTNERS
+    else:
+        allowed = caller.party is Party.OPERATOR or caller.party in kind.debited_by | kind.credited_by
+    if not allowed:
+        raise _not_allowed(f"{key.kind} is not the caller's to open", key.owner, key.kind, caller)
+
+
+def check_may_control(key: AccountKey, caller: Caller, *, closing: bool = False) -> None:
+    """Raises KindNotAllowed unless the caller may freeze the account, or with `closing` end it."""
+    if caller.party is not Party.OPERATOR:
+        raise _not_allowed("only operators freeze and close accounts", key.owner, key.kind, caller)
+    if not CHART[key.kind].debited_by:
+        raise _not_allowed(f"{key.kind} moves by payments' own rules only", key.owner, key.kind, caller)
+    if closing and not key.owner.startswith((SUBJECTS, TRADES)):
+        raise _not_allowed(f"accounts of {key.owner} are never closed", key.owner, key.kind, caller)
 
 
 def kind_of(key: AccountKey, caller: Caller) -> Kind:

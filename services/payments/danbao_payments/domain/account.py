@@ -39,6 +39,11 @@ class Account(NamedTuple):
     create_time: datetime
     update_time: datetime
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is in it and nothing held on it."""
+        return self.credits_posted == self.debits_posted and not self.debits_pending and not self.credits_pending
+
 
 @lru_cache(maxsize=200_000)
 def account_id(owner: str, kind: str, currency: str) -> UUID:

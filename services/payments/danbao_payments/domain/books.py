@@ -7,9 +7,10 @@ from uuid import UUID
 
 from danbao_kit.working_set import Log, Rows, WorkingSet
 from danbao_payments.domain.account import Account, account_id, new_account
+from danbao_payments.domain.limits import Limits, Usage
 from danbao_payments.domain.payment import Payment
 from danbao_payments.domain.top_up import TopUp, TopUpRefund
-from danbao_payments.domain.transfer import Transaction, Transfer
+from danbao_payments.domain.transfer import PostedTransaction, Transaction, Transfer
 
 
 class Books(WorkingSet):
@@ -21,7 +22,13 @@ class Books(WorkingSet):
         self.payments: Rows[UUID, Payment] = self.rows()
         self.top_ups: Rows[UUID, TopUp] = self.rows()
         self.top_up_refunds: Rows[UUID, TopUpRefund] = self.rows()
+        # By scope, and by subject, each with the currency.
+        self.limits: Rows[tuple[str, str], Limits] = self.rows()
+        self.usage: Rows[tuple[str, str], Usage] = self.rows()
         self.transactions: Log[Transaction] = self.log()
+        # Transactions to be reversed, and those that have been, each with its reversal. Read only.
+        self.posted: Rows[UUID, PostedTransaction] = self.rows()
+        self.reversals: Rows[UUID, UUID] = self.rows()
         self.transfers: Log[Transfer] = self.log()
         # Payments whose hold on an account has run out, or is about to, and was not ended yet: oldest first.
         self.due_holds: dict[UUID, list[UUID]] = {}

@@ -34,6 +34,11 @@ class Caller:
     party: Party
     subject: str = ""
 
+    @property
+    def is_confined(self) -> bool:
+        """Whether only what is the own subject's exists for the caller."""
+        return self.party in _CONFINED
+
     def owns(self, owner: str) -> bool:
         """Whether the caller may act for this owner."""
         return self.party not in _CONFINED or (self.subject != "" and owner == self.subject)

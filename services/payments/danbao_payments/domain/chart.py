@@ -70,6 +70,10 @@ CLEARING_REFUND = "clearing.refund"
 RAIL_IN_TRANSIT = "rail.in_transit"
 RAIL_SETTLED = "rail.settled"
 SUSPENSE = "suspense"
+FEE_PAYMENT = "fee.payment"
+TAX_PAYABLE = "tax.payable"
+# What an owner owes the platform.
+RECEIVABLES = ("receivable.guarantee", "receivable.chargeback", "receivable.user")
 
 # fmt: off
 _ROWS: tuple[tuple[str, AccountClass, str, tuple[Party, ...], tuple[Party, ...]], ...] = (
@@ -90,9 +94,9 @@ _ROWS: tuple[tuple[str, AccountClass, str, tuple[Party, ...], tuple[Party, ...]]
     ("fund.recoverable",     AccountClass.LIABILITY,  PLATFORM, (_O,),           (_O,)),
     ("clearing.payout",      AccountClass.LIABILITY,  PLATFORM, (),              ()),
     (CLEARING_REFUND,        AccountClass.LIABILITY,  PLATFORM, (),              ()),
-    ("tax.payable",          AccountClass.LIABILITY,  PLATFORM, (_O,),           (_E, _O)),
+    (TAX_PAYABLE,            AccountClass.LIABILITY,  PLATFORM, (_O,),           (_E, _O)),
     ("fee.escrow",           AccountClass.REVENUE,    PLATFORM, (_O,),           (_E, _O)),
-    ("fee.payment",          AccountClass.REVENUE,    PLATFORM, (_O,),           (_E, _O)),
+    (FEE_PAYMENT,            AccountClass.REVENUE,    PLATFORM, (_O,),           (_E, _O)),
     ("penalty",              AccountClass.REVENUE,    PLATFORM, (_O,),           (_E, _O)),
     ("rail.cost",            AccountClass.EXPENSE,    PLATFORM, (_O,),           (_O,)),
     ("loss.chargeback",      AccountClass.EXPENSE,    PLATFORM, (_O,),           (_O,)),

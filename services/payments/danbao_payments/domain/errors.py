@@ -2,6 +2,7 @@
 
 DanbaoError
 ├── LegsInvalid             INVALID_ARGUMENT     an account on both sides of a leg
+├── SplitNotWhole           INVALID_ARGUMENT     parts that are not the amount, to the minor unit
 ├── AccountNotFound         NOT_FOUND            missing, or not the caller's to see
 ├── PaymentNotFound         NOT_FOUND
 ├── TransactionNotFound     NOT_FOUND
@@ -11,6 +12,7 @@ DanbaoError
 ├── CurrencyMismatch        FAILED_PRECONDITION
 ├── AccountClosed           FAILED_PRECONDITION
 ├── AccountFrozen           FAILED_PRECONDITION
+├── AccountNotEmpty         FAILED_PRECONDITION  it cannot be closed
 ├── PaymentStateInvalid     FAILED_PRECONDITION
 ├── TopUpStateInvalid       FAILED_PRECONDITION
 ├── HoldExpired             FAILED_PRECONDITION
@@ -18,8 +20,11 @@ DanbaoError
 ├── HoldAlreadyVoided       FAILED_PRECONDITION
 ├── CaptureAmountExceeded   FAILED_PRECONDITION
 ├── RefundAmountExceeded    FAILED_PRECONDITION
+├── AlreadyReversed         FAILED_PRECONDITION
+├── LimitExceeded           FAILED_PRECONDITION  of a transaction, a day or a month
 ├── InsufficientFunds       FAILED_PRECONDITION
-└── BalanceOverflow         FAILED_PRECONDITION
+├── BalanceOverflow         FAILED_PRECONDITION
+└── WouldBePosted           no answer            what validate_only found; nobody outside sees it
 
 They stand in the order in which they are checked.
 """
@@ -27,6 +32,7 @@ They stand in the order in which they are checked.
 from uuid import UUID
 
 from danbao_kit.errors import Code, DanbaoError, FieldViolation
+from danbao_payments.domain.transfer import PostedTransaction
 
 
 class LegsInvalid(DanbaoError):
@@ -38,6 +44,19 @@ class LegsInvalid(DanbaoError):
             fields=(FieldViolation(f"legs[{leg}].credit", "must differ from debit"),),
             leg=leg,
             field=f"legs[{leg}].credit",
+        )
+
+
+class SplitNotWhole(DanbaoError):
+    code, reason = Code.INVALID_ARGUMENT, "SPLIT_NOT_WHOLE"
+
+    def __init__(self, *, amount_minor: int, parts_minor: str, field: str = "split") -> None:
+        super().__init__(
+            f"the parts of {field} are not its amount",
+            fields=(FieldViolation(field, "the parts must be the amount, to the minor unit"),),
+            field=field,
+            amount_minor=amount_minor,
+            parts_minor=parts_minor,
         )
 
 
@@ -103,6 +122,16 @@ class AccountFrozen(DanbaoError):
     def __init__(self, account_id: UUID, *, scope: str) -> None:
         super().__init__(
             f"accounts/{account_id} is frozen", account=f"accounts/{account_id}", state="FROZEN", scope=scope
+        )
+
+
+class AccountNotEmpty(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "ACCOUNT_NOT_EMPTY"
+
+    def __init__(self, account_id: UUID, *, because: UUID, kind: str) -> None:
+        what = "is not empty" if because == account_id else f"belongs to one whose {kind} is not empty"
+        super().__init__(
+            f"accounts/{account_id} {what}", account=f"accounts/{account_id}", because=f"accounts/{because}", kind=kind
         )
 
 
@@ -175,6 +204,31 @@ class RefundAmountExceeded(DanbaoError):
         )
 
 
+class AlreadyReversed(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "ALREADY_REVERSED"
+
+    def __init__(self, transaction_id: UUID, *, reversal: UUID) -> None:
+        super().__init__(
+            f"transactions/{transaction_id} was reversed before",
+            transaction=f"transactions/{transaction_id}",
+            reversal=f"transactions/{reversal}",
+        )
+
+
+class LimitExceeded(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "LIMIT_EXCEEDED"
+
+    def __init__(self, scope: str, *, period: str, limit_minor: int, used_minor: int, amount_minor: int) -> None:
+        super().__init__(
+            f"more than {scope} may pay per {period}",
+            scope=scope,
+            period=period,
+            limit_minor=limit_minor,
+            used_minor=used_minor,
+            amount_minor=amount_minor,
+        )
+
+
 class InsufficientFunds(DanbaoError):
     code, reason = Code.FAILED_PRECONDITION, "INSUFFICIENT_FUNDS"
 
@@ -198,3 +252,13 @@ class BalanceOverflow(DanbaoError):
             account=f"accounts/{account_id}",
             amount_minor=amount_minor,
         )
+
+
+class WouldBePosted(DanbaoError):
+    """Carries a transaction that is valid and was not to be recorded; raising it drops what was decided."""
+
+    code, reason, recorded = Code.ABORTED, "WOULD_BE_POSTED", False
+
+    def __init__(self, posted: PostedTransaction) -> None:
+        super().__init__("valid; not recorded, as asked")
+        self.posted = posted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from danbao_payments.domain.account import Account
 from danbao_payments.domain.payment import Payment
 from danbao_payments.domain.top_up import TopUp
 from danbao_payments.domain.transfer import PostedTransaction
@@ -26,6 +27,14 @@ class TransactionEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountEvent:
+    """`kind` is account_opened, _frozen, _unfrozen or _closed."""
+
+    kind: str
+    account: Account
+
+
+@dataclass(frozen=True, slots=True)
 class TopUpEvent:
     """`kind` is top_up_created, _succeeded, _failed, _refund_created or _refund_settled."""
 
@@ -33,4 +42,4 @@ class TopUpEvent:
     top_up: TopUp
 
 
-Event = PaymentEvent | TransactionEvent | TopUpEvent
+Event = PaymentEvent | TransactionEvent | TopUpEvent | AccountEvent

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from danbao_kit.errors import DanbaoError
 from danbao_payments.domain.errors import HoldAlreadyCaptured, HoldAlreadyVoided, HoldExpired, PaymentStateInvalid
+from danbao_payments.domain.payment_split import SplitPart
 from danbao_payments.domain.transfer import Metadata
 
 
@@ -33,6 +34,13 @@ class CaptureMode(StrEnum):
     MANUAL = "MANUAL"
 
 
+class OnExpiry(StrEnum):
+    """What becomes of a hold whose time has come."""
+
+    CANCEL = "CANCEL"
+    CAPTURE = "CAPTURE"  # it does not run out: it counts until it has been captured
+
+
 class RefundState(StrEnum):
     NONE = "NONE"
     PARTIAL = "PARTIAL"
@@ -42,7 +50,8 @@ class RefundState(StrEnum):
 class PaymentCommand(StrEnum):
     """What can be done to a payment that exists."""
 
-    CAPTURE = "CAPTURE"
+    CAPTURE = "CAPTURE"  # the last one
+    CAPTURE_PART = "CAPTURE_PART"  # the rest stays held
     VOID = "VOID"
     EXPIRE = "EXPIRE"
     REFUND = "REFUND"
@@ -74,6 +83,10 @@ class Payment(NamedTuple):
     create_time: datetime
     update_time: datetime
     last_transaction: UUID
+    on_expiry: str
+    # Empty without a split; then all of it goes to the payee.
+    remainder_policy: str
+    parts: tuple[SplitPart, ...]
 
     @property
     def held_minor(self) -> int:
@@ -94,6 +107,10 @@ class Payment(NamedTuple):
 
     def is_due(self, now: datetime) -> bool:
         """Whether its hold has run out and only waits to be ended."""
+        return self.is_time_up(now) and self.on_expiry == OnExpiry.CANCEL
+
+    def is_time_up(self, now: datetime) -> bool:
+        """Whether the time of its hold has come: to run out, or to be captured."""
         return self.hold_id is not None and self.expire_time is not None and self.expire_time <= now
 
     def state_at(self, now: datetime) -> PaymentState:
@@ -145,37 +162,44 @@ def _no(refusal: Refusal) -> Step:
 
 _S, _C = PaymentState, PaymentCommand
 
-# A capture is final today: what it leaves of the hold falls free. What was captured stays so when the rest ends.
+# What a final capture leaves of the hold falls free. What was captured stays so when the rest ends.
 # fmt: off
 TRANSITIONS: Mapping[tuple[PaymentState, PaymentCommand], Step] = MappingProxyType({
-    (_S.PENDING,            _C.CAPTURE): _no(_invalid),
-    (_S.PENDING,            _C.VOID):    _no(_invalid),
-    (_S.PENDING,            _C.EXPIRE):  _no(_invalid),
-    (_S.PENDING,            _C.REFUND):  _no(_invalid),
-    (_S.AUTHORIZED,         _C.CAPTURE): _to(_S.CAPTURED),
-    (_S.AUTHORIZED,         _C.VOID):    _to(_S.VOIDED),
-    (_S.AUTHORIZED,         _C.EXPIRE):  _to(_S.EXPIRED),
-    (_S.AUTHORIZED,         _C.REFUND):  _no(_invalid),
-    (_S.PARTIALLY_CAPTURED, _C.CAPTURE): _to(_S.CAPTURED),
-    (_S.PARTIALLY_CAPTURED, _C.VOID):    _to(_S.CAPTURED),
-    (_S.PARTIALLY_CAPTURED, _C.EXPIRE):  _to(_S.CAPTURED),
-    (_S.PARTIALLY_CAPTURED, _C.REFUND):  _to(_S.PARTIALLY_CAPTURED),
-    (_S.CAPTURED,           _C.CAPTURE): _no(_captured),
-    (_S.CAPTURED,           _C.VOID):    _no(_captured),
-    (_S.CAPTURED,           _C.EXPIRE):  _no(_captured),
-    (_S.CAPTURED,           _C.REFUND):  _to(_S.CAPTURED),
-    (_S.VOIDED,             _C.CAPTURE): _no(_voided),
-    (_S.VOIDED,             _C.VOID):    _no(_voided),
-    (_S.VOIDED,             _C.EXPIRE):  _no(_voided),
-    (_S.VOIDED,             _C.REFUND):  _no(_invalid),
-    (_S.EXPIRED,            _C.CAPTURE): _no(_expired),
-    (_S.EXPIRED,            _C.VOID):    _no(_expired),
-    (_S.EXPIRED,            _C.EXPIRE):  _no(_expired),
-    (_S.EXPIRED,            _C.REFUND):  _no(_invalid),
-    (_S.DECLINED,           _C.CAPTURE): _no(_invalid),
-    (_S.DECLINED,           _C.VOID):    _no(_invalid),
-    (_S.DECLINED,           _C.EXPIRE):  _no(_invalid),
-    (_S.DECLINED,           _C.REFUND):  _no(_invalid),
+    (_S.PENDING,             _C.CAPTURE):      _no(_invalid),
+    (_S.PENDING,             _C.CAPTURE_PART): _no(_invalid),
+    (_S.PENDING,             _C.VOID):         _no(_invalid),
+    (_S.PENDING,             _C.EXPIRE):       _no(_invalid),
+    (_S.PENDING,             _C.REFUND):       _no(_invalid),
+    (_S.AUTHORIZED,          _C.CAPTURE):      _to(_S.CAPTURED),
+    (_S.AUTHORIZED,          _C.CAPTURE_PART): _to(_S.PARTIALLY_CAPTURED),
+    (_S.AUTHORIZED,          _C.VOID):         _to(_S.VOIDED),
+    (_S.AUTHORIZED,          _C.EXPIRE):       _to(_S.EXPIRED),
+    (_S.AUTHORIZED,          _C.REFUND):       _no(_invalid),
+    (_S.PARTIALLY_CAPTURED,  _C.CAPTURE):      _to(_S.CAPTURED),
+    (_S.PARTIALLY_CAPTURED,  _C.CAPTURE_PART): _to(_S.PARTIALLY_CAPTURED),
+    (_S.PARTIALLY_CAPTURED,  _C.VOID):         _to(_S.CAPTURED),
+    (_S.PARTIALLY_CAPTURED,  _C.EXPIRE):       _to(_S.CAPTURED),
+    (_S.PARTIALLY_CAPTURED,  _C.REFUND):       _to(_S.PARTIALLY_CAPTURED),
+    (_S.CAPTURED,            _C.CAPTURE):      _no(_captured),
+    (_S.CAPTURED,            _C.CAPTURE_PART): _no(_captured),
+    (_S.CAPTURED,            _C.VOID):         _no(_captured),
+    (_S.CAPTURED,            _C.EXPIRE):       _no(_captured),
+    (_S.CAPTURED,            _C.REFUND):       _to(_S.CAPTURED),
+    (_S.VOIDED,              _C.CAPTURE):      _no(_voided),
+    (_S.VOIDED,              _C.CAPTURE_PART): _no(_voided),
+    (_S.VOIDED,              _C.VOID):         _no(_voided),
+    (_S.VOIDED,              _C.EXPIRE):       _no(_voided),
+    (_S.VOIDED,              _C.REFUND):       _no(_invalid),
+    (_S.EXPIRED,             _C.CAPTURE):      _no(_expired),
+    (_S.EXPIRED,             _C.CAPTURE_PART): _no(_expired),
+    (_S.EXPIRED,             _C.VOID):         _no(_expired),
+    (_S.EXPIRED,             _C.EXPIRE):       _no(_expired),
+    (_S.EXPIRED,             _C.REFUND):       _no(_invalid),
+    (_S.DECLINED,            _C.CAPTURE):      _no(_invalid),
+    (_S.DECLINED,            _C.CAPTURE_PART): _no(_invalid),
+    (_S.DECLINED,            _C.VOID):         _no(_invalid),
+    (_S.DECLINED,            _C.EXPIRE):       _no(_invalid),
+    (_S.DECLINED,            _C.REFUND):       _no(_invalid),
 })
 # fmt: on
 

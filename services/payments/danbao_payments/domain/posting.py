@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import UUID
 
 from danbao_kit.decision import Moment
@@ -40,9 +41,10 @@ class Posting:
     after everything that may be short.
     """
 
-    __slots__ = ("_accounts", "_books", "_moment", "_overflow", "_transfers", "id")
+    __slots__ = ("_accounts", "_books", "_effective_time", "_moment", "_overflow", "_transfers", "id")
 
-    def __init__(self, books: Books, moment: Moment) -> None:
+    def __init__(self, books: Books, moment: Moment, *, effective_time: datetime | None = None) -> None:
+        self._effective_time = effective_time
         self.id = moment.ids.new()
         self._books = books
         self._moment = moment
@@ -109,17 +111,26 @@ class Posting:
         after_credit = credited._replace(credits_pending=credited.credits_pending - held_minor, update_time=now)
         self._add(kind.value, after_debit, after_credit, held_minor, hold_id, payment_id, "")
 
-    def record(self, description: str = "", metadata: Metadata = ()) -> PostedTransaction:
+    def record(
+        self, description: str = "", metadata: Metadata = (), *, reverses: UUID | None = None
+    ) -> PostedTransaction:
         """Puts the transaction into the books. Raises BalanceOverflow."""
         if self._overflow is not None:
             raise self._overflow
         transfers = tuple(self._transfers)
         transaction = Transaction(
-            self.id, transfers[0].sequence, transfers[-1].sequence, description, metadata, self._moment.now
+            self.id,
+            transfers[0].sequence,
+            transfers[-1].sequence,
+            description,
+            metadata,
+            self._moment.now,
+            self._effective_time,
+            reverses,
         )
         put = self._books.accounts.put
         for key, account in self._accounts.items():
-            if account.kind == ESCROW_TRADE and _is_empty(account):
+            if account.kind == ESCROW_TRADE and account.is_empty:
                 # A trade's account is used once: its last money out closes it.
                 account = account._replace(state=_CLOSED)
             put(key, account)
@@ -166,15 +177,10 @@ class Posting:
                 credit.debits_posted,
                 credit.credits_pending,
                 credit.credits_posted,
+                self._effective_time,
             )
         )
         return sequence
-
-
-def _is_empty(account: Account) -> bool:
-    return (
-        account.credits_posted == account.debits_posted and not account.debits_pending and not account.credits_pending
-    )
 
 
 def _insufficient(account: Account, amount_minor: int) -> InsufficientFunds:

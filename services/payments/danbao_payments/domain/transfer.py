@@ -50,6 +50,8 @@ class Transfer(NamedTuple):
     credit_debits_posted: int
     credit_credits_pending: int
     credit_credits_posted: int
+    # Set where it counts for another time than the one at which it was recorded.
+    effective_time: datetime | None = None
 
 
 class Transaction(NamedTuple):
@@ -61,6 +63,9 @@ class Transaction(NamedTuple):
     description: str
     metadata: Metadata
     create_time: datetime
+    effective_time: datetime | None = None
+    # The transaction that it takes back.
+    reverses: UUID | None = None
 
 
 class PostedTransaction(NamedTuple):

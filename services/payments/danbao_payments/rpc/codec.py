@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 from google.protobuf.message import Message
 
-from danbao.payments.v1 import event_pb2, ledger_pb2, payment_pb2
-from danbao_payments.domain.events import Event, PaymentEvent, TransactionEvent
+from danbao.payments.v1 import account_pb2, event_pb2, ledger_pb2, payment_pb2
+from danbao_payments.domain.account import Account
+from danbao_payments.domain.account_commands import CreateAccounts
+from danbao_payments.domain.events import AccountEvent, Event, PaymentEvent, TransactionEvent
+from danbao_payments.domain.limits import Limits
 from danbao_payments.domain.payment import Payment
 from danbao_payments.domain.top_up import TopUp
 from danbao_payments.domain.transfer import PostedTransaction
-from danbao_payments.rpc.mapping import payment_message, timestamp, top_up_message, transaction_message
+from danbao_payments.rpc.limits import limits_message
+from danbao_payments.rpc.mapping import account_message, payment_message, top_up_message, transaction_message
+from danbao_payments.rpc.values import timestamp
 
 _REPLIES: dict[str, type[Message]] = {
     "PostTransaction": ledger_pb2.Transaction,
+    "ReverseTransaction": ledger_pb2.Transaction,
+    "SetLimits": payment_pb2.Limits,
     "CreateTopUp": payment_pb2.TopUp,
     "RefundTopUp": payment_pb2.TopUp,
+    "CreateAccount": account_pb2.Account,
+    "BatchCreateAccounts": account_pb2.BatchCreateAccountsResponse,
+    "FreezeAccount": account_pb2.Account,
+    "UnfreezeAccount": account_pb2.Account,
+    "CloseAccount": account_pb2.Account,
 }
+
+Value: TypeAlias = Payment | PostedTransaction | TopUp | Account | Limits
 
 
 class PaymentsCodec:
@@ -27,8 +41,11 @@ class PaymentsCodec:
     def __init__(self) -> None:
         self._last: tuple[object, Message] | None = None
 
-    def reply(self, command: Any, reply: Payment | PostedTransaction | TopUp) -> Message:
-        return self._message(reply)
+    def reply(self, command: Any, reply: Value | tuple[Account, ...]) -> Message:
+        if isinstance(command, CreateAccounts) and command.many:
+            accounts = cast(tuple[Account, ...], reply)
+            return account_pb2.BatchCreateAccountsResponse(accounts=[account_message(each) for each in accounts])
+        return self._message(cast(Value, reply))
 
     def parse_reply(self, method: str, data: bytes) -> Message:
         return _REPLIES.get(method, payment_pb2.Payment).FromString(data)
@@ -38,6 +55,8 @@ class PaymentsCodec:
             payload = self._message(event.payment)
         elif isinstance(event, TransactionEvent):
             payload = self._message(event.posted)
+        elif isinstance(event, AccountEvent):
+            payload = self._message(event.account)
         else:
             payload = self._message(event.top_up)
         message = event_pb2.Event(
@@ -45,7 +64,7 @@ class PaymentsCodec:
         )
         return event.kind, message.SerializeToString()
 
-    def _message(self, value: Payment | PostedTransaction | TopUp) -> Message:
+    def _message(self, value: Value) -> Message:
         if self._last is not None and self._last[0] is value:
             return self._last[1]
         message: Message
@@ -53,6 +72,10 @@ class PaymentsCodec:
             message = payment_message(value)
         elif isinstance(value, TopUp):
             message = top_up_message(value)
+        elif isinstance(value, Account):
+            message = account_message(value)
+        elif isinstance(value, Limits):
+            message = limits_message(value)
         else:
             message = transaction_message(value)
         self._last = (value, message)

@@ -8,16 +8,18 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from danbao.payments.v1 import ledger_pb2, payment_pb2
+from danbao.payments.v1 import account_pb2, ledger_pb2, payment_pb2
 from danbao_kit.call import Call, current_call
 from danbao_kit.commands import CommandRunner
 from danbao_kit.decision import RequestKey
-from danbao_kit.errors import DanbaoError, RequestInProgress
+from danbao_kit.errors import DanbaoError, FieldInvalid, FieldViolation, RequestInProgress
 from danbao_kit.group_commit import Outcome
 from danbao_kit.rpc_status import status_of
 from danbao_kit.validation import check
 from danbao_payments.application.ports import BooksReader
-from danbao_payments.rpc.mapping import COMMANDS, caller_of, top_up_message
+from danbao_payments.domain.commands import PostTransaction
+from danbao_payments.domain.errors import WouldBePosted
+from danbao_payments.rpc.mapping import COMMANDS, caller_of, top_up_message, transaction_message
 
 _BY_OPERATION = {
     "create_payment": "CreatePayment",
@@ -27,6 +29,11 @@ _BY_OPERATION = {
     "post_transaction": "PostTransaction",
     "create_top_up": "CreateTopUp",
     "refund_top_up": "RefundTopUp",
+    "reverse_transaction": "ReverseTransaction",
+    "create_account": "CreateAccount",
+    "freeze_account": "FreezeAccount",
+    "unfreeze_account": "UnfreezeAccount",
+    "close_account": "CloseAccount",
 }
 _ASKS_A_RAIL = frozenset({"CreateTopUp", "RefundTopUp"})
 _TO_LOOK_S = 0.25
@@ -43,6 +50,8 @@ class MutationRunner:
         """The response of one mutation. Raises what refused it."""
         command = COMMANDS[method](request, caller_of(current_call()))
         command.check()
+        if isinstance(command, PostTransaction) and command.validate_only:
+            return await self._try_out(command)
         if method in _ASKS_A_RAIL:
             _leave_time_to_look(current_call())
         try:
@@ -54,6 +63,18 @@ class MutationRunner:
             if not awaiting:
                 raise
             return next(iter(awaiting.values()))
+
+    async def _try_out(self, command: PostTransaction) -> ledger_pb2.Transaction:
+        """What would come of it. Nothing is recorded, so neither name nor numbers mean anything."""
+        error = (await self._commands.try_out(command)).error
+        if not isinstance(error, WouldBePosted):
+            assert error is not None, "what only validates is always dropped"
+            raise error
+        message = transaction_message(error.posted)
+        message.ClearField("name")
+        for transfer in message.transfers:
+            transfer.ClearField("sequence")
+        return message
 
     async def run_many(self, operations: Sequence[payment_pb2.Operation]) -> list[payment_pb2.OperationResult]:
         """The results of a batch's operations, in their order."""
@@ -92,6 +113,8 @@ def _prepare(operation: payment_pb2.Operation) -> tuple[str, str, Any] | DanbaoE
         method = _BY_OPERATION[kind]
         command = COMMANDS[method](request, caller_of(current_call()))
         command.check()
+        if isinstance(command, PostTransaction) and command.validate_only:
+            raise FieldInvalid(FieldViolation("post_transaction.validate_only", "not within BatchExecute"))
     except DanbaoError as error:
         return error
     return method, request.request_id, command
@@ -116,5 +139,7 @@ def _result(outcome: Outcome) -> payment_pb2.OperationResult:
         return payment_pb2.OperationResult(payment=message, replayed=outcome.replayed)
     if isinstance(message, ledger_pb2.Transaction):
         return payment_pb2.OperationResult(transaction=message, replayed=outcome.replayed)
-    assert isinstance(message, payment_pb2.TopUp), "every mutation answers with one of the three"
+    if isinstance(message, account_pb2.Account):
+        return payment_pb2.OperationResult(account=message, replayed=outcome.replayed)
+    assert isinstance(message, payment_pb2.TopUp), "every mutation answers with one of the four"
     return payment_pb2.OperationResult(top_up=message, replayed=outcome.replayed)

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TypeAlias
+from uuid import UUID
 
 import grpc
 
 from danbao.payments.v1 import ledger_pb2, ledger_pb2_grpc
 from danbao_kit.call import current_call
-from danbao_payments.application.ports import BooksReader
-from danbao_payments.domain.errors import TransactionNotFound
+from danbao_kit.clock import Clock
+from danbao_kit.errors import FieldInvalid, FieldViolation
+from danbao_kit.paging import encode_token, page_size
+from danbao_payments.application.ports import BooksReader, ChainVerifier
+from danbao_payments.domain.errors import AccountNotFound, TransactionNotFound
+from danbao_payments.rpc.accounts import sequence_of
 from danbao_payments.rpc.commands import MutationRunner
-from danbao_payments.rpc.mapping import caller_of, id_of, timestamp, transaction_message
+from danbao_payments.rpc.mapping import caller_of, transaction_message
+from danbao_payments.rpc.values import id_of, moment_of, timestamp
 
 Context: TypeAlias = grpc.aio.ServicerContext
 
 
 class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
-    def __init__(self, mutations: MutationRunner, reader: BooksReader) -> None:
+    def __init__(self, mutations: MutationRunner, reader: BooksReader, chain: ChainVerifier, clock: Clock) -> None:
+        self._chain = chain
+        self._clock = clock
         self._mutations = mutations
         self._reader = reader
 
@@ -27,6 +35,11 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
     ) -> ledger_pb2.Transaction:
         return await self._mutations.run("PostTransaction", request, context)
 
+    async def ReverseTransaction(
+        self, request: ledger_pb2.ReverseTransactionRequest, context: Context
+    ) -> ledger_pb2.Transaction:
+        return await self._mutations.run("ReverseTransaction", request, context)
+
     async def GetTransaction(
         self, request: ledger_pb2.GetTransactionRequest, context: Context
     ) -> ledger_pb2.Transaction:
@@ -34,6 +47,46 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         if found is None or not caller_of(current_call()).owns_one_of(*found[1]):
             raise TransactionNotFound(request.name)
         return transaction_message(found[0])
+
+    async def ListTransactions(
+        self, request: ledger_pb2.ListTransactionsRequest, context: Context
+    ) -> ledger_pb2.ListTransactionsResponse:
+        if bool(request.account) == bool(request.owner):
+            raise FieldInvalid(FieldViolation("account", "exactly one of it and owner is required"))
+        since = moment_of(request.start_time, "start_time") if request.HasField("start_time") else None
+        until = moment_of(request.end_time, "end_time") if request.HasField("end_time") else None
+        scope = f"transactions of {request.account}{request.owner} {since} {until}"
+        after = sequence_of(scope, request.page_token) if request.page_token else 0
+        posted, last = await self._reader.transactions_of(
+            await self._accounts(request), since=since, until=until, after=after, limit=page_size(request.page_size)
+        )
+        return ledger_pb2.ListTransactionsResponse(
+            transactions=[transaction_message(each) for each in posted],
+            next_page_token=encode_token(scope, str(last)) if last else "",
+        )
+
+    async def _accounts(self, request: ledger_pb2.ListTransactionsRequest) -> list[UUID]:
+        caller, now = caller_of(current_call()), self._clock.now()
+        if request.account:
+            account = await self._reader.account(id_of(request.account, "account"), now)
+            if account is None or not caller.owns(account.owner):
+                raise AccountNotFound(request.account)
+            return [account.id]
+        if not caller.owns(request.owner):
+            return []
+        found = await self._reader.accounts_of(request.owner, kind="", states=(), after=None, limit=10_000, now=now)
+        return [account.id for account in found]
+
+    async def VerifyChain(self, request: ledger_pb2.VerifyChainRequest, context: Context) -> ledger_pb2.Chain:
+        chain = await self._chain.verify()
+        return ledger_pb2.Chain(
+            intact=chain.broken is None,
+            verified_sequence=chain.last_sequence,
+            batches=chain.batches,
+            hash=chain.hash.hex(),
+            broken_sequence=0 if chain.broken is None else chain.broken.sequence,
+            broken_because="" if chain.broken is None else chain.broken.what,
+        )
 
     async def GetTrialBalance(
         self, request: ledger_pb2.GetTrialBalanceRequest, context: Context

@@ -3,37 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
-from uuid import UUID
-
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from danbao.payments.v1 import account_pb2, ledger_pb2, payment_pb2
 from danbao.type.v1 import money_pb2
 from danbao_kit.call import Call
-from danbao_kit.errors import FieldInvalid, FieldViolation
 from danbao_kit.money import Money
 from danbao_payments.application.ports import Entry
 from danbao_payments.domain.account import Account, AccountState, available_minor
+from danbao_payments.domain.account_commands import (
+    CloseAccount,
+    CreateAccounts,
+    FreezeAccount,
+    NewAccount,
+    UnfreezeAccount,
+)
 from danbao_payments.domain.callers import Caller, Party
 from danbao_payments.domain.chart import CHART, Side
 from danbao_payments.domain.commands import (
-    AccountKey,
     CapturePayment,
     CreatePayment,
     CreateTopUp,
-    Leg,
-    PostTransaction,
     RefundPayment,
     RefundTopUp,
+    SetLimits,
+    SplitTerm,
     VoidPayment,
 )
 from danbao_payments.domain.payment import Payment
+from danbao_payments.domain.payment_split import SplitPart
 from danbao_payments.domain.top_up import TopUp
-from danbao_payments.domain.transfer import Metadata, PostedTransaction, Transfer
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from danbao_payments.domain.transfer import PostedTransaction, Purpose, Transfer
+from danbao_payments.rpc.legs import post_transaction, reverse_transaction
+from danbao_payments.rpc.values import facts_of, id_of, key_of, money_of, timestamp
 
 # --- who calls --------------------------------------------------------------------------------------------------------
 
@@ -62,19 +65,33 @@ def caller_of(call: Call) -> Caller:
 def create_payment(request: payment_pb2.CreatePaymentRequest, caller: Caller) -> CreatePayment:
     return CreatePayment(
         payer=request.payer,
-        payee=_key(request.payee),
+        payee=key_of(request.payee),
         beneficiary=request.beneficiary,
-        amount=_money(request.amount),
+        amount=money_of(request.amount),
         capture_mode=_CAPTURE_MODES[request.capture_mode],
         hold_lifetime=_lifetime(request) if request.HasField("hold_lifetime") else None,
-        metadata=_metadata(request.metadata),
+        metadata=facts_of(request.metadata),
         description=request.description,
         caller=caller,
+        on_expiry=_ON_EXPIRY[request.on_expiry],
+        splits=tuple(_split_term(split) for split in request.splits) if request.splits else (),
+        remainder_policy=_REMAINDER_POLICIES[request.remainder_policy],
+        limit_class=request.limit_class,
+    )
+
+
+def _split_term(split: payment_pb2.Split) -> SplitTerm:
+    return SplitTerm(
+        key_of(split.destination),
+        split.fixed_minor if split.HasField("fixed_minor") else None,
+        split.basis_points if split.HasField("basis_points") else None,
+        split.cap_minor or None,
     )
 
 
 def capture_payment(request: payment_pb2.CapturePaymentRequest, caller: Caller) -> CapturePayment:
-    return CapturePayment(id_of(request.name, "name"), _optional_money(request), caller)
+    final = request.final if request.HasField("final") else True
+    return CapturePayment(id_of(request.name, "name"), _optional_money(request), caller, final)
 
 
 def void_payment(request: payment_pb2.VoidPaymentRequest, caller: Caller) -> VoidPayment:
@@ -82,36 +99,67 @@ def void_payment(request: payment_pb2.VoidPaymentRequest, caller: Caller) -> Voi
 
 
 def refund_payment(request: payment_pb2.RefundPaymentRequest, caller: Caller) -> RefundPayment:
-    return RefundPayment(id_of(request.name, "name"), _optional_money(request), request.description, caller)
-
-
-def post_transaction(request: ledger_pb2.PostTransactionRequest, caller: Caller) -> PostTransaction:
-    legs = tuple(
-        Leg(
-            _key(leg.debit),
-            _key(leg.credit),
-            _money(leg.amount),
-            id_of(leg.payment, f"legs[{position}].payment") if leg.payment else None,
-            _PURPOSES[leg.purpose],
-        )
-        for position, leg in enumerate(request.legs)
+    return RefundPayment(
+        id_of(request.name, "name"),
+        _optional_money(request),
+        request.description,
+        caller,
+        fees_back=request.fee_refund != payment_pb2.FEE_REFUND_NONE,
+        purpose=_PURPOSES[request.purpose] or Purpose.REFUND.value,
     )
-    return PostTransaction(legs, request.description, _metadata(request.metadata), caller)
 
 
 def create_top_up(request: payment_pb2.CreateTopUpRequest, caller: Caller) -> CreateTopUp:
     return CreateTopUp(
         owner=request.owner,
-        amount=_money(request.amount),
+        amount=money_of(request.amount),
         rail=request.rail,
         instrument=request.instrument,
-        metadata=_metadata(request.metadata),
+        metadata=facts_of(request.metadata),
         caller=caller,
     )
 
 
 def refund_top_up(request: payment_pb2.RefundTopUpRequest, caller: Caller) -> RefundTopUp:
     return RefundTopUp(id_of(request.name, "name"), _optional_money(request), caller)
+
+
+def create_account(request: account_pb2.CreateAccountRequest, caller: Caller) -> CreateAccounts:
+    return CreateAccounts((_new_account(request.account),), many=False, caller=caller)
+
+
+def create_accounts(request: account_pb2.BatchCreateAccountsRequest, caller: Caller) -> CreateAccounts:
+    return CreateAccounts(tuple(_new_account(new) for new in request.accounts), many=True, caller=caller)
+
+
+def freeze_account(request: account_pb2.FreezeAccountRequest, caller: Caller) -> FreezeAccount:
+    return FreezeAccount(id_of(request.name, "name"), _FREEZE_SCOPES[request.scope], caller)
+
+
+def unfreeze_account(request: account_pb2.UnfreezeAccountRequest, caller: Caller) -> UnfreezeAccount:
+    return UnfreezeAccount(id_of(request.name, "name"), caller)
+
+
+def close_account(request: account_pb2.CloseAccountRequest, caller: Caller) -> CloseAccount:
+    return CloseAccount(id_of(request.name, "name"), caller)
+
+
+def _new_account(new: account_pb2.NewAccount) -> NewAccount:
+    return NewAccount(new.owner, new.kind, new.currency)
+
+
+def set_limits(request: payment_pb2.SetLimitsRequest, caller: Caller) -> SetLimits:
+    def limit(field: str) -> int | None:
+        return getattr(request, field) if request.HasField(field) else None
+
+    return SetLimits(
+        request.scope,
+        request.currency,
+        limit("per_transaction_minor"),
+        limit("per_day_minor"),
+        limit("per_month_minor"),
+        caller,
+    )
 
 
 # The mutations: by their name, how a request becomes a command. BatchExecute's operations are the same in snake case.
@@ -121,37 +169,20 @@ COMMANDS: Mapping[str, Callable[[Any, Caller], Any]] = {
     "VoidPayment": void_payment,
     "RefundPayment": refund_payment,
     "PostTransaction": post_transaction,
+    "ReverseTransaction": reverse_transaction,
     "CreateTopUp": create_top_up,
     "RefundTopUp": refund_top_up,
+    "SetLimits": set_limits,
+    "CreateAccount": create_account,
+    "BatchCreateAccounts": create_accounts,
+    "FreezeAccount": freeze_account,
+    "UnfreezeAccount": unfreeze_account,
+    "CloseAccount": close_account,
 }
 
 
-def id_of(name: str, field: str) -> UUID:
-    """The id in a resource name, which has one form only. Raises FieldInvalid."""
-    text = name.rpartition("/")[2]
-    try:
-        found = UUID(text)
-    except ValueError:
-        found = None
-    if found is None or str(found) != text:
-        raise FieldInvalid(FieldViolation(field, "does not end in a UUID"))
-    return found
-
-
-def _key(key: account_pb2.AccountKey) -> AccountKey:
-    return AccountKey(key.owner, key.kind)
-
-
-def _money(money: money_pb2.Money) -> Money:
-    return Money(money.currency, money.amount_minor)
-
-
 def _optional_money(request: Any) -> Money | None:
-    return _money(request.amount) if request.HasField("amount") else None
-
-
-def _metadata(facts: Mapping[str, str]) -> Metadata:
-    return tuple(sorted(facts.items())) if facts else ()
+    return money_of(request.amount) if request.HasField("amount") else None
 
 
 def _lifetime(request: payment_pb2.CreatePaymentRequest) -> timedelta:
@@ -162,34 +193,46 @@ def _lifetime(request: payment_pb2.CreatePaymentRequest) -> timedelta:
 # --- values to messages -----------------------------------------------------------------------------------------------
 
 _CAPTURE_MODES = {number: name.removeprefix("CAPTURE_MODE_") for name, number in payment_pb2.CaptureMode.items()}
+_ON_EXPIRY = {number: name.removeprefix("ON_EXPIRY_") for name, number in payment_pb2.OnExpiry.items()} | {0: "CANCEL"}
+_ON_EXPIRY_NUMBERS = {name: number for number, name in _ON_EXPIRY.items() if number}
+_REMAINDER_POLICIES = {
+    number: name.removeprefix("REMAINDER_POLICY_") for name, number in ledger_pb2.RemainderPolicy.items()
+} | {0: ""}
+_REMAINDER_POLICY_NUMBERS = {name: number for number, name in _REMAINDER_POLICIES.items()}
 _CAPTURE_MODE_NUMBERS = {name: number for number, name in _CAPTURE_MODES.items()}
 _PURPOSES = {number: name.removeprefix("PURPOSE_") for name, number in ledger_pb2.Purpose.items()} | {0: ""}
 _PURPOSE_NUMBERS = {name: number for number, name in _PURPOSES.items()}
-_PAYMENT_STATES = {name.removeprefix("STATE_"): number for name, number in payment_pb2.Payment.State.items()}
+PAYMENT_STATES = {name.removeprefix("STATE_"): number for name, number in payment_pb2.Payment.State.items()}
 _REFUND_STATES = {
     name.removeprefix("REFUND_STATE_"): number for name, number in payment_pb2.Payment.RefundState.items()
 }
 _TOP_UP_STATES = {name.removeprefix("STATE_"): number for name, number in payment_pb2.TopUp.State.items()}
 _TRANSFER_KINDS = {name.removeprefix("KIND_"): number for name, number in ledger_pb2.Transfer.Kind.items()}
 _SIDES = {name.removeprefix("SIDE_"): number for name, number in account_pb2.Account.Side.items()}
+_FREEZE_SCOPES = {number: name.removeprefix("FREEZE_SCOPE_") for name, number in account_pb2.FreezeScope.items()} | {
+    account_pb2.FREEZE_SCOPE_UNSPECIFIED: "DEBITS"
+}
+_FREEZE_SCOPE_OF = {
+    AccountState.FROZEN_DEBITS: account_pb2.FREEZE_SCOPE_DEBITS,
+    AccountState.FROZEN_ALL: account_pb2.FREEZE_SCOPE_ALL,
+}
 _ACCOUNT_STATES = {
     AccountState.OPEN: account_pb2.Account.STATE_OPEN,
     AccountState.FROZEN_DEBITS: account_pb2.Account.STATE_FROZEN,
     AccountState.FROZEN_ALL: account_pb2.Account.STATE_FROZEN,
     AccountState.CLOSED: account_pb2.Account.STATE_CLOSED,
 }
-
-
-def timestamp(moment: datetime) -> Timestamp:
-    """To the microsecond, without rounding."""
-    since = moment - _EPOCH
-    return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1000)
+# What each state of the contract is in the books.
+STATES_SHOWN_AS: Mapping[int, tuple[str, ...]] = {
+    shown: tuple(state.value for state in AccountState if _ACCOUNT_STATES[state] == shown)
+    for shown in _ACCOUNT_STATES.values()
+}
 
 
 def payment_message(payment: Payment) -> payment_pb2.Payment:
     message = payment_pb2.Payment(
         name=f"payments/{payment.id}",
-        state=_PAYMENT_STATES[payment.state],
+        state=PAYMENT_STATES[payment.state],
         refund_state=_REFUND_STATES[payment.refund_state],
         payer=payment.payer,
         payee=account_pb2.AccountKey(owner=payment.payee_owner, kind=payment.payee_kind),
@@ -208,9 +251,26 @@ def payment_message(payment: Payment) -> payment_pb2.Payment:
     )
     if payment.expire_time is not None:
         message.expire_time.CopyFrom(timestamp(payment.expire_time))
+        message.on_expiry = _ON_EXPIRY_NUMBERS[payment.on_expiry]
+    if payment.parts:
+        message.splits.extend(_split_message(part) for part in payment.parts)
+        message.remainder_policy = _REMAINDER_POLICY_NUMBERS[payment.remainder_policy]
     if payment.metadata:
         message.metadata.update(payment.metadata)
     return message
+
+
+def _split_message(part: SplitPart) -> payment_pb2.SplitPart:
+    split = payment_pb2.Split(destination=account_pb2.AccountKey(owner=part.owner, kind=part.kind))
+    if part.fixed_minor is not None:
+        split.fixed_minor = part.fixed_minor
+    elif part.basis_points is not None:
+        split.basis_points = part.basis_points
+    else:
+        split.remaining = True
+    if part.cap_minor is not None:
+        split.cap_minor = part.cap_minor
+    return payment_pb2.SplitPart(split=split, captured_minor=part.captured_minor, refunded_minor=part.refunded_minor)
 
 
 def transaction_message(posted: PostedTransaction) -> ledger_pb2.Transaction:
@@ -220,6 +280,8 @@ def transaction_message(posted: PostedTransaction) -> ledger_pb2.Transaction:
         transfers=[_transfer_message(transfer) for transfer in posted.transfers],
         description=transaction.description,
         create_time=timestamp(transaction.create_time),
+        effective_time=timestamp(transaction.effective_time or transaction.create_time),
+        reverses="" if transaction.reverses is None else f"transactions/{transaction.reverses}",
     )
     if transaction.metadata:
         message.metadata.update(transaction.metadata)
@@ -271,6 +333,7 @@ def account_message(account: Account) -> account_pb2.Account:
         credits_pending_minor=account.credits_pending,
         credits_posted_minor=account.credits_posted,
         available_minor=available_minor(account),
+        freeze_scope=_FREEZE_SCOPE_OF.get(AccountState(account.state), account_pb2.FREEZE_SCOPE_UNSPECIFIED),
         create_time=timestamp(account.create_time),
         update_time=timestamp(account.update_time),
     )
@@ -287,5 +350,6 @@ def entry_message(entry: Entry) -> account_pb2.Entry:
         counterparty_kind=entry.counterparty_kind,
         balance_after_minor=entry.balance_after_minor,
         create_time=timestamp(entry.create_time),
+        effective_time=timestamp(entry.effective_time),
         description=entry.description,
     )

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TypeAlias
+from uuid import UUID
 
 import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from danbao.payments.v1 import payment_pb2, payment_pb2_grpc
 from danbao_kit.call import current_call
 from danbao_kit.clock import Clock
-from danbao_payments.application.ports import BooksReader
+from danbao_kit.errors import PageTokenInvalid
+from danbao_kit.money import check_currency
+from danbao_kit.paging import decode_token, encode_token, page_size
+from danbao_payments.application.ports import BooksReader, PaymentFilter, PaymentsReader
 from danbao_payments.domain.access import can_see_payment
 from danbao_payments.domain.errors import PaymentNotFound, TopUpNotFound
 from danbao_payments.rpc.commands import MutationRunner
-from danbao_payments.rpc.mapping import caller_of, id_of, payment_message, top_up_message
+from danbao_payments.rpc.limits import limits_as_they_stand
+from danbao_payments.rpc.mapping import PAYMENT_STATES, caller_of, payment_message, top_up_message
+from danbao_payments.rpc.values import id_of
 
 Context: TypeAlias = grpc.aio.ServicerContext
+_STATES = {number: name for name, number in PAYMENT_STATES.items() if number}
 
 
 class PaymentServicer(payment_pb2_grpc.PaymentServiceServicer):
-    def __init__(self, mutations: MutationRunner, reader: BooksReader, clock: Clock) -> None:
+    def __init__(self, mutations: MutationRunner, reader: BooksReader, payments: PaymentsReader, clock: Clock) -> None:
         self._mutations = mutations
         self._reader = reader
+        self._payments = payments
         self._clock = clock
 
     async def CreatePayment(self, request: payment_pb2.CreatePaymentRequest, context: Context) -> payment_pb2.Payment:
@@ -54,8 +64,53 @@ class PaymentServicer(payment_pb2_grpc.PaymentServiceServicer):
             raise PaymentNotFound(request.name)
         return payment_message(payment)
 
+    async def ListPayments(
+        self, request: payment_pb2.ListPaymentsRequest, context: Context
+    ) -> payment_pb2.ListPaymentsResponse:
+        caller = caller_of(current_call())
+        asked = PaymentFilter(
+            payer=request.payer,
+            payee_owner=request.payee,
+            party=caller.subject if caller.is_confined else "",
+            state=_STATES.get(request.state, ""),
+            begin=_moment(request.create_time_from) if request.HasField("create_time_from") else None,
+            end=_moment(request.create_time_before) if request.HasField("create_time_before") else None,
+        )
+        scope = f"payments {asked!r}"
+        after = _position(scope, request.page_token) if request.page_token else None
+        if caller.is_confined and not caller.subject:
+            return payment_pb2.ListPaymentsResponse()
+        size = page_size(request.page_size)
+        found = await self._payments.payments(asked, after=after, limit=size + 1, now=self._clock.now())
+        answer = payment_pb2.ListPaymentsResponse(payments=[payment_message(each) for each in found[:size]])
+        if len(found) > size:
+            answer.next_page_token = encode_token(scope, str(found[size - 1].id))
+        return answer
+
+    async def SetLimits(self, request: payment_pb2.SetLimitsRequest, context: Context) -> payment_pb2.Limits:
+        return await self._mutations.run("SetLimits", request, context)
+
+    async def GetLimits(self, request: payment_pb2.GetLimitsRequest, context: Context) -> payment_pb2.Limits:
+        check_currency(request.currency, "currency")
+        if not caller_of(current_call()).owns(request.scope):
+            return payment_pb2.Limits(scope=request.scope, currency=request.currency)
+        limits, usage = await self._payments.limits(request.scope, request.currency)
+        today = self._clock.now().date()
+        return limits_as_they_stand(request.scope, request.currency, limits, usage, today)
+
     async def GetTopUp(self, request: payment_pb2.GetTopUpRequest, context: Context) -> payment_pb2.TopUp:
         top_up = await self._reader.top_up(id_of(request.name, "name"))
         if top_up is None or not caller_of(current_call()).owns(top_up.owner):
             raise TopUpNotFound(request.name)
         return top_up_message(top_up)
+
+
+def _moment(time: Timestamp) -> datetime:
+    return time.ToDatetime(tzinfo=UTC)
+
+
+def _position(scope: str, token: str) -> UUID:
+    try:
+        return UUID(decode_token(scope, token))
+    except ValueError as error:
+        raise PageTokenInvalid from error

@@ -12,10 +12,9 @@ from sqlalchemy import ColumnElement, Select, Table, and_, func, literal, select
 from danbao_kit.database import Database
 from danbao_kit.decision import RequestKey
 from danbao_kit.money import Money
-from danbao_payments.application.ports import DueCharge, DuePayback, Entry, KindTotals, RailWork
+from danbao_payments.application.ports import DueCharge, DuePayback, KindTotals, RailWork
 from danbao_payments.domain.account import Account
-from danbao_payments.domain.chart import CHART, Side
-from danbao_payments.domain.payment import Payment
+from danbao_payments.domain.payment import OnExpiry, Payment
 from danbao_payments.domain.top_up import TopUp, TopUpRefundState, TopUpState
 from danbao_payments.domain.transfer import PostedTransaction, Transaction, Transfer, TransferKind
 from danbao_payments.store import rows
@@ -45,40 +44,27 @@ class BooksQueries:
         return _account_at(found[0]) if found else None
 
     async def accounts_of(
-        self, owner: str, *, after: tuple[str, str] | None, limit: int, now: datetime
+        self,
+        owner: str,
+        *,
+        kind: str,
+        states: Sequence[str],
+        after: tuple[str, str, str] | None,
+        limit: int,
+        now: datetime,
     ) -> Sequence[Account]:
-        query = _accounts_at(now).where(accounts.c.owner == owner)
+        query = _accounts_at(now)
+        if owner:
+            query = query.where(accounts.c.owner == owner)
+        if kind:
+            query = query.where(accounts.c.kind == kind)
+        if states:
+            query = query.where(accounts.c.state.in_(states))
+        key = (accounts.c.owner, accounts.c.kind, accounts.c.currency)
         if after is not None:
-            query = query.where(tuple_(accounts.c.kind, accounts.c.currency) > tuple_(*map(literal, after)))
-        found = await self._all(query.order_by(accounts.c.kind, accounts.c.currency).limit(limit))
+            query = query.where(tuple_(*key) > tuple_(*map(literal, after)))
+        found = await self._all(query.order_by(*key).limit(limit))
         return [_account_at(row) for row in found]
-
-    async def entries(self, account: Account, *, after: int, limit: int) -> Sequence[Entry]:
-        # One index walk a side, each in order: the page costs the same at the end of a long statement as at its start.
-        sides = union_all(
-            _side(account, Side.DEBIT, after=after, limit=limit).subquery().select(),
-            _side(account, Side.CREDIT, after=after, limit=limit).subquery().select(),
-        ).subquery("sides")
-        page = select(sides).order_by(sides.c.sequence).limit(limit).subquery("page")
-        query = (
-            select(
-                page.c.sequence,
-                page.c.transaction_id,
-                page.c.side,
-                page.c.currency,
-                page.c.amount_minor,
-                page.c.counterparty,
-                accounts.c.owner,
-                accounts.c.kind,
-                page.c.balance_after_minor,
-                page.c.create_time,
-                transactions.c.description,
-            )
-            .join(accounts, accounts.c.id == page.c.counterparty)
-            .join(transactions, transactions.c.id == page.c.transaction_id)
-            .order_by(page.c.sequence)
-        )
-        return [Entry._make(row) for row in await self._all(query)]
 
     async def payment(self, payment_id: UUID, now: datetime) -> Payment | None:
         found = await self._all(select(*_PAYMENT).where(payments.c.id == payment_id))
@@ -104,6 +90,79 @@ class BooksQueries:
         transaction = rows.transaction_of(found[0][:width])
         legs = tuple(Transfer._make(row[width:-1]) for row in found)
         return PostedTransaction(transaction, legs), frozenset(owner for row in found for owner in row.owners)
+
+    async def transactions_of(
+        self, accounts: Sequence[UUID], *, since: datetime | None, until: datetime | None, after: int, limit: int
+    ) -> tuple[Sequence[PostedTransaction], int]:
+        touching = []
+        for side in (transfers.c.debit_account, transfers.c.credit_account):
+            one = select(transfers.c.sequence, transfers.c.transaction_id).where(
+                side.in_(accounts), transfers.c.sequence > after
+            )
+            if since is not None:
+                one = one.where(transfers.c.create_time >= since)
+            if until is not None:
+                one = one.where(transfers.c.create_time < until)
+            touching.append(one.order_by(transfers.c.sequence).limit(limit).subquery().select())
+        sides = union_all(*touching).subquery("sides")
+        found = await self._all(select(sides).order_by(sides.c.sequence).limit(limit))
+        ids = list(dict.fromkeys(row.transaction_id for row in found))
+        if not ids:
+            return [], 0
+        query = (
+            select(*_TRANSACTION, *_TRANSFER)
+            .join(
+                transfers,
+                transfers.c.sequence.between(transactions.c.first_sequence, transactions.c.last_sequence),
+            )
+            .where(transactions.c.id.in_(ids))
+            .order_by(transfers.c.sequence)
+        )
+        width = len(_TRANSACTION)
+        heads: dict[UUID, Transaction] = {}
+        legs: dict[UUID, list[Transfer]] = {}
+        for row in await self._all(query):
+            heads.setdefault(row[0], rows.transaction_of(row[:width]))
+            legs.setdefault(row[0], []).append(Transfer._make(row[width:]))
+        posted = [PostedTransaction(head, tuple(legs[key])) for key, head in heads.items()]
+        return posted, posted[-1].transaction.last_sequence if len(found) == limit else 0
+
+    async def balance_at(self, account: Account, *, at: datetime, effective: bool) -> tuple[int, int]:
+        # Times rise with sequences: what was recorded by then ends at one number.
+        recorded = (
+            select(func.coalesce(func.max(transactions.c.last_sequence), 0))
+            .where(
+                transactions.c.create_time
+                == select(func.max(transactions.c.create_time))
+                .where(transactions.c.create_time <= at)
+                .scalar_subquery()
+            )
+            .scalar_subquery()
+        )
+        latest = []
+        for side in ("debit", "credit"):
+            one = select(
+                transfers.c.sequence,
+                transfers.c[f"{side}_debits_posted"].label("debits"),
+                transfers.c[f"{side}_credits_posted"].label("credits"),
+            ).where(transfers.c[f"{side}_account"] == account.id, transfers.c.sequence <= recorded)
+            latest.append(one.order_by(transfers.c.sequence.desc()).limit(1).subquery().select())
+        sides = union_all(*latest).subquery("sides")
+        found = await self._all(select(sides).order_by(sides.c.sequence.desc()).limit(1))
+        totals = (
+            {"debit": int(found[0].debits), "credit": int(found[0].credits)} if found else {"debit": 0, "credit": 0}
+        )
+        if effective:
+            # The few that count for another time than their own, read by their own index.
+            late = and_(transfers.c.effective_time <= at, transfers.c.create_time > at)
+            early = and_(transfers.c.effective_time > at, transfers.c.create_time <= at)
+            for side in totals:
+                query = select(
+                    func.coalesce(func.sum(transfers.c.amount_minor).filter(late), 0)
+                    - func.coalesce(func.sum(transfers.c.amount_minor).filter(early), 0)
+                ).where(transfers.c[f"{side}_account"] == account.id, transfers.c.effective_time.is_not(None))
+                totals[side] += int((await self._all(query))[0][0])
+        return totals["debit"], totals["credit"]
 
     async def top_up(self, top_up_id: UUID) -> TopUp | None:
         found = await self._all(select(*_TOP_UP).where(top_ups.c.id == top_up_id))
@@ -145,7 +204,7 @@ class BooksQueries:
         ]
 
     async def due_holds(self, now: datetime, limit: int) -> Sequence[UUID]:
-        query = select(payments.c.id).where(_has_ended(now)).order_by(payments.c.expire_time).limit(limit)
+        query = select(payments.c.id).where(_time_is_up(now)).order_by(payments.c.expire_time).limit(limit)
         return [row.id for row in await self._all(query)]
 
     async def overdue_rail_work(self, *, older_than_s: float, limit: int) -> Sequence[RailWork]:
@@ -196,8 +255,13 @@ class BooksQueries:
             return (await connection.execute(query)).all()
 
 
-def _has_ended(now: datetime) -> ColumnElement[bool]:
+def _time_is_up(now: datetime) -> ColumnElement[bool]:
     return and_(payments.c.hold_id.is_not(None), payments.c.expire_time <= now)
+
+
+def has_ended(now: datetime) -> ColumnElement[bool]:
+    """Whether a payment's hold has run out, ended or not."""
+    return and_(_time_is_up(now), payments.c.on_expiry == OnExpiry.CANCEL.value)
 
 
 def _accounts_at(now: datetime) -> Select[Any]:
@@ -205,7 +269,7 @@ def _accounts_at(now: datetime) -> Select[Any]:
     held = payments.c.authorized_minor - payments.c.captured_minor - payments.c.released_minor
     over = (
         select(func.coalesce(func.sum(held), 0))
-        .where(payments.c.payer_account == accounts.c.id, _has_ended(now))
+        .where(payments.c.payer_account == accounts.c.id, has_ended(now))
         .scalar_subquery()
     )
     return select(*_ACCOUNT, over.label("over"))
@@ -214,24 +278,3 @@ def _accounts_at(now: datetime) -> Select[Any]:
 def _account_at(row: Any) -> Account:
     account = rows.account_of(row[:-1])
     return account._replace(debits_pending=account.debits_pending - int(row.over)) if row.over else account
-
-
-def _side(account: Account, side: Side, *, after: int, limit: int) -> Select[Any]:
-    ours, theirs = ("debit", "credit") if side is Side.DEBIT else ("credit", "debit")
-    debits, credits = transfers.c[f"{ours}_debits_posted"], transfers.c[f"{ours}_credits_posted"]
-    balance = debits - credits if CHART[account.kind].normal_side is Side.DEBIT else credits - debits
-    return (
-        select(
-            transfers.c.sequence,
-            transfers.c.transaction_id,
-            literal(side.value).label("side"),
-            transfers.c.currency,
-            transfers.c.amount_minor,
-            transfers.c[f"{theirs}_account"].label("counterparty"),
-            balance.label("balance_after_minor"),
-            transfers.c.create_time,
-        )
-        .where(transfers.c[f"{ours}_account"] == account.id, transfers.c.sequence > after, _MOVES_MONEY)
-        .order_by(transfers.c.sequence)
-        .limit(limit)
-    )

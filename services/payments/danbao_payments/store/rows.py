@@ -8,16 +8,19 @@ from typing import Any
 
 from danbao_payments.domain.account import Account
 from danbao_payments.domain.payment import Payment
+from danbao_payments.domain.payment_split import SplitPart
 from danbao_payments.domain.top_up import TopUp, TopUpRefund
 from danbao_payments.domain.transfer import Metadata, Transaction
 
 # A value's fields are its table's columns, in this order.
 ACCOUNT = ", ".join(Account._fields)
+TRANSACTION = ", ".join(Transaction._fields)
 PAYMENT = ", ".join(Payment._fields)
 TOP_UP = ", ".join(TopUp._fields)
 TOP_UP_REFUND = ", ".join(TopUpRefund._fields)
 
 _PAYMENT_METADATA = Payment._fields.index("metadata")
+_PAYMENT_PARTS = Payment._fields.index("parts")
 _TOP_UP_METADATA = TopUp._fields.index("metadata")
 _TRANSACTION_METADATA = Transaction._fields.index("metadata")
 
@@ -29,6 +32,7 @@ def account_of(row: Iterable[Any]) -> Account:
 def payment_of(row: Iterable[Any]) -> Payment:
     values = list(row)
     values[_PAYMENT_METADATA] = metadata_of(values[_PAYMENT_METADATA])
+    values[_PAYMENT_PARTS] = parts_of(values[_PAYMENT_PARTS])
     return Payment._make(values)
 
 
@@ -50,6 +54,19 @@ def metadata_of(stored: Any) -> Metadata:
     return tuple(sorted(facts.items()))
 
 
+def parts_of(stored: Any) -> tuple[SplitPart, ...]:
+    """A payment's split; null without one."""
+    if stored is None:
+        return ()
+    parts = json.loads(stored) if isinstance(stored, str) else stored
+    return tuple(SplitPart(**part) for part in parts)
+
+
+def json_of_parts(parts: tuple[SplitPart, ...]) -> str | None:
+    """A payment's split for its jsonb column."""
+    return json.dumps([part._asdict() for part in parts]) if parts else None
+
+
 def json_of(metadata: Metadata) -> str:
     """The caller's facts for a jsonb column."""
     return json.dumps(dict(metadata), ensure_ascii=False) if metadata else "{}"
@@ -60,7 +77,13 @@ def columns_of(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def with_json(rows: Iterable[tuple[Any, ...]], value: type[Payment | TopUp | Transaction]) -> list[tuple[Any, ...]]:
+def payment_rows(payments: Iterable[Payment]) -> list[tuple[Any, ...]]:
+    """Payments as the driver wants them."""
+    at = _PAYMENT_METADATA
+    return [(*p[:at], json_of(p.metadata), *p[at + 1 : _PAYMENT_PARTS], json_of_parts(p.parts)) for p in payments]
+
+
+def with_json(rows: Iterable[tuple[Any, ...]], value: type[TopUp | Transaction]) -> list[tuple[Any, ...]]:
     """Rows whose metadata are as the driver wants them."""
     at = value._fields.index("metadata")
     return [(*row[:at], json_of(row[at]), *row[at + 1 :]) for row in rows]

@@ -6,8 +6,10 @@ from sqlalchemy import (
     CHAR,
     BigInteger,
     Column,
+    Date,
     DateTime,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -63,6 +65,8 @@ transactions = Table(
     _text("description"),
     _facts(),
     _time("create_time"),
+    _time("effective_time", nullable=True),
+    Column("reverses", Uuid),
 )
 
 transfers = Table(
@@ -87,6 +91,18 @@ transfers = Table(
     _minor("credit_debits_posted"),
     _minor("credit_credits_pending"),
     _minor("credit_credits_posted"),
+    _time("effective_time", nullable=True),
+)
+
+# One row a committed batch that moved something: what its transfers were, chained to the batch before.
+ledger_batches = Table(
+    "ledger_batches",
+    metadata,
+    Column("last_sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("first_sequence", BigInteger, nullable=False),
+    Column("row_hashes", LargeBinary, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    _time("create_time"),
 )
 
 payments = Table(
@@ -116,6 +132,37 @@ payments = Table(
     _time("create_time"),
     _time("update_time"),
     Column("last_transaction", Uuid, nullable=False),
+    _text("on_expiry"),
+    _text("remainder_policy"),
+    # The destinations of a split with what moved so far; null without one.
+    Column("parts", JSONB, nullable=True),
+)
+
+
+def _limit(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=True)
+
+
+limits = Table(
+    "limits",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("currency", CHAR(3), primary_key=True),
+    _limit("per_transaction_minor"),
+    _limit("per_day_minor"),
+    _limit("per_month_minor"),
+    _time("update_time"),
+)
+
+limit_usage = Table(
+    "limit_usage",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column("currency", CHAR(3), primary_key=True),
+    Column("day", Date, nullable=False),
+    _minor("day_minor"),
+    # Of the month in which the day is.
+    _minor("month_minor"),
 )
 
 

@@ -13,6 +13,7 @@ from danbao_kit.money import Money
 from danbao_kit.telemetry import span
 from danbao_payments.application.ports import DueCharge, DuePayback, RailWork
 from danbao_payments.domain.account import Account, account_id
+from danbao_payments.domain.account_commands import CloseAccount, CreateAccounts, FreezeAccount, UnfreezeAccount
 from danbao_payments.domain.books import Books
 from danbao_payments.domain.chart import (
     CLEARING_CAPTURE,
@@ -20,6 +21,7 @@ from danbao_payments.domain.chart import (
     PLATFORM,
     RAIL_IN_TRANSIT,
     RAIL_SETTLED,
+    RECEIVABLES,
     USER_AVAILABLE,
 )
 from danbao_payments.domain.commands import (
@@ -33,21 +35,31 @@ from danbao_payments.domain.commands import (
     RefundTopUp,
     ReportCharge,
     ReportPayback,
+    ReverseTransaction,
     VoidPayment,
 )
 from danbao_payments.domain.payment import CaptureMode, Payment
 from danbao_payments.domain.top_up import TopUp, TopUpRefund, TopUpState
-from danbao_payments.domain.transfer import Transaction, Transfer
+from danbao_payments.domain.transfer import PostedTransaction, Transaction, Transfer
 from danbao_payments.store import rows
+from danbao_payments.store.chain import append
+from danbao_payments.store.limits import load_limits, save_limits
 
 # Commands of a batch are decided a little later than it is loaded: a hold that ends meanwhile must be there.
 _AHEAD = timedelta(seconds=1)
 
 _LOCK_ACCOUNTS = f"SELECT {rows.ACCOUNT} FROM accounts WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
+# What never changes of an account needs no lock.
+_OWNERS = "SELECT owner, currency FROM accounts WHERE id = ANY($1::uuid[])"
 _LOCK_PAYMENTS = f"SELECT {rows.PAYMENT} FROM payments WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
 _LOCK_DUE_PAYMENTS = (
     f"SELECT {rows.PAYMENT} FROM payments WHERE payer_account = ANY($1::uuid[]) AND hold_id IS NOT NULL"
-    " AND expire_time <= $2 ORDER BY id FOR UPDATE"
+    " AND on_expiry = 'CANCEL' AND expire_time <= $2 ORDER BY id FOR UPDATE"
+)
+_REVERSED = f"SELECT {rows.TRANSACTION} FROM transactions WHERE id = ANY($1::uuid[]) OR reverses = ANY($1::uuid[])"
+_REVERSED_TRANSFERS = (
+    f"SELECT {', '.join(f'transfers.{name}' for name in Transfer._fields)} FROM transactions"
+    " JOIN transfers ON sequence BETWEEN first_sequence AND last_sequence WHERE id = ANY($1::uuid[]) ORDER BY sequence"
 )
 _LOCK_TOP_UPS = f"SELECT {rows.TOP_UP} FROM top_ups WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
 _LOCK_REFUNDS = f"SELECT {rows.TOP_UP_REFUND} FROM top_up_refunds WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
@@ -62,11 +74,11 @@ _UPDATE_ACCOUNTS = (
 _UPDATE_PAYMENTS = (
     "UPDATE payments SET version = new.version, state = new.state, captured_minor = new.captured_minor,"
     " released_minor = new.released_minor, refunded_minor = new.refunded_minor, hold_id = new.hold_id,"
-    " update_time = new.update_time, last_transaction = new.last_transaction"
+    " update_time = new.update_time, last_transaction = new.last_transaction, parts = new.parts"
     " FROM unnest($1::uuid[], $2::int[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],"
-    " $8::timestamptz[], $9::uuid[])"
+    " $8::timestamptz[], $9::uuid[], $10::jsonb[])"
     " AS new (id, version, state, captured_minor, released_minor, refunded_minor, hold_id, update_time,"
-    " last_transaction) WHERE payments.id = new.id"
+    " last_transaction, parts) WHERE payments.id = new.id"
 )
 _UPDATE_TOP_UPS = (
     "UPDATE top_ups SET state = new.state, rail_reference = new.rail_reference, failure = new.failure,"
@@ -86,15 +98,6 @@ _UPDATE_REFUNDS = (
 class PaymentsStore:
     """The books of one partition, as the group commit writes them."""
 
-    def __init__(self) -> None:
-        # What the batch at hand will have rails asked, once it is committed.
-        self._rail_work: list[RailWork] = []
-
-    def take_rail_work(self) -> list[RailWork]:
-        """What the batch just committed wants of rails. Whoever takes it and dies is found by its age."""
-        work, self._rail_work = self._rail_work, []
-        return work
-
     async def load(
         self,
         connection: asyncpg.Connection,
@@ -103,7 +106,6 @@ class PaymentsStore:
         now: datetime,
     ) -> Books:
         """Locks and reads what the commands may touch, in the order refunds, top-ups, payments, accounts."""
-        self._rail_work = []
         books = Books()
         wanted = _Wanted(commands)
         if wanted.refunds:
@@ -116,11 +118,17 @@ class PaymentsStore:
                 top_up = rows.top_up_of(row)
                 books.top_ups.load(top_up.id, top_up)
                 wanted.accounts_of_top_up(top_up)
+        if wanted.reversing:
+            await _load_posted(connection, books, wanted)
         if wanted.payments:
             for row in await connection.fetch(_LOCK_PAYMENTS, sorted(wanted.payments)):
                 payment = rows.payment_of(row)
                 books.payments.load(payment.id, payment)
                 wanted.accounts_of_payment(payment)
+        if wanted.closing:
+            for owner, currency in await connection.fetch(_OWNERS, sorted(wanted.closing)):
+                wanted.accounts |= {account_id(owner, kind, currency) for kind in RECEIVABLES}
+        await load_limits(connection, books, commands)
         if wanted.accounts:
             await _load_accounts(connection, books, wanted.accounts, now)
         return books
@@ -130,6 +138,7 @@ class PaymentsStore:
         books = working_set
         if books.transfers.accepted:
             await _insert(connection, "transfers", Transfer._fields, books.transfers.accepted)
+            await append(connection, books.transfers.accepted)
             await _insert(
                 connection,
                 "transactions",
@@ -144,11 +153,12 @@ class PaymentsStore:
         ]:
             await connection.execute(_UPDATE_ACCOUNTS, *rows.columns_of(updated))
         await self._save_payments(connection, books)
+        await save_limits(connection, books)
         await self._save_top_ups(connection, books)
 
     async def _save_payments(self, connection: asyncpg.Connection, books: Books) -> None:
         if created := [payment for _, payment in books.payments.created()]:
-            await _insert(connection, "payments", Payment._fields, rows.with_json(created, Payment))
+            await _insert(connection, "payments", Payment._fields, rows.payment_rows(created))
         if updated := [
             (
                 p.id,
@@ -160,6 +170,7 @@ class PaymentsStore:
                 p.hold_id,
                 p.update_time,
                 p.last_transaction,
+                rows.json_of_parts(p.parts),
             )
             for _, p in books.payments.updated()
         ]:
@@ -168,11 +179,6 @@ class PaymentsStore:
     async def _save_top_ups(self, connection: asyncpg.Connection, books: Books) -> None:
         if created := [top_up for _, top_up in books.top_ups.created()]:
             await _insert(connection, "top_ups", TopUp._fields, rows.with_json(created, TopUp))
-            self._rail_work += [
-                DueCharge(t.id, t.rail, t.instrument, Money(t.currency, t.amount_minor), t.traceparent)
-                for t in created
-                if t.state == TopUpState.PENDING
-            ]
         if updated := [
             (t.id, t.state, t.rail_reference, t.failure, t.refunded_minor, t.refunds_settled_minor, t.update_time)
             for _, t in books.top_ups.updated()
@@ -180,7 +186,6 @@ class PaymentsStore:
             await connection.execute(_UPDATE_TOP_UPS, *rows.columns_of(updated))
         if refunds := [refund for _, refund in books.top_up_refunds.created()]:
             await _insert(connection, "top_up_refunds", TopUpRefund._fields, refunds)
-            self._rail_work += [_due_payback(refund, books) for refund in refunds]
         if ended := [(r.id, r.state, r.rail_reference, r.update_time) for _, r in books.top_up_refunds.updated()]:
             await connection.execute(_UPDATE_REFUNDS, *rows.columns_of(ended))
 
@@ -193,11 +198,38 @@ async def _insert(
         await connection.copy_records_to_table(table, columns=columns, records=records)
 
 
+def rail_work_of(books: Books) -> list[RailWork]:
+    """What a committed batch wants of rails. Whoever takes it and dies is found by its age."""
+    charges = [
+        DueCharge(t.id, t.rail, t.instrument, Money(t.currency, t.amount_minor), t.traceparent)
+        for _, t in books.top_ups.created()
+        if t.state == TopUpState.PENDING
+    ]
+    return [*charges, *(_due_payback(refund, books) for _, refund in books.top_up_refunds.created())]
+
+
 def _due_payback(refund: TopUpRefund, books: Books) -> DuePayback:
     top_up = books.top_ups.get(refund.top_up_id)
     assert top_up is not None, "a refund is of a top-up"
     amount = Money(top_up.currency, refund.amount_minor)
     return DuePayback(refund.id, top_up.rail, top_up.instrument, top_up.rail_reference, amount, refund.traceparent)
+
+
+async def _load_posted(connection: asyncpg.Connection, books: Books, wanted: _Wanted) -> None:
+    """What is to be reversed: written once, so it needs no lock, and whether it has been."""
+    transfers: dict[UUID, list[Transfer]] = {}
+    for row in await connection.fetch(_REVERSED_TRANSFERS, sorted(wanted.reversing)):
+        transfer = Transfer._make(row)
+        transfers.setdefault(transfer.transaction_id, []).append(transfer)
+        wanted.accounts |= {transfer.debit_account, transfer.credit_account}
+        if transfer.payment_id is not None:
+            wanted.payments.add(transfer.payment_id)
+    for row in await connection.fetch(_REVERSED, sorted(wanted.reversing)):
+        transaction = rows.transaction_of(row)
+        if transaction.id in transfers:
+            books.posted.load(transaction.id, PostedTransaction(transaction, tuple(transfers[transaction.id])))
+        if transaction.reverses is not None:
+            books.reversals.load(transaction.reverses, transaction.id)
 
 
 async def _load_accounts(connection: asyncpg.Connection, books: Books, wanted: set[UUID], now: datetime) -> None:
@@ -232,6 +264,9 @@ class _Wanted:
 
     def __init__(self, commands: Sequence[Command]) -> None:
         self.accounts: set[UUID] = set()
+        # Whether their owners owe something is to be known.
+        self.closing: set[UUID] = set()
+        self.reversing: set[UUID] = set()
         self.payments: set[UUID] = set()
         self.top_ups: set[UUID] = set()
         self.refunds: set[UUID] = set()
@@ -244,6 +279,8 @@ class _Wanted:
             payment.payee_account,
             account_id(PLATFORM, CLEARING_CAPTURE, payment.currency),
         }
+        for part in payment.parts:
+            self.accounts.add(account_id(part.owner, part.kind, payment.currency))
 
     def accounts_of_top_up(self, top_up: TopUp) -> None:
         self.accounts |= {
@@ -259,12 +296,14 @@ class _Wanted:
             currency = command.amount.currency
             accounts.add(account_id(command.payer, USER_AVAILABLE, currency))
             accounts.add(account_id(command.payee.owner, command.payee.kind, currency))
+            for term in command.splits:
+                accounts.add(account_id(term.destination.owner, term.destination.kind, currency))
             if command.capture_mode == CaptureMode.MANUAL:
                 accounts.add(account_id(PLATFORM, CLEARING_CAPTURE, currency))
         elif isinstance(command, PostTransaction):
             for leg in command.legs:
-                accounts.add(account_id(leg.debit.owner, leg.debit.kind, leg.amount.currency))
-                accounts.add(account_id(leg.credit.owner, leg.credit.kind, leg.amount.currency))
+                for key in (*leg.debits, *leg.credits):
+                    accounts.add(account_id(key.owner, key.kind, leg.amount.currency))
                 if leg.payment is not None:
                     self.payments.add(leg.payment)
         elif isinstance(command, CapturePayment | VoidPayment | RefundPayment):
@@ -277,5 +316,14 @@ class _Wanted:
             self.top_ups.add(command.top_up)
         elif isinstance(command, ReportPayback):
             self.refunds.add(command.refund)
+        elif isinstance(command, ReverseTransaction):
+            self.reversing.add(command.name)
+        elif isinstance(command, CreateAccounts):
+            accounts.update(account_id(new.owner, new.kind, new.currency) for new in command.accounts)
+        elif isinstance(command, FreezeAccount | UnfreezeAccount):
+            accounts.add(command.name)
+        elif isinstance(command, CloseAccount):
+            accounts.add(command.name)
+            self.closing.add(command.name)
         elif isinstance(command, ExpireHolds):
             self.payments.update(command.payments)

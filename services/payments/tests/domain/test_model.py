@@ -28,6 +28,9 @@ owners = st.sampled_from(OWNERS)
 amounts = st.one_of(st.integers(1, 20), st.integers(1, 400))
 
 
+HOLDING = ("AUTHORIZED", "PARTIALLY_CAPTURED")
+
+
 @dataclass
 class ModelPayment:
     """What the model remembers of a payment."""
@@ -51,22 +54,22 @@ class Model:
 
     def pass_time(self) -> None:
         for payment in self.payments:
-            if payment.state == "AUTHORIZED" and payment.ends_at is not None and payment.ends_at <= self.now:
-                payment.state = "EXPIRED"
+            if payment.state in HOLDING and payment.ends_at is not None and payment.ends_at <= self.now:
+                payment.state = "CAPTURED" if payment.captured else "EXPIRED"
 
     def available(self, owner: str) -> int:
-        held = sum(p.amount for p in self.payments if p.payer == owner and p.state == "AUTHORIZED")
+        held = sum(p.amount - p.captured for p in self.payments if p.payer == owner and p.state in HOLDING)
         return self.posted[owner] - held
 
     def why_not_capture(self, payment: ModelPayment, amount: int | None) -> str | None:
-        if payment.state != "AUTHORIZED":
+        if payment.state not in HOLDING:
             return {"CAPTURED": "HOLD_ALREADY_CAPTURED", "VOIDED": "HOLD_ALREADY_VOIDED", "EXPIRED": "HOLD_EXPIRED"}[
                 payment.state
             ]
-        return "CAPTURE_AMOUNT_EXCEEDED" if amount is not None and amount > payment.amount else None
+        return "CAPTURE_AMOUNT_EXCEEDED" if amount is not None and amount > payment.amount - payment.captured else None
 
     def why_not_refund(self, payment: ModelPayment, amount: int | None) -> str | None:
-        if payment.state != "CAPTURED":
+        if payment.state not in ("CAPTURED", "PARTIALLY_CAPTURED"):
             return "PAYMENT_STATE_INVALID"
         left = payment.captured - payment.refunded
         if left == 0 or (amount or 0) > left:
@@ -125,15 +128,18 @@ class Wallets(RuleBasedStateMachine):
         self.model.payments.append(remembered)
         return (payment.id, remembered)
 
-    @rule(payment=payments, amount=st.none() | amounts)
-    def capture(self, payment, amount: int | None) -> None:
+    @rule(payment=payments, amount=st.none() | amounts, final=st.booleans())
+    def capture(self, payment, amount: int | None, final: bool) -> None:
         payment_id, remembered = payment
         why_not = self.model.why_not_capture(remembered, amount)
-        self.both_run(why_not, CapturePayment(payment_id, None if amount is None else Money(CNY, amount), PARTNER))
+        money = None if amount is None else Money(CNY, amount)
+        self.both_run(why_not, CapturePayment(payment_id, money, PARTNER, final))
         if why_not is None:
-            remembered.state = "CAPTURED"
-            remembered.captured = remembered.amount if amount is None else amount
-            self.move(remembered.payer, remembered.payee, remembered.captured)
+            held = remembered.amount - remembered.captured
+            taken = held if amount is None else amount
+            remembered.captured += taken
+            remembered.state = "CAPTURED" if final or taken == held else "PARTIALLY_CAPTURED"
+            self.move(remembered.payer, remembered.payee, taken)
 
     @rule(payment=payments)
     def void(self, payment) -> None:
@@ -141,7 +147,7 @@ class Wallets(RuleBasedStateMachine):
         why_not = self.model.why_not_capture(remembered, None)
         self.both_run(why_not, VoidPayment(payment_id, PARTNER))
         if why_not is None:
-            remembered.state = "VOIDED"
+            remembered.state = "CAPTURED" if remembered.captured else "VOIDED"
 
     @rule(payment=payments, amount=st.none() | amounts)
     def refund(self, payment, amount: int | None) -> None:

@@ -154,12 +154,28 @@ def test_every_change_has_its_own_etag(pure):
 
 # --- state × command --------------------------------------------------------------------------------------------------
 
+
+def capture_part(pure: PureBooks, payment: Payment) -> Payment:
+    return pure.run(CapturePayment(payment.id, Money(payment.currency, 1), PARTNER, final=False))
+
+
 COMMANDS = {
     PaymentCommand.CAPTURE: capture,
+    PaymentCommand.CAPTURE_PART: capture_part,
     PaymentCommand.VOID: void,
     PaymentCommand.REFUND: refund,
 }
 S, C = PaymentState, PaymentCommand
+_INVALID, _CAPTURED, _VOIDED = PaymentStateInvalid, HoldAlreadyCaptured, HoldAlreadyVoided
+CAPTURED_IN_PART: dict[PaymentState, PaymentState | type[DanbaoError]] = {
+    S.PENDING: _INVALID,
+    S.AUTHORIZED: S.PARTIALLY_CAPTURED,
+    S.PARTIALLY_CAPTURED: S.PARTIALLY_CAPTURED,
+    S.CAPTURED: _CAPTURED,
+    S.VOIDED: _VOIDED,
+    S.EXPIRED: HoldExpired,
+    S.DECLINED: _INVALID,
+}
 EXPECTED: dict[PaymentState, dict[PaymentCommand, PaymentState | type[DanbaoError]]] = {
     S.PENDING: {C.CAPTURE: PaymentStateInvalid, C.VOID: PaymentStateInvalid, C.REFUND: PaymentStateInvalid},
     S.AUTHORIZED: {C.CAPTURE: S.CAPTURED, C.VOID: S.VOIDED, C.REFUND: PaymentStateInvalid},
@@ -187,10 +203,7 @@ def payment_in(pure: PureBooks, state: PaymentState) -> Payment:
             ended = void(pure, held)
             pure.books.payments.put(held.id, ended._replace(state=state.value, released_minor=0))
         case PaymentState.PARTIALLY_CAPTURED:
-            pure.pay(BUYER, TO_SELLER, 30)
-            # 30 of 130 are taken, 100 are still held.
-            partly = held._replace(state=state.value, authorized_minor=130, captured_minor=30)
-            pure.books.payments.put(held.id, partly)
+            return pure.run(CapturePayment(held.id, Money(CNY, 30), PARTNER, final=False))
         case PaymentState.AUTHORIZED:
             pass
     pure.books.accept()
@@ -204,7 +217,7 @@ def payment_in(pure: PureBooks, state: PaymentState) -> Payment:
 def test_every_command_in_every_state(pure, state, command):
     payment = payment_in(pure, state)
     before = (pure.available(BUYER), pure.available(SELLER), len(pure.events))
-    expected = EXPECTED[state][command]
+    expected = CAPTURED_IN_PART[state] if command is C.CAPTURE_PART else EXPECTED[state][command]
     if isinstance(expected, PaymentState):
         COMMANDS[command](pure, payment, *([10] if command is C.REFUND else []))
         assert pure.books.payments.get(payment.id).state == expected

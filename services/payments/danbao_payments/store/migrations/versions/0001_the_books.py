@@ -14,7 +14,10 @@ _GRANTS = {
     "accounts": "SELECT, INSERT, UPDATE",
     "transactions": "SELECT, INSERT",
     "transfers": "SELECT, INSERT",
+    "ledger_batches": "SELECT, INSERT",
     "payments": "SELECT, INSERT, UPDATE",
+    "limits": "SELECT, INSERT, UPDATE",
+    "limit_usage": "SELECT, INSERT, UPDATE",
     "top_ups": "SELECT, INSERT, UPDATE",
     "top_up_refunds": "SELECT, INSERT, UPDATE",
 }
@@ -71,11 +74,18 @@ _STATEMENTS = (
         create_time TIMESTAMP WITH TIME ZONE NOT NULL,
         update_time TIMESTAMP WITH TIME ZONE NOT NULL,
         last_transaction UUID NOT NULL,
+        on_expiry TEXT NOT NULL,
+        remainder_policy TEXT NOT NULL,
+        parts JSONB,
         PRIMARY KEY (id),
         CONSTRAINT payment_state_is_known
             CHECK (state IN ('PENDING', 'AUTHORIZED', 'PARTIALLY_CAPTURED', 'CAPTURED', 'VOIDED', 'EXPIRED',
                 'DECLINED')),
         CONSTRAINT capture_mode_is_known CHECK (capture_mode IN ('AUTOMATIC', 'MANUAL')),
+        CONSTRAINT on_expiry_is_known CHECK (on_expiry IN ('CANCEL', 'CAPTURE')),
+        CONSTRAINT a_split_says_how_it_rounds
+            CHECK ((parts IS NULL) = (remainder_policy = '')
+                AND remainder_policy IN ('', 'FIRST', 'LARGEST_REMAINDER')),
         CONSTRAINT a_payment_moves_something CHECK (amount_minor > 0),
         CONSTRAINT refunds_stay_within_the_capture CHECK (refunded_minor BETWEEN 0 AND captured_minor),
         CONSTRAINT captures_stay_within_the_hold
@@ -83,6 +93,36 @@ _STATEMENTS = (
                 AND captured_minor + released_minor <= authorized_minor),
         CONSTRAINT only_a_holding_state_has_a_hold
             CHECK ((state IN ('AUTHORIZED', 'PARTIALLY_CAPTURED')) = (hold_id IS NOT NULL))
+    )
+    """,
+    """
+    CREATE INDEX payments_by_payer ON payments (payer, id)
+    """,
+    """
+    CREATE INDEX payments_by_payee ON payments (payee_owner, id)
+    """,
+    """
+    CREATE TABLE limits (
+        scope TEXT NOT NULL,
+        currency CHAR(3) NOT NULL,
+        per_transaction_minor BIGINT,
+        per_day_minor BIGINT,
+        per_month_minor BIGINT,
+        update_time TIMESTAMP WITH TIME ZONE NOT NULL,
+        PRIMARY KEY (scope, currency),
+        CONSTRAINT limits_are_not_negative
+            CHECK (per_transaction_minor >= 0 AND per_day_minor >= 0 AND per_month_minor >= 0)
+    )
+    """,
+    """
+    CREATE TABLE limit_usage (
+        subject TEXT NOT NULL,
+        currency CHAR(3) NOT NULL,
+        day DATE NOT NULL,
+        day_minor BIGINT NOT NULL,
+        month_minor BIGINT NOT NULL,
+        PRIMARY KEY (subject, currency),
+        CONSTRAINT a_month_has_its_days CHECK (0 <= day_minor AND day_minor <= month_minor)
     )
     """,
     """
@@ -153,9 +193,17 @@ _STATEMENTS = (
         description TEXT NOT NULL,
         metadata JSONB NOT NULL,
         create_time TIMESTAMP WITH TIME ZONE NOT NULL,
+        effective_time TIMESTAMP WITH TIME ZONE,
+        reverses UUID,
         PRIMARY KEY (id),
         CONSTRAINT a_transaction_has_transfers CHECK (first_sequence <= last_sequence)
     )
+    """,
+    """
+    CREATE UNIQUE INDEX a_transaction_is_reversed_once ON transactions (reverses) WHERE reverses IS NOT NULL
+    """,
+    """
+    CREATE INDEX transactions_by_time ON transactions (create_time, last_sequence)
     """,
     """
     CREATE TABLE transfers (
@@ -178,6 +226,7 @@ _STATEMENTS = (
         credit_debits_posted BIGINT NOT NULL,
         credit_credits_pending BIGINT NOT NULL,
         credit_credits_posted BIGINT NOT NULL,
+        effective_time TIMESTAMP WITH TIME ZONE,
         PRIMARY KEY (sequence),
         CONSTRAINT a_transfer_moves_something CHECK (amount_minor > 0),
         CONSTRAINT a_transfer_has_two_sides CHECK (debit_account <> credit_account),
@@ -192,6 +241,25 @@ _STATEMENTS = (
     """,
     """
     CREATE INDEX transfers_by_credit_account ON transfers (credit_account, sequence)
+    """,
+    """
+    CREATE INDEX dated_transfers_by_credit_account ON transfers (credit_account, effective_time, sequence)
+        WHERE effective_time IS NOT NULL
+    """,
+    """
+    CREATE INDEX dated_transfers_by_debit_account ON transfers (debit_account, effective_time, sequence)
+        WHERE effective_time IS NOT NULL
+    """,
+    """
+    CREATE TABLE ledger_batches (
+        last_sequence BIGINT NOT NULL,
+        first_sequence BIGINT NOT NULL,
+        row_hashes BYTEA NOT NULL,
+        hash BYTEA NOT NULL,
+        create_time TIMESTAMP WITH TIME ZONE NOT NULL,
+        PRIMARY KEY (last_sequence),
+        CONSTRAINT a_batch_has_transfers CHECK (first_sequence <= last_sequence)
+    )
     """,
     """
     CREATE INDEX transfers_by_debit_account ON transfers (debit_account, sequence)

@@ -1,0 +1,48 @@
+"""How limits are set, and how payments count against them."""
+
+from __future__ import annotations
+
+from danbao_kit.decision import Moment
+from danbao_payments.domain.books import Books
+from danbao_payments.domain.callers import Caller, Party
+from danbao_payments.domain.commands import CreatePayment, SetLimits
+from danbao_payments.domain.errors import KindNotAllowed
+from danbao_payments.domain.limits import Limits, Usage, check_limits, class_scope
+
+
+def set_limits(command: SetLimits, books: Books, moment: Moment) -> Limits:
+    """Replaces what is set for this scope and currency. Raises KindNotAllowed."""
+    _check_may_set(command.caller, command.scope)
+    limits = Limits(
+        command.scope,
+        command.currency,
+        command.per_transaction_minor,
+        command.per_day_minor,
+        command.per_month_minor,
+        moment.now,
+    )
+    books.limits.put((limits.scope, limits.currency), limits)
+    return limits
+
+
+def count_payment(command: CreatePayment, books: Books, moment: Moment) -> None:
+    """Counts a payment where limits apply to it: the payer's own, and those of its class. Raises LimitExceeded."""
+    currency = command.amount.currency
+    scopes = [command.payer, class_scope(command.limit_class)] if command.limit_class else [command.payer]
+    applying = [limits for scope in scopes if (limits := books.limits.get((scope, currency))) is not None]
+    if not applying:
+        return
+    today = moment.now.date()
+    key = (command.payer, currency)
+    used = (books.usage.get(key) or Usage(command.payer, currency, today, 0, 0)).at(today)
+    for limits in applying:
+        check_limits(limits, used, command.amount.minor)
+    counted = used._replace(
+        day_minor=used.day_minor + command.amount.minor, month_minor=used.month_minor + command.amount.minor
+    )
+    books.usage.put(key, counted)
+
+
+def _check_may_set(caller: Caller, scope: str) -> None:
+    if caller.party is not Party.OPERATOR:
+        raise KindNotAllowed("limits are an operator's to set", owner=scope, kind="limits", caller=caller.party.value)

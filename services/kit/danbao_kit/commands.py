@@ -33,6 +33,9 @@ class CommandRunner:
         same request id finds the same answer both ways.
         """
         call = current_call()
+        left_s = _time_left_s(call)
+        if left_s is not None and left_s <= 0:
+            raise DeadlineExceeded  # nothing was begun
         submission = self._submission(call, method, request_id, command, shown=True)
         outcome = await self._in_time(call, submission, self._group_commit.submit(submission))
         if outcome.replayed:

@@ -9,6 +9,10 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from danbao_kit.errors import DanbaoError, RecordedRefusal
 
 DOMAIN = "danbao"
+# An error travels in HTTP/2 trailers, which proxies bound: what a caller sent must not make its own refusal unsendable.
+_MOST_FIELDS = 16
+_LONGEST_FIELD = 128
+_LONGEST_TEXT = 256
 DETAILS_KEY = "grpc-status-details-bin"
 
 
@@ -16,12 +20,15 @@ def status_of(error: DanbaoError) -> status_pb2.Status:
     """The error with its reason, its metadata, its fields, and when to try again."""
     if isinstance(error, RecordedRefusal):
         return status_pb2.Status.FromString(error.status)
-    status = status_pb2.Status(code=code_pb2.Code.Value(error.code.value), message=error.message)
-    details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)]
+    status = status_pb2.Status(code=code_pb2.Code.Value(error.code.value), message=_short(error.message))
+    metadata = {key: _short(value) for key, value in error.metadata.items()}
+    details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)]
     if error.fields:
         violations = [
-            error_details_pb2.BadRequest.FieldViolation(field=item.field, description=item.description)
-            for item in error.fields
+            error_details_pb2.BadRequest.FieldViolation(
+                field=_short(item.field, _LONGEST_FIELD), description=_short(item.description)
+            )
+            for item in error.fields[:_MOST_FIELDS]
         ]
         details.append(error_details_pb2.BadRequest(field_violations=violations))
     if error.retry_after_ms is not None:
@@ -33,6 +40,10 @@ def status_of(error: DanbaoError) -> status_pb2.Status:
         packed.Pack(detail)
         status.details.append(packed)
     return status
+
+
+def _short(text: str, longest: int = _LONGEST_TEXT) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}

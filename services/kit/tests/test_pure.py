@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import Link
 
-from danbao_kit.errors import PageTokenInvalid
+from danbao_kit.errors import DanbaoError, FieldInvalid, FieldViolation, PageTokenInvalid
 from danbao_kit.fingerprint import differing_field, fingerprint
 from danbao_kit.ids import TimeOrderedIds
 from danbao_kit.money import CurrencyUnknown, Money, check_currency, decimal_text, exponent, text
 from danbao_kit.paging import decode_token, encode_token
+from danbao_kit.rpc_status import status_of
 from danbao_kit.telemetry import FollowLinks, format_traceparent, parse_traceparent
 from danbao_kit.working_set import WorkingSet
 
@@ -47,6 +48,29 @@ def test_a_fingerprint_names_the_differing_field():
     assert differing_field(Order("tea", 1, "there"), recorded) is None
     assert differing_field(Order("tea", 2), recorded) == "pieces"
     assert differing_field(Order("silk", 1), recorded) == "goods"
+
+
+@dataclass(frozen=True)
+class LaterOrder:
+    """Order, as a later version of a service has it."""
+
+    goods: str
+    gift: bool = False
+    pieces: int = 1
+
+
+def test_a_field_added_later_does_not_change_the_requests_recorded_before():
+    recorded = fingerprint(Order("tea", 5))
+    assert differing_field(LaterOrder("tea", pieces=5), recorded) is None
+    assert differing_field(LaterOrder("tea", gift=True, pieces=5), recorded) == "gift"
+    assert differing_field(LaterOrder("tea", pieces=6), recorded) == "pieces"
+
+
+def test_a_refusal_stays_small_whatever_the_caller_sent():
+    fields = tuple(FieldViolation("lines[0]" * 1000, "wrong " * 1000) for _ in range(1000))
+    status = status_of(FieldInvalid(*fields))
+    assert status.ByteSize() < 8192
+    assert status_of(DanbaoError("x" * 10_000, note="y" * 10_000)).ByteSize() < 1024
 
 
 @given(st.text(), st.integers(), st.text(), st.integers())

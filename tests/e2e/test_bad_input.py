@@ -75,7 +75,7 @@ def mistakes(body):
         elif key == "currency":
             yield f"{where} unknown", changed(body, path, "ZZZ"), "INVALID_ARGUMENT", {"CURRENCY_UNKNOWN"}
             yield f"{where} missing", changed(body, path, None), "INVALID_ARGUMENT", {"FIELD_INVALID"}
-        elif key in NAMES and "/" in str(value):
+        elif key in NAMES and isinstance(value, str) and "/" in value:
             collection = value.partition("/")[0]
             missing = changed(body, path, f"{collection}/{uuid.uuid4()}")
             yield (
@@ -93,8 +93,21 @@ def mistakes(body):
             yield f"{where} too long", {**body, "requestId": "x" * 65}, "INVALID_ARGUMENT", {"FIELD_INVALID"}
         elif key in ("owner", "payer", "buyer", "seller", "subject"):
             yield f"{where} malformed", changed(body, path, "nobody"), "INVALID_ARGUMENT", {"FIELD_INVALID"}
-            yield f"{where} missing", changed(body, path, None), "INVALID_ARGUMENT", {"FIELD_INVALID"}
-        elif key in ("actor", "payee", "amount", "total", "legs", "lines", "debit", "credit", "carrier", "lineId"):
+            if not ("pageSize" in body and key == "payer"):  # a filter may be left out
+                yield f"{where} missing", changed(body, path, None), "INVALID_ARGUMENT", {"FIELD_INVALID"}
+        elif key in (
+            "account",
+            "actor",
+            "payee",
+            "amount",
+            "total",
+            "legs",
+            "lines",
+            "debit",
+            "credit",
+            "carrier",
+            "lineId",
+        ):
             if key == "amount" and len(path) == 1 and "captureMode" not in body and "rail" not in body:
                 continue  # left out, it means all there is
             yield (

@@ -16,10 +16,9 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 import asyncpg
-from google.protobuf.message import Message
 from opentelemetry import trace
 from opentelemetry.trace import SpanContext
 
@@ -31,10 +30,12 @@ from danbao_kit.errors import DanbaoError, DeadlineExceeded, Internal, OutcomeUn
 from danbao_kit.failpoints import failpoint
 from danbao_kit.ids import Ids
 from danbao_kit.log import log
-from danbao_kit.request_records import Answers, RequestRecords, record_key
+from danbao_kit.request_records import Answers, RequestRecords
+from danbao_kit.submission import Codec, Outcome, Store, Submission
 from danbao_kit.tables import PARTITION
 from danbao_kit.telemetry import now_ns, parent_context, past_span, tracer
-from danbao_kit.working_set import WorkingSet
+
+__all__ = ["Codec", "GroupCommit", "Outcome", "Store", "Submission"]
 
 _MICROSECOND = timedelta(microseconds=1)
 _MAX_DECISIONS = 8
@@ -57,63 +58,6 @@ _TRY_AGAIN = (
     OSError,
     TimeoutError,
 )
-
-
-class Store(Protocol):
-    """What a service reads and writes for a batch; inside the write transaction, set-based."""
-
-    async def load(
-        self, connection: asyncpg.Connection, commands: Sequence[Any], needs: Mapping[str, set[Any]], now: datetime
-    ) -> WorkingSet:
-        """Locks and reads every row that the commands (and `needs`) may touch."""
-        ...
-
-    async def save(self, connection: asyncpg.Connection, working_set: Any) -> None:
-        """Writes what accepted commands changed."""
-        ...
-
-
-class Codec(Protocol):
-    """How a service's answers and events look on the wire."""
-
-    def reply(self, command: Any, reply: Any) -> Message:
-        """The response message of a decided command."""
-        ...
-
-    def parse_reply(self, method: str, data: bytes) -> Message:
-        """A recorded response of `method`."""
-        ...
-
-    def event(self, event: Any, *, sequence: int, create_time: datetime, traceparent: str) -> tuple[str, bytes]:
-        """The event's kind and its message's bytes."""
-        ...
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What came of a command: a message or an error. `replayed`: an earlier request with the same id has done it."""
-
-    message: Message | None = None
-    error: DanbaoError | None = None
-    replayed: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class Submission:
-    """A command on its way. `request` None: the service's own work, made idempotent by the state it meets."""
-
-    command: Any
-    request: RequestKey | None = None
-    traceparent: str = ""
-    # time.monotonic() after which nobody waits for it any more: it is then not begun.
-    deadline: float | None = None
-    # The span below which waiting and committing are shown; None: not shown.
-    span: SpanContext | None = None
-    record_key: bytes = b""
-
-    def __post_init__(self) -> None:
-        if self.request is not None:
-            self.record_key = record_key(self.request)
 
 
 @dataclass(slots=True, eq=False)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import asyncpg
 from google.protobuf.message import Message
@@ -15,16 +14,8 @@ from danbao_kit.decision import Answer, RequestKey
 from danbao_kit.errors import DanbaoError, RecordedRefusal, RequestIdReused
 from danbao_kit.fingerprint import differing_field, fingerprint
 from danbao_kit.rpc_status import status_of
+from danbao_kit.submission import Codec, Outcome, Submission, record_key
 from danbao_kit.tables import ANSWERED, REFUSED, STARTED
-
-if TYPE_CHECKING:
-    from danbao_kit.group_commit import Codec, Outcome, Submission
-
-
-def record_key(request: RequestKey) -> bytes:
-    """The record's primary key: a digest of whose request it is. 16 bytes."""
-    text = f"{request.caller}\x00{request.method}\x00{request.request_id}".encode()
-    return hashlib.blake2b(text, digest_size=16).digest()
 
 
 @dataclass(slots=True)
@@ -58,8 +49,6 @@ class RequestRecords:
         self, connection: asyncpg.Connection, submissions: Sequence[Submission]
     ) -> dict[RequestKey | None, Found]:
         """Those of the requests that were seen before."""
-        from danbao_kit.group_commit import Outcome
-
         by_key = {submission.record_key: submission for submission in submissions}
         rows = await connection.fetch(
             "SELECT key, fingerprint, state, reply FROM request_records WHERE key = ANY($1::bytea[])", list(by_key)
@@ -96,8 +85,6 @@ class RequestRecords:
 
     def late_answer(self, answer: Answer, codec: Codec) -> tuple[RequestKey, Outcome, tuple[bytes, int, bytes]]:
         """The outcome and the record of a late answer."""
-        from danbao_kit.group_commit import Outcome
-
         key = record_key(answer.request)
         if answer.error is not None:
             data = status_of(answer.error).SerializeToString()

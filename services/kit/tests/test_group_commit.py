@@ -8,7 +8,7 @@ import pytest
 
 from danbao_kit.errors import RecordedRefusal
 from danbao_kit.group_commit import Submission
-from danbao_kit.request_records import record_key
+from danbao_kit.submission import record_key
 from danbao_kit.testing.jars import Break, Copy, Fill, Keep, Move, Promise, jar_service, request
 
 

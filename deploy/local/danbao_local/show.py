@@ -97,15 +97,26 @@ def _credit(result: DemoResult) -> Table:
     for change in result.credit:
         before, after = change.before, change.after
         reasons = [f"{reason.code} −{reason.points_lost}: {reason.text}" for reason in after.reasons]
-        reasons += [f"{rule.code} {rule.points:+}: {rule.text}" for rule in after.adjustments]
-        moved = after.score - before.score
+        reasons += [f"{rule.code} {_signed(rule.points)}: {rule.text}" for rule in after.adjustments]
+        moved = f"{after.score} {after.grade} ({_signed(after.score - before.score)})"
+        if after.adjustments:
+            # A capped score stands still while what is under the cap grows.
+            moved += f"\nbefore rules {_sum(before)} → {_sum(after)}"
         table.add_row(
             change.role,
             f"{before.score} {before.grade}",
-            f"{after.score} {after.grade} ({moved:+})",
+            moved,
             "\n".join(reasons) or "nothing",
         )
     return table
+
+
+def _sum(evaluation: Any) -> int:
+    return int(evaluation.base_points) + sum(part.points for part in evaluation.sub_scores)
+
+
+def _signed(points: int) -> str:
+    return f"{points:+}".replace("-", "−")
 
 
 def _table(title: str) -> Table:

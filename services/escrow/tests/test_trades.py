@@ -6,6 +6,8 @@ from datetime import timedelta
 import pytest
 
 from danbao.escrow.v1 import trade_pb2
+from danbao_kit.commands import CommandRunner
+from danbao_kit.rpc_status import reason_of
 
 S = trade_pb2.Trade.State
 L = trade_pb2.Line.State
@@ -329,8 +331,6 @@ async def test_a_batch_answers_each_operation_in_its_place(stack, client):
     assert kinds == ["trade", "trade", "error", "error", "trade", "trade", "error"]
     assert reply.results[0].trade.state == S.STATE_AWAITING_SHIPMENT
     assert reply.results[5].trade.state == S.STATE_COMPLETED
-    from danbao_kit.rpc_status import reason_of
-
     assert [reason_of(reply.results[index].error)[0] for index in (2, 3, 6)] == [
         "FIELD_INVALID", "AMOUNT_MISMATCH", "LIMIT_EXCEEDED",
     ]  # fmt: skip
@@ -342,6 +342,48 @@ async def test_a_batch_answers_each_operation_in_its_place(stack, client):
     assert alone == reply.results[0].trade
     assert client.replayed, "the same operation alone is the same request"
     stack.assert_each_step_moved_once()
+
+
+async def test_operations_on_one_trade_wait_only_for_money(stack, client, monkeypatch):
+    rounds = []
+    run_many = CommandRunner.run_many
+
+    async def counted(self, operations):
+        rounds.append(len(operations))
+        return await run_many(self, operations)
+
+    monkeypatch.setattr(CommandRunner, "run_many", counted)
+    trade = await client.paid(*[100] * 48)
+    ships = [
+        trade_pb2.Operation(ship_lines=client.request("ShipLines", trade, "SELLER", line_ids=[str(n)]))
+        for n in range(1, 49)
+    ]
+    confirm = trade_pb2.Operation(confirm_lines=client.request("ConfirmLines", trade, "BUYER"))
+    again = trade_pb2.Operation(ship_lines=client.request("ShipLines", trade, "SELLER"))
+    request = trade_pb2.BatchExecuteRequest(operations=[*ships, confirm, again])
+    reply = await client.call("BatchExecute", request)
+    assert rounds == [49, 1], "what ships follows one another within a commit; only what comes after money waits"
+    states = [result.trade.state for result in reply.results[:49]]
+    assert states == [S.STATE_PARTIALLY_SHIPPED] * 47 + [S.STATE_AWAITING_CONFIRMATION, S.STATE_COMPLETED]
+    assert reason_of(reply.results[49].error)[0] == "TRADE_STATE_INVALID", "it was decided after the release"
+    replayed = await client.call("BatchExecute", request)
+    assert rounds[2:] == [49, 1]
+    assert all(result.replayed for result in replayed.results)
+    stack.assert_each_step_moved_once()
+
+
+async def test_too_many_operations_on_one_trade_are_refused_as_a_whole(stack, client, refusal):
+    trade, other = await client.created(5000), await client.created(5000)
+    pay = [trade_pb2.Operation(pay_trade=client.request("PayTrade", trade, "BUYER")) for _ in range(51)]
+    more = [trade_pb2.Operation(pay_trade=client.request("PayTrade", other, "BUYER"))]
+    with pytest.raises(refusal) as refused:
+        await client.call("BatchExecute", trade_pb2.BatchExecuteRequest(operations=more + pay))
+    assert (refused.value.code, refused.value.reason) == ("INVALID_ARGUMENT", "FIELD_INVALID")
+    assert refused.value.fields == ["operations"]
+    assert refused.value.text == f"operations: must have at most 50 on one trade; there are 51 on {trade.name}"
+    assert [row["state"] for row in await stack.rows("SELECT state FROM trades")] == ["PENDING_PAYMENT"] * 2
+    reply = await client.call("BatchExecute", trade_pb2.BatchExecuteRequest(operations=more + pay[:50]), timeout=20)
+    assert [result.WhichOneof("result") for result in reply.results] == ["trade"] * 2 + ["error"] * 49
 
 
 async def test_many_trades_share_calls_to_payments(stack, client):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import grpc
 from danbao.escrow.v1 import trade_pb2, trade_pb2_grpc
 from danbao_escrow.application.actors import may_see
 from danbao_escrow.application.ports import Parties, Reads
-from danbao_escrow.domain.commands import CommandName
+from danbao_escrow.domain.commands import CommandName, ReportDelivery, ShipLines
 from danbao_escrow.domain.errors import StepInFlight, TradeNotFound
 from danbao_escrow.domain.model import Trade
 from danbao_escrow.rpc.credit_check import CreditCheck
@@ -28,6 +29,10 @@ from danbao_kit.validation import check
 # How long a command that meets another's step waits before it looks again; it gives up a little before its deadline.
 _LOOK_AGAIN_S = 0.05
 _GIVE_UP_AHEAD_S = 0.3
+# Each money operation of a trade waits for the one before, and the call waits for all.
+_MOST_ON_ONE_TRADE = 50
+# They never wait for a step and start none, so what follows on the same trade may be decided in the same commit.
+_NEVER_WAIT = (ShipLines, ReportDelivery)
 
 
 class TradeServicer(trade_pb2_grpc.TradeServiceServicer):
@@ -65,6 +70,7 @@ class TradeServicer(trade_pb2_grpc.TradeServiceServicer):
     async def BatchExecute(
         self, request: trade_pb2.BatchExecuteRequest, context: Any
     ) -> trade_pb2.BatchExecuteResponse:
+        _check_spread(request.operations)
         operations = await self._prepared(request.operations)
         outcomes: dict[int, Outcome] = {}
         for wave in _waves(operations):
@@ -155,16 +161,28 @@ def _prepare(message: trade_pb2.Operation, token: Any) -> tuple[str, str, Any] |
         return error
 
 
+def _check_spread(messages: Sequence[trade_pb2.Operation]) -> None:
+    """Raises FieldInvalid when too many operations are on one trade."""
+    fields = [(message, message.WhichOneof("operation")) for message in messages]
+    counts = Counter(getattr(getattr(message, field), "name", "") for message, field in fields if field is not None)
+    del counts[""]  # new trades, and operations that are refused in their place
+    for name, count in counts.most_common(1):
+        if count > _MOST_ON_ONE_TRADE:
+            text = f"must have at most {_MOST_ON_ONE_TRADE} on one trade; there are {count} on {name[:100]}"
+            raise FieldInvalid(FieldViolation("operations", text))
+
+
 def _waves(operations: Sequence[tuple[str, str, Any] | DanbaoError]) -> list[list[int]]:
-    """Positions to run together: operations on one trade follow one another, those on different trades do not wait."""
+    """Positions to run together, in their order: on one trade, nothing runs together with what it may wait for."""
     waves: list[list[int]] = []
     depth: dict[Any, int] = {}
     for position, operation in enumerate(operations):
-        key = None if isinstance(operation, DanbaoError) else getattr(operation[2], "name", None)
+        command = None if isinstance(operation, DanbaoError) else operation[2]
+        key = getattr(command, "name", None)
         level = 0 if key is None else depth.get(key, 0)
-        if key is not None:
+        if key is not None and not isinstance(command, _NEVER_WAIT):
             depth[key] = level + 1
-        if level == len(waves):
+        while level >= len(waves):
             waves.append([])
         waves[level].append(position)
     return waves

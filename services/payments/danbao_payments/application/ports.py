@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol
@@ -217,6 +217,8 @@ class BooksReader(Protocol):
         """Payments whose hold has run out, the longest ago first."""
         ...
 
-    async def overdue_rail_work(self, *, older_than_s: float, limit: int) -> Sequence[RailWork]:
-        """What rails have been owing an answer for so long, in real time."""
+    async def overdue_rail_work(
+        self, *, older_than_s: float, limit: int, without: Collection[UUID]
+    ) -> Sequence[RailWork]:
+        """What rails have been owing an answer for so long, in real time, except for these movements."""
         ...

@@ -28,6 +28,7 @@ from danbao_payments.domain.top_up import (
     TopUpRefund,
     TopUpRefundState,
     TopUpState,
+    awaiting_accounts,
     check_refundable,
     state_after_report,
 )
@@ -47,8 +48,7 @@ def create_top_up(command: CreateTopUp, books: Books, moment: Moment, rails: fro
         )
     wallet = books.account(command.owner, USER_AVAILABLE, command.amount.currency, moment.now)
     check_movable([], [wallet])
-    if wallet.credits_posted + wallet.credits_pending + command.amount.minor > MAX_MINOR:
-        raise BalanceOverflow(wallet.id, amount_minor=command.amount.minor)
+    _reserve(command, books, moment)
     request = _request(moment)
     top_up = TopUp(
         moment.ids.new(),
@@ -82,6 +82,7 @@ def report_charge(command: ReportCharge, books: Books, moment: Moment) -> None:
     state = state_after_report(top_up, TopUpCommand.SUCCEED if command.accepted else TopUpCommand.FAIL)
     if state is None:
         return
+    _await(top_up.owner, top_up.rail, top_up.currency, -top_up.amount_minor, books)
     if state is TopUpState.SUCCEEDED:
         in_transit = books.account(top_up.rail, RAIL_IN_TRANSIT, top_up.currency, moment.now)
         wallet = books.account(top_up.owner, USER_AVAILABLE, top_up.currency, moment.now)
@@ -127,8 +128,12 @@ def refund_top_up(command: RefundTopUp, books: Books, moment: Moment) -> object:
         expire_due((wallet.id,), books, moment)
         wallet = books.account(top_up.owner, USER_AVAILABLE, top_up.currency, now)
     clearing = books.account(PLATFORM, CLEARING_REFUND, top_up.currency, now)
+    settled = books.account(top_up.rail, RAIL_SETTLED, top_up.currency, now)
     posting = Posting(books, moment)
     posting.post(wallet, clearing, amount_minor)
+    # What waits in clearing may all be this rail's.
+    if settled.credits_posted + clearing.credits_posted - clearing.debits_posted + amount_minor > MAX_MINOR:
+        raise BalanceOverflow(settled.id, amount_minor=amount_minor)
     posting.record(f"top-up back over {top_up.rail}", (("top_up", f"topUps/{top_up.id}"),))
     request = _request(moment)
     refund = TopUpRefund(
@@ -176,6 +181,28 @@ def report_payback(command: ReportPayback, books: Books, moment: Moment) -> None
     books.top_ups.put(paid.id, paid)
     moment.emit(TopUpEvent("top_up_refund_settled", paid))
     moment.answer(RequestKey(refund.request_caller, refund.request_method, refund.request_id), paid)
+
+
+def _reserve(command: CreateTopUp, books: Books, moment: Moment) -> None:
+    """Sees that the money can be booked when it has come, whatever comes of other top-ups. Raises BalanceOverflow."""
+    currency, minor = command.amount.currency, command.amount.minor
+    wallet = books.account(command.owner, USER_AVAILABLE, currency, moment.now)
+    in_transit = books.account(command.rail, RAIL_IN_TRANSIT, currency, moment.now)
+    # Through which it would go back.
+    settled = books.account(command.rail, RAIL_SETTLED, currency, moment.now)
+    for account, total in (
+        (wallet, wallet.credits_posted + wallet.credits_pending),
+        (in_transit, in_transit.debits_posted + in_transit.debits_pending),
+        (settled, settled.credits_posted + settled.credits_pending),
+    ):
+        if total + (books.awaited.get(account.id) or 0) + minor > MAX_MINOR:
+            raise BalanceOverflow(account.id, amount_minor=minor)
+    _await(command.owner, command.rail, currency, minor, books)
+
+
+def _await(owner: str, rail: str, currency: str, minor: int, books: Books) -> None:
+    for key in awaiting_accounts(owner, rail, currency):
+        books.awaited.put(key, (books.awaited.get(key) or 0) + minor)
 
 
 def _request(moment: Moment) -> RequestKey:

@@ -25,6 +25,8 @@ class Books(WorkingSet):
         # By scope, and by subject, each with the currency.
         self.limits: Rows[tuple[str, str], Limits] = self.rows()
         self.usage: Rows[tuple[str, str], Usage] = self.rows()
+        # By account: what top-ups that rails have not answered yet would add to it. Read only where one is to be made.
+        self.awaited: Rows[UUID, int] = self.rows()
         self.transactions: Log[Transaction] = self.log()
         # Transactions to be reversed, and those that have been, each with its reversal. Read only.
         self.posted: Rows[UUID, PostedTransaction] = self.rows()

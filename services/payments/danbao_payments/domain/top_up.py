@@ -9,6 +9,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 from uuid import UUID
 
+from danbao_payments.domain.account import account_id
+from danbao_payments.domain.chart import RAIL_IN_TRANSIT, RAIL_SETTLED, USER_AVAILABLE
 from danbao_payments.domain.errors import TopUpStateInvalid
 from danbao_payments.domain.transfer import Metadata
 
@@ -100,6 +102,15 @@ TRANSITIONS: Mapping[tuple[TopUpState, TopUpCommand], TopUpState | None] = Mappi
     (_S.UNKNOWN,   _C.REFUND):  None,
 })
 # fmt: on
+
+
+def awaiting_accounts(owner: str, rail: str, currency: str) -> tuple[UUID, UUID, UUID]:
+    """The accounts in which a top-up that its rail has not answered yet needs room."""
+    return (
+        account_id(owner, USER_AVAILABLE, currency),
+        account_id(rail, RAIL_IN_TRANSIT, currency),
+        account_id(rail, RAIL_SETTLED, currency),
+    )
 
 
 def check_refundable(top_up: TopUp) -> None:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Table, and_, func, literal, select, tuple_, union_all
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Select,
+    Table,
+    Uuid,
+    all_,
+    and_,
+    cast,
+    func,
+    literal,
+    select,
+    tuple_,
+    union_all,
+)
 
 from danbao_kit.database import Database
 from danbao_kit.decision import RequestKey
@@ -207,11 +221,19 @@ class BooksQueries:
         query = select(payments.c.id).where(_time_is_up(now)).order_by(payments.c.expire_time).limit(limit)
         return [row.id for row in await self._all(query)]
 
-    async def overdue_rail_work(self, *, older_than_s: float, limit: int) -> Sequence[RailWork]:
+    async def overdue_rail_work(
+        self, *, older_than_s: float, limit: int, without: Collection[UUID]
+    ) -> Sequence[RailWork]:
+        # One parameter however many there are.
+        others = cast(list(without), ARRAY(Uuid))
         age = timedelta(seconds=older_than_s)
         charges = (
             select(*_TOP_UP)
-            .where(top_ups.c.state == TopUpState.PENDING.value, top_ups.c.recorded_at < func.now() - age)
+            .where(
+                top_ups.c.state == TopUpState.PENDING.value,
+                top_ups.c.recorded_at < func.now() - age,
+                top_ups.c.id != all_(others),
+            )
             .order_by(top_ups.c.recorded_at)
             .limit(limit)
         )
@@ -229,6 +251,7 @@ class BooksQueries:
             .where(
                 top_up_refunds.c.state == TopUpRefundState.PENDING.value,
                 top_up_refunds.c.recorded_at < func.now() - age,
+                top_up_refunds.c.id != all_(others),
             )
             .order_by(top_up_refunds.c.recorded_at)
             .limit(limit)

@@ -39,7 +39,7 @@ from danbao_payments.domain.commands import (
     VoidPayment,
 )
 from danbao_payments.domain.payment import CaptureMode, Payment
-from danbao_payments.domain.top_up import TopUp, TopUpRefund, TopUpState
+from danbao_payments.domain.top_up import TopUp, TopUpRefund, TopUpState, awaiting_accounts
 from danbao_payments.domain.transfer import PostedTransaction, Transaction, Transfer
 from danbao_payments.store import rows
 from danbao_payments.store.chain import append
@@ -63,6 +63,11 @@ _REVERSED_TRANSFERS = (
 )
 _LOCK_TOP_UPS = f"SELECT {rows.TOP_UP} FROM top_ups WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
 _LOCK_REFUNDS = f"SELECT {rows.TOP_UP_REFUND} FROM top_up_refunds WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
+
+_AWAITED = (
+    "SELECT owner, rail, currency, sum(amount_minor) FROM top_ups WHERE state = 'PENDING'"
+    " AND (rail, currency) IN (SELECT * FROM unnest($1::text[], $2::text[])) GROUP BY owner, rail, currency"
+)
 
 _UPDATE_ACCOUNTS = (
     "UPDATE accounts SET state = new.state, debits_pending = new.debits_pending, debits_posted = new.debits_posted,"
@@ -131,6 +136,8 @@ class PaymentsStore:
         await load_limits(connection, books, commands)
         if wanted.accounts:
             await _load_accounts(connection, books, wanted.accounts, now)
+        if wanted.charging:
+            await _load_awaited(connection, books, wanted.charging)
         return books
 
     async def save(self, connection: asyncpg.Connection, working_set: Books) -> None:
@@ -259,6 +266,17 @@ async def _load_accounts(connection: asyncpg.Connection, books: Books, wanted: s
             books.accounts.load(account.id, account)
 
 
+async def _load_awaited(connection: asyncpg.Connection, books: Books, charging: set[tuple[str, str]]) -> None:
+    """After the rails' accounts are locked: whoever makes or answers a top-up of theirs holds these."""
+    rails, currencies = zip(*charging, strict=True)
+    awaited: dict[UUID, int] = {}
+    for owner, rail, currency, minor in await connection.fetch(_AWAITED, rails, currencies):
+        for key in awaiting_accounts(owner, rail, currency):
+            awaited[key] = awaited.get(key, 0) + int(minor)
+    for key, minor in awaited.items():
+        books.awaited.load(key, minor)
+
+
 class _Wanted:
     """Which rows the commands of a batch may touch."""
 
@@ -270,6 +288,8 @@ class _Wanted:
         self.payments: set[UUID] = set()
         self.top_ups: set[UUID] = set()
         self.refunds: set[UUID] = set()
+        # Rails and currencies in which top-ups are to be made.
+        self.charging: set[tuple[str, str]] = set()
         for command in commands:
             self._add(command)
 
@@ -309,7 +329,8 @@ class _Wanted:
         elif isinstance(command, CapturePayment | VoidPayment | RefundPayment):
             self.payments.add(command.name)
         elif isinstance(command, CreateTopUp):
-            accounts.add(account_id(command.owner, USER_AVAILABLE, command.amount.currency))
+            accounts.update(awaiting_accounts(command.owner, command.rail, command.amount.currency))
+            self.charging.add((command.rail, command.amount.currency))
         elif isinstance(command, RefundTopUp):
             self.top_ups.add(command.name)
         elif isinstance(command, ReportCharge):

@@ -10,7 +10,7 @@ from danbao_kit.decision import DEFERRED
 from danbao_kit.money import MAX_MINOR, Money
 from danbao_payments.domain.account import AccountState
 from danbao_payments.domain.callers import Caller, Party
-from danbao_payments.domain.commands import CreateTopUp, RefundTopUp, ReportCharge, ReportPayback
+from danbao_payments.domain.commands import AccountKey, CreateTopUp, RefundTopUp, ReportCharge, ReportPayback
 from danbao_payments.domain.errors import (
     AccountFrozen,
     BalanceOverflow,
@@ -187,3 +187,39 @@ def test_a_frozen_wallet_is_not_topped_up_but_gets_what_has_come(pure):
         pure.run(CreateTopUp(OWNER, Money(CNY, 1), RAIL, caller=PARTNER))
     pure.run(ReportCharge(top_up.id, True, "ref"))
     assert pure.available(OWNER) == 1001
+
+
+def top_up_of(pure: PureBooks, owner: str, minor: int) -> TopUp:
+    assert pure.run(CreateTopUp(owner, Money(CNY, minor), RAIL, caller=PARTNER)) is DEFERRED
+    return pure.events[-1].top_up
+
+
+def test_a_top_up_that_the_rail_s_account_could_not_take_is_refused_before_the_rail_is_asked(pure):
+    first = top_up_of(pure, "subjects/whale", MAX_MINOR - 10)
+    pure.run(ReportCharge(first.id, True, "ref"))
+    with pytest.raises(BalanceOverflow):
+        create(pure, 11)
+    last = create(pure, 10)
+    pure.run(ReportCharge(last.id, True, "ref"))
+    assert pure.available(OWNER) == 10
+
+
+def test_pending_top_ups_take_their_room_until_the_rail_has_answered(pure):
+    pending = top_up_of(pure, "subjects/whale", MAX_MINOR)
+    with pytest.raises(BalanceOverflow):
+        create(pure, 1)
+    pure.run(ReportCharge(pending.id, False, failure="no"))
+    create(pure, 1)
+
+
+def test_a_refund_that_could_not_be_settled_is_refused_before_the_rail_is_asked(pure):
+    settled, opening = AccountKey(RAIL, "rail.settled"), AccountKey("platform", "opening")
+    top_up = succeeded(pure, 100)
+    pure.post((opening, settled, MAX_MINOR - 60))
+    refund = send_back(pure, top_up, 40)
+    with pytest.raises(BalanceOverflow):
+        pure.run(RefundTopUp(top_up.id, Money(CNY, 21), PARTNER))
+    pure.run(ReportPayback(refund.id, "paid"))
+    pure.run(ReportPayback(send_back(pure, top_up, 20).id, "paid"))
+    with pytest.raises(BalanceOverflow):
+        create(pure, 1)

@@ -299,6 +299,30 @@ async def test_a_user_acts_only_for_itself_and_sees_only_its_own(client, refusal
     assert (await client.as_(subject="ops", roles="operator").trade(trade.name)).name == trade.name
 
 
+async def test_a_users_token_names_no_fee(stack, client, refusal):
+    buyer, seller = client.as_(subject="buyer", roles="user"), client.as_(subject="seller", roles="user")
+    arbiter = client.as_(subject="seller", roles="arbiter")
+    for caller, role, fee_bps in ((seller, "SELLER", 0), (buyer, "BUYER", 10_000), (arbiter, "SELLER", 100)):
+        request = client.create_request(role=role, fee_bps=fee_bps)
+        with pytest.raises(refusal) as refused:
+            await caller.call("CreateTrade", request)
+        assert (refused.value.code, refused.value.reason) == ("PERMISSION_DENIED", "ROLE_NOT_ALLOWED")
+        assert refused.value.text == "fee_bps may be given by a partner or an operator only"
+        assert (refused.value.metadata["field"], refused.value.metadata["role"]) == ("fee_bps", role)
+    operation = trade_pb2.Operation(create_trade=client.create_request(role="SELLER", fee_bps=0))
+    reply = await seller.call("BatchExecute", trade_pb2.BatchExecuteRequest(operations=[operation]))
+    assert reason_of(reply.results[0].error)[0] == "ROLE_NOT_ALLOWED"
+    with pytest.raises(refusal) as refused:
+        await seller.call("CreateTrade", client.create_request(role="BUYER", fee_bps=0))
+    assert refused.value.reason == "ROLE_NOT_ALLOWED", "before it is asked whose party that is"
+    assert await stack.rows("SELECT * FROM trades") == []
+    operator = client.as_(subject="ops", roles="operator")
+    for caller, role in ((client, "SELLER"), (operator, "OPERATOR")):
+        made = await caller.call("CreateTrade", client.create_request(role=role, fee_bps=0))
+        assert made.terms.fee_bps == 0
+    assert (await seller.call("CreateTrade", client.create_request(role="SELLER"))).terms.fee_bps == 100
+
+
 async def test_an_illegal_command_names_the_state_the_line_and_what_is_legal(client, refusal):
     trade = await client.paid(3000, 5000)
     await client.give("ShipLines", trade, "SELLER", line_ids=["2"])

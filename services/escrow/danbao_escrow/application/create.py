@@ -7,7 +7,7 @@ from danbao_escrow.application.records import cause_of, record, tell
 from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.domain.commands import CreateTrade
 from danbao_escrow.domain.deadlines import PAY_BY_DEFAULT
-from danbao_escrow.domain.errors import AmountMismatch, LimitExceeded, SubjectBlocked
+from danbao_escrow.domain.errors import AmountMismatch, FeeNotAllowed, LimitExceeded, SubjectBlocked
 from danbao_escrow.domain.events import EventKind
 from danbao_escrow.domain.model import Line, Trade, TradeState
 from danbao_kit.decision import Moment
@@ -49,6 +49,8 @@ def check_new_trade(command: CreateTrade) -> None:
 
 def create_trade(command: CreateTrade, working: EscrowSet, moment: Moment) -> Trade:
     """Row 1: → PENDING_PAYMENT."""
+    if command.fee_bps is not None and not command.token.may_set_fee:
+        raise FeeNotAllowed(command.actor.role, command.name_of_command)
     actors.check_role(command.name_of_command, command.actor, command.token)
     actors.check_party(command.actor, command.token, buyer=command.buyer, seller=command.seller)
     if command.blocked:

@@ -45,6 +45,11 @@ class Token:
     # An operator or arbiter.
     sees_all: bool
 
+    @property
+    def may_set_fee(self) -> bool:
+        """The fee is the platform's: the parties themselves do not choose it."""
+        return self.is_partner or self.is_operator
+
 
 @dataclass(frozen=True, slots=True)
 class NewLine:

@@ -36,6 +36,14 @@ class RoleNotAllowed(DanbaoError):
         super().__init__(f"{role} may not give {command}", role=role, command=command, allowed_roles=roles)
 
 
+class FeeNotAllowed(DanbaoError):
+    code, reason = Code.PERMISSION_DENIED, "ROLE_NOT_ALLOWED"
+
+    def __init__(self, role: str, command: str) -> None:
+        text = "fee_bps may be given by a partner or an operator only"
+        super().__init__(text, field="fee_bps", role=role, command=command)
+
+
 class NotAParty(DanbaoError):
     code, reason = Code.PERMISSION_DENIED, "NOT_A_PARTY"
 

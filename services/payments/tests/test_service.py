@@ -427,6 +427,34 @@ async def test_the_trial_balance_is_balanced_per_currency(stack: PaymentsStack):
     assert rows["CNY", "user.available"].debits_pending_minor == 100
     assert rows["CNY", "clearing.capture"].credits_pending_minor == 100
     assert rows["EUR", "rail.in_transit"].accounts == 1
+    assert not any(each.saturated for each in (*balance.totals, *balance.rows))
+
+
+async def test_a_trial_balance_beyond_int64_says_so_and_spares_other_currencies(stack: PaymentsStack):
+    most = 2**63 - 1
+    await stack.fund(BUYER, 300, "EUR")
+    for debit, credit in (("suspense", BUYER), ("opening", SELLER)):
+        post = ledger_pb2.PostTransactionRequest(
+            request_id=new_id(),
+            legs=[
+                {
+                    "debit": {"owner": "platform", "kind": debit},
+                    "credit": {"owner": credit, "kind": "user.available"},
+                    "amount": money(most),
+                }
+            ],
+        )
+        await stack.call("PostTransaction", post, as_=OPERATOR)
+    balance = await stack.call("GetTrialBalance", ledger_pb2.GetTrialBalanceRequest(), as_=OPERATOR)
+    totals = {
+        total.currency: (total.debits_posted_minor, total.credits_posted_minor, total.saturated)
+        for total in balance.totals
+    }
+    assert totals == {"CNY": (most, most, True), "EUR": (300, 300, False)}
+    rows = {(row.currency, row.kind): (row.credits_posted_minor, row.saturated) for row in balance.rows}
+    assert rows["CNY", "user.available"] == (most, True)
+    assert rows["CNY", "suspense"] == (0, False)
+    assert rows["EUR", "user.available"] == (300, False)
 
 
 async def test_a_user_sees_only_what_is_the_own_subjects(stack: PaymentsStack):

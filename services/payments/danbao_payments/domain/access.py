@@ -47,16 +47,17 @@ def _check_payable(key: AccountKey, kinds: frozenset[str], caller: Caller) -> No
 
 
 def check_may_move_payee(payment: Payment, caller: Caller, *, debits: bool = False) -> None:
-    """Raises KindNotAllowed unless the caller may act on the payment; with `debits`, also for those who received.
+    """Raises KindNotAllowed unless the caller may act for the payee; with `debits`, also for others who received.
 
-    The platform's parts of a split go back with a refund whoever asks for it.
+    Neither the payer nor a beneficiary has a say. The platform's parts of a split go back with a refund whoever asks.
     """
-    receivers = [(payment.payee_owner, payment.payee_kind), *[(part.owner, part.kind) for part in payment.parts]]
-    for owner, kind in receivers:
+    payee = (payment.payee_owner, payment.payee_kind)
+    for owner, kind in (payee, *[(part.owner, part.kind) for part in payment.parts]):
         if kind == ESCROW_TRADE:
             allowed = caller.party is Party.ESCROW
         else:
-            allowed = caller.party in PAYING and (not debits or owner == PLATFORM or caller.owns(owner))
+            concerned = owner == payment.payee_owner or (debits and owner != PLATFORM)
+            allowed = caller.party in PAYING and (not concerned or caller.owns(owner))
         if not allowed:
             raise _not_allowed(f"{kind} of {owner} is not the caller's to move", owner, kind, caller)
 

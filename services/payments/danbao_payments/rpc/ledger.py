@@ -12,6 +12,7 @@ from danbao.payments.v1 import ledger_pb2, ledger_pb2_grpc
 from danbao_kit.call import current_call
 from danbao_kit.clock import Clock
 from danbao_kit.errors import FieldInvalid, FieldViolation
+from danbao_kit.money import MAX_MINOR
 from danbao_kit.paging import encode_token, page_size
 from danbao_payments.application.ports import BooksReader, ChainVerifier
 from danbao_payments.domain.errors import AccountNotFound, TransactionNotFound
@@ -92,21 +93,28 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         self, request: ledger_pb2.GetTrialBalanceRequest, context: Context
     ) -> ledger_pb2.TrialBalance:
         answer = ledger_pb2.TrialBalance(read_time=timestamp(datetime.now(UTC)))
-        totals: dict[str, ledger_pb2.TrialBalanceTotal] = {}
+        totals: dict[str, tuple[int, int]] = {}
         for row in await self._reader.trial_balance():
+            sums = (row.debits_posted, row.credits_posted, row.debits_pending, row.credits_pending)
             answer.rows.append(
                 ledger_pb2.TrialBalanceRow(
                     currency=row.currency,
                     kind=row.kind,
                     accounts=row.accounts,
-                    debits_posted_minor=row.debits_posted,
-                    credits_posted_minor=row.credits_posted,
-                    debits_pending_minor=row.debits_pending,
-                    credits_pending_minor=row.credits_pending,
+                    debits_posted_minor=min(row.debits_posted, MAX_MINOR),
+                    credits_posted_minor=min(row.credits_posted, MAX_MINOR),
+                    debits_pending_minor=min(row.debits_pending, MAX_MINOR),
+                    credits_pending_minor=min(row.credits_pending, MAX_MINOR),
+                    saturated=max(sums) > MAX_MINOR,
                 )
             )
-            total = totals.setdefault(row.currency, ledger_pb2.TrialBalanceTotal(currency=row.currency))
-            total.debits_posted_minor += row.debits_posted
-            total.credits_posted_minor += row.credits_posted
-        answer.totals.extend(totals[currency] for currency in sorted(totals))
+            debits, credits = totals.get(row.currency, (0, 0))
+            totals[row.currency] = (debits + row.debits_posted, credits + row.credits_posted)
+        for currency, (debits, credits) in sorted(totals.items()):
+            answer.totals.add(
+                currency=currency,
+                debits_posted_minor=min(debits, MAX_MINOR),
+                credits_posted_minor=min(credits, MAX_MINOR),
+                saturated=max(debits, credits) > MAX_MINOR,
+            )
         return answer

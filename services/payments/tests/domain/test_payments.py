@@ -14,6 +14,7 @@ from danbao_payments.domain.callers import Caller, Party
 from danbao_payments.domain.commands import (
     AccountKey,
     CapturePayment,
+    CreatePayment,
     ExpireHolds,
     RefundPayment,
     VoidPayment,
@@ -59,6 +60,21 @@ def refund(pure: PureBooks, payment: Payment, minor: int | None = None, *, calle
 
 def void(pure: PureBooks, payment: Payment, *, caller: Caller = PARTNER) -> Payment:
     return pure.run(VoidPayment(payment.id, caller))
+
+
+@pytest.mark.parametrize("command", [CapturePayment, VoidPayment])
+@pytest.mark.parametrize("who", ["subjects/beneficiary", BUYER])
+def test_a_user_moves_a_hold_only_as_its_payee(pure, command, who):
+    pure.fund(BUYER, 100)
+    cny = Money(CNY, 100)
+    held = pure.run(
+        CreatePayment(BUYER, TO_SELLER, "subjects/beneficiary", cny, CaptureMode.MANUAL.value, caller=PARTNER)
+    )
+    with pytest.raises(KindNotAllowed):
+        pure.run(command(held.id, caller=Caller(Party.USER, who)))
+    assert pure.account(BUYER, "user.available").debits_pending == 100
+    pure.run(command(held.id, caller=Caller(Party.USER, SELLER)))
+    assert pure.account(BUYER, "user.available").debits_pending == 0
 
 
 def lifetime(held: Payment) -> timedelta:

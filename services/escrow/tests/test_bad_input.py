@@ -145,6 +145,40 @@ async def test_create_trade(stack, client, refusal):
     assert stack.credit.calls == 0, "nobody is asked about a malformed trade"
 
 
+async def test_amounts_are_refused_in_words_that_help(client, refusal):
+    largest = 2**63 - 1
+    for fields, reason, text in (
+        (
+            {"lines": [line()], "postage": amount(-5), "total": amount(5)},
+            "AMOUNT_NOT_POSITIVE",
+            "postage.amount_minor must not be negative",
+        ),
+        (
+            {"lines": [line(largest), line(largest, line_id="2")], "total": amount(largest)},
+            "AMOUNT_MISMATCH",
+            "total.amount_minor: lines and postage exceed what an amount can hold",
+        ),
+        (
+            {"lines": [line(largest)], "postage": amount(1), "total": amount(largest)},
+            "AMOUNT_MISMATCH",
+            "total.amount_minor: lines and postage exceed what an amount can hold",
+        ),
+        (
+            {"lines": [line(largest - 1)], "postage": amount(1), "total": amount(5)},
+            "AMOUNT_MISMATCH",
+            f"total.amount_minor: must be {largest}, the sum of lines and postage",
+        ),
+    ):
+        request = client.create_request()
+        for field in fields:
+            request.ClearField(field)
+        request.MergeFrom(trade_pb2.CreateTradeRequest(**fields))
+        with pytest.raises(refusal) as refused:
+            await client.call("CreateTrade", request)
+        assert (refused.value.code, refused.value.reason, refused.value.text) == ("INVALID_ARGUMENT", reason, text)
+        assert refused.value.fields == [refused.value.metadata["field"]]
+
+
 @pytest.mark.parametrize("method", MUTATIONS)
 async def test_mutations_of_a_trade(stack, client, refusal, method):
     trade = await client.created(5000)

@@ -127,6 +127,29 @@ async def test_other_money_waits_for_the_step_and_gives_up_in_time(stack, client
     assert (await paying).state == S.STATE_AWAITING_SHIPMENT
 
 
+async def test_while_money_moves_no_other_money_command_is_called_legal(stack, client, refusal):
+    trade = await client.paid(3000, 5000)
+    await client.give("ShipLines", trade, "SELLER", line_ids=["1"])
+    stack.payments.delay_s = 0.8
+    confirming = asyncio.create_task(client.give("ConfirmLines", trade, "BUYER", line_ids=["1"]))
+    await asyncio.sleep(0.3)
+    with pytest.raises(refusal) as refused:
+        await client.give("ShipLines", trade, "SELLER", line_ids=["1"])
+    assert refused.value.reason == "TRADE_STATE_INVALID"
+    assert refused.value.metadata["legal_commands"] == "ShipLines", "of the other line"
+    await confirming
+    with pytest.raises(refusal) as refused:
+        await client.give("ShipLines", trade, "SELLER", line_ids=["1"])
+    assert refused.value.metadata["legal_commands"] == "CancelLines,ShipLines"
+    unpaid = await client.created(5000)
+    paying = asyncio.create_task(client.give("PayTrade", unpaid, "BUYER"))
+    await asyncio.sleep(0.3)
+    with pytest.raises(refusal) as refused:
+        await client.give("ShipLines", unpaid, "SELLER")
+    assert refused.value.metadata["legal_commands"] == "", "it cannot be cancelled either while it is being paid"
+    await paying
+
+
 async def test_the_sweeper_takes_over_from_a_replica_that_does_not_run_its_steps(bare_stack, short_lease):
     stack = await bare_stack.start(replicas=2)
     sick, well = stack.replicas

@@ -175,7 +175,13 @@ async def test_above_the_sellers_limit_or_without_terms_nothing_is_made(stack, c
     assert (refused.value.reason, refused.value.metadata["limit_minor"]) == ("LIMIT_EXCEEDED", "7999")
     with pytest.raises(refusal) as refused:
         await client.created(1, currency="JPY")
-    assert (refused.value.reason, refused.value.metadata["limit_minor"]) == ("LIMIT_EXCEEDED", "0")
+    assert (refused.value.code, refused.value.reason) == ("FAILED_PRECONDITION", "LIMIT_EXCEEDED")
+    assert refused.value.text == "the seller has no terms in JPY"
+    assert refused.value.metadata == {"seller": "subjects/seller", "currency": "JPY"}
+    stack.credit.down = True
+    with pytest.raises(refusal) as refused:
+        await client.created(1, currency="JPY")
+    assert refused.value.text == "the seller has no terms in JPY", "nor has the default grade"
     assert await stack.rows("SELECT * FROM trades") == []
 
 

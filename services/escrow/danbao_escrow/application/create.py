@@ -7,12 +7,19 @@ from danbao_escrow.application.records import cause_of, record, tell
 from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.domain.commands import CreateTrade
 from danbao_escrow.domain.deadlines import PAY_BY_DEFAULT
-from danbao_escrow.domain.errors import AmountMismatch, FeeNotAllowed, LimitExceeded, SubjectBlocked
+from danbao_escrow.domain.errors import (
+    AmountMismatch,
+    FeeNotAllowed,
+    LimitExceeded,
+    PostageNegative,
+    SubjectBlocked,
+    WithoutTerms,
+)
 from danbao_escrow.domain.events import EventKind
 from danbao_escrow.domain.model import Line, Trade, TradeState
 from danbao_kit.decision import Moment
 from danbao_kit.errors import FieldInvalid, FieldViolation
-from danbao_kit.money import AmountNotPositive, check_currency, check_positive
+from danbao_kit.money import MAX_MINOR, check_currency, check_positive
 
 
 def check_new_trade(command: CreateTrade) -> None:
@@ -32,7 +39,7 @@ def check_new_trade(command: CreateTrade) -> None:
         check_positive(amount.minor, f"{field}.amount_minor")
     if command.postage is not None:
         if command.postage.minor < 0:
-            raise AmountNotPositive("postage.amount_minor", command.postage.minor)
+            raise PostageNegative("postage.amount_minor", command.postage.minor)
         amounts.append(("postage", command.postage))
     check_positive(command.total.minor, "total.amount_minor")
     amounts.append(("total", command.total))
@@ -43,6 +50,8 @@ def check_new_trade(command: CreateTrade) -> None:
         if amount.currency != currency:
             raise AmountMismatch(f"{field}.currency", f"must be {currency} as of the first line")
     expected_minor = sum(amount.minor for field, amount in amounts if field != "total")
+    if expected_minor > MAX_MINOR:
+        raise AmountMismatch("total.amount_minor", "lines and postage exceed what an amount can hold")
     if command.total.minor != expected_minor:
         raise AmountMismatch("total.amount_minor", f"must be {expected_minor}, the sum of lines and postage")
 
@@ -56,6 +65,8 @@ def create_trade(command: CreateTrade, working: EscrowSet, moment: Moment) -> Tr
     if command.blocked:
         raise SubjectBlocked(command.blocked)
     limit_minor = command.terms.per_trade_limit_minor
+    if limit_minor == 0:
+        raise WithoutTerms(command.seller, command.total.currency)
     if command.total.minor > limit_minor:
         raise LimitExceeded(command.seller, command.total.currency, limit_minor, command.total.minor)
     trade = Trade(

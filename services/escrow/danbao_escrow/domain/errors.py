@@ -14,6 +14,17 @@ class AmountMismatch(DanbaoError):
         super().__init__(f"{field}: {description}", fields=(FieldViolation(field, description),), field=field)
 
 
+class PostageNegative(DanbaoError):
+    """Postage may be nothing, unlike other amounts."""
+
+    code, reason = Code.INVALID_ARGUMENT, "AMOUNT_NOT_POSITIVE"
+
+    def __init__(self, field: str, amount_minor: int) -> None:
+        text = "must not be negative"
+        fields = (FieldViolation(field, text),)
+        super().__init__(f"{field} {text}", fields=fields, field=field, amount_minor=amount_minor)
+
+
 class TradeNotFound(DanbaoError):
     code, reason = Code.NOT_FOUND, "TRADE_NOT_FOUND"
 
@@ -103,6 +114,15 @@ class LimitExceeded(DanbaoError):
             limit_minor=limit_minor,
             amount_minor=amount_minor,
         )
+
+
+class WithoutTerms(DanbaoError):
+    """The seller's limit in this currency is nothing at all."""
+
+    code, reason = Code.FAILED_PRECONDITION, "LIMIT_EXCEEDED"
+
+    def __init__(self, seller: str, currency: str) -> None:
+        super().__init__(f"the seller has no terms in {currency}", seller=seller, currency=currency)
 
 
 class PaymentRefused(DanbaoError):

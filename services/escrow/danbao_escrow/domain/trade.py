@@ -111,6 +111,8 @@ CREATE_ROLES = frozenset({R.BUYER, R.SELLER, R.OPERATOR})
 
 OUTSIDE_ROLES = frozenset(R) - {R.SYSTEM}
 
+# They move no money and wait for none.
+_LEGAL_WHILE_PENDING = frozenset({C.SHIP_LINES, C.REPORT_DELIVERY})
 _STEP_ENDS_AS = {StepKind.RELEASE: L.RELEASED, StepKind.REFUND: L.REFUNDED}
 
 
@@ -138,6 +140,7 @@ def legal_commands(trade: Trade, now: datetime) -> frozenset[C]:
         command
         for state, command, role in TABLE
         if role is not R.SYSTEM
+        and (command in _LEGAL_WHILE_PENDING or not trade.is_pending)
         and any(line.state is state and transition(trade, line, command, role, now) for line in trade.lines)
     )
 

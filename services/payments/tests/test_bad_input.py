@@ -12,7 +12,9 @@ from google.protobuf import descriptor_pool
 from danbao.payments.v1 import account_pb2, event_pb2, ledger_pb2, payment_pb2
 from danbao.type.v1 import cursor_pb2
 from danbao_kit.rpc_client import RemoteError
+from danbao_kit.testing.service import as_caller
 from danbao_payments.app import ACCOUNTS, EVENTS, LEDGER, PAYMENTS
+from danbao_payments.domain.account import account_id
 from danbao_payments.testing.stack import (
     OPERATOR,
     PaymentsStack,
@@ -41,9 +43,18 @@ MESSAGES = {
     "GetLimits": payment_pb2.GetLimitsRequest,
     "BatchExecute": payment_pb2.BatchExecuteRequest,
     "PostTransaction": ledger_pb2.PostTransactionRequest,
+    "ReverseTransaction": ledger_pb2.ReverseTransactionRequest,
     "GetTransaction": ledger_pb2.GetTransactionRequest,
+    "ListTransactions": ledger_pb2.ListTransactionsRequest,
+    "VerifyChain": ledger_pb2.VerifyChainRequest,
     "GetTrialBalance": ledger_pb2.GetTrialBalanceRequest,
+    "CreateAccount": account_pb2.CreateAccountRequest,
+    "BatchCreateAccounts": account_pb2.BatchCreateAccountsRequest,
+    "FreezeAccount": account_pb2.FreezeAccountRequest,
+    "UnfreezeAccount": account_pb2.UnfreezeAccountRequest,
+    "CloseAccount": account_pb2.CloseAccountRequest,
     "GetAccount": account_pb2.GetAccountRequest,
+    "GetBalance": account_pb2.GetBalanceRequest,
     "ListAccounts": account_pb2.ListAccountsRequest,
     "ListEntries": account_pb2.ListEntriesRequest,
     "GetStreamHead": event_pb2.GetStreamHeadRequest,
@@ -55,6 +66,9 @@ MUTATIONS = {name for name, message in MESSAGES.items() if "request_id" in messa
 async def served(service: PaymentsStack) -> AsyncIterator[PaymentsStack]:
     """Nothing in this file changes anything, so the books are filled once."""
     await service.fund(BUYER, 1000)
+    # So that there is a clearing account.
+    held = await service.call("CreatePayment", manual(BUYER, SELLER, 1))
+    await service.call("VoidPayment", payment_pb2.VoidPaymentRequest(request_id=new_id(), name=held.name))
     yield service
     await check_books(service.database)
     await service.forget()
@@ -88,6 +102,17 @@ def request(method: str, **fields: Any) -> Any:
         "GetTopUp": lambda: payment_pb2.GetTopUpRequest(name=f"topUps/{NOBODY}"),
         "BatchExecute": payment_pb2.BatchExecuteRequest,
         "PostTransaction": lambda: ledger_pb2.PostTransactionRequest(request_id=new_id(), legs=[leg()]),
+        "ReverseTransaction": lambda: ledger_pb2.ReverseTransactionRequest(
+            request_id=new_id(), name=f"transactions/{NOBODY}"
+        ),
+        "ListTransactions": lambda: ledger_pb2.ListTransactionsRequest(owner=BUYER),
+        "VerifyChain": ledger_pb2.VerifyChainRequest,
+        "CreateAccount": lambda: account_pb2.CreateAccountRequest(request_id=new_id(), account=NEW),
+        "BatchCreateAccounts": lambda: account_pb2.BatchCreateAccountsRequest(request_id=new_id(), accounts=[NEW]),
+        "FreezeAccount": lambda: account_pb2.FreezeAccountRequest(request_id=new_id(), name=f"accounts/{NOBODY}"),
+        "UnfreezeAccount": lambda: account_pb2.UnfreezeAccountRequest(request_id=new_id(), name=f"accounts/{NOBODY}"),
+        "CloseAccount": lambda: account_pb2.CloseAccountRequest(request_id=new_id(), name=f"accounts/{NOBODY}"),
+        "GetBalance": lambda: account_pb2.GetBalanceRequest(account=f"accounts/{NOBODY}"),
         "GetTransaction": lambda: ledger_pb2.GetTransactionRequest(name=f"transactions/{NOBODY}"),
         "GetAccount": lambda: account_pb2.GetAccountRequest(name=f"accounts/{NOBODY}"),
         "ListAccounts": lambda: account_pb2.ListAccountsRequest(owner=BUYER),
@@ -109,6 +134,9 @@ def leg(**others: Any) -> dict[str, Any]:
 
 
 PAYEE = {"owner": SELLER, "kind": "user.available"}
+NEW = {"owner": SELLER, "kind": "user.available", "currency": "CNY"}
+WALLET = f"accounts/{account_id(BUYER, 'user.available', 'CNY')}"
+CLEARING = f"accounts/{account_id('platform', 'clearing.capture', 'CNY')}"
 NAMES = {
     "CapturePayment": "payments",
     "VoidPayment": "payments",
@@ -117,7 +145,11 @@ NAMES = {
     "RefundTopUp": "topUps",
     "GetTopUp": "topUps",
     "GetTransaction": "transactions",
+    "ReverseTransaction": "transactions",
     "GetAccount": "accounts",
+    "FreezeAccount": "accounts",
+    "UnfreezeAccount": "accounts",
+    "CloseAccount": "accounts",
 }
 BAD: list[tuple[str, dict[str, Any], str, str]] = [
     *[(method, {"request_id": None}, "FIELD_INVALID", "request_id") for method in sorted(MUTATIONS)],
@@ -220,10 +252,54 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("ListPayments", {"page_token": "x"}, "PAGE_TOKEN_INVALID", "page_token"),
     ("SetLimits", {"request_id": None}, "FIELD_INVALID", "request_id"),
     ("SetLimits", {"scope": "trades/1"}, "FIELD_INVALID", "scope"),
-    ("SetLimits", {"currency": "CN"}, "FIELD_INVALID", "currency"),
+    ("SetLimits", {"currency": None}, "FIELD_INVALID", "currency"),
     ("SetLimits", {"per_day_minor": -1}, "FIELD_INVALID", "per_day_minor"),
     ("GetLimits", {"scope": None}, "FIELD_INVALID", "scope"),
     ("GetLimits", {"currency": "XYZ"}, "CURRENCY_UNKNOWN", "currency"),
+    ("SetLimits", {"scope": None}, "FIELD_INVALID", "scope"),
+    ("SetLimits", {"currency": "XYZ"}, "CURRENCY_UNKNOWN", "currency"),
+    ("SetLimits", {"per_transaction_minor": -1}, "FIELD_INVALID", "per_transaction_minor"),
+    ("SetLimits", {"per_month_minor": -1}, "FIELD_INVALID", "per_month_minor"),
+    ("GetLimits", {"scope": "trades/1"}, "FIELD_INVALID", "scope"),
+    ("GetLimits", {"currency": None}, "FIELD_INVALID", "currency"),
+    ("ListPayments", {"create_time_from": {"seconds": 10**15}}, "FIELD_INVALID", "create_time_from"),
+    ("ListPayments", {"create_time_before": {"nanos": -1}}, "FIELD_INVALID", "create_time_before"),
+    ("ReverseTransaction", {}, "TRANSACTION_NOT_FOUND", ""),
+    ("ReverseTransaction", {"description": "x" * 257}, "FIELD_INVALID", "description"),
+    ("ReverseTransaction", {"effective_time": {"seconds": 10**15}}, "FIELD_INVALID", "effective_time"),
+    ("ListTransactions", {"owner": None}, "FIELD_INVALID", "account"),
+    ("ListTransactions", {"account": WALLET}, "FIELD_INVALID", "account"),
+    ("ListTransactions", {"owner": "nobody"}, "FIELD_INVALID", "owner"),
+    ("ListTransactions", {"owner": None, "account": f"accounts/{'-' * 36}"}, "FIELD_INVALID", "account"),
+    ("ListTransactions", {"owner": None, "account": f"accounts/{NOBODY}"}, "ACCOUNT_NOT_FOUND", ""),
+    ("ListTransactions", {"start_time": {"seconds": 10**15}}, "FIELD_INVALID", "start_time"),
+    ("ListTransactions", {"end_time": {"seconds": -(10**15)}}, "FIELD_INVALID", "end_time"),
+    ("ListTransactions", {"page_size": 1001}, "FIELD_INVALID", "page_size"),
+    ("ListTransactions", {"page_token": "x"}, "PAGE_TOKEN_INVALID", "page_token"),
+    ("CreateAccount", {"account": None}, "FIELD_INVALID", "account"),
+    ("CreateAccount", {"account": NEW | {"owner": "seller"}}, "FIELD_INVALID", "account.owner"),
+    ("CreateAccount", {"account": NEW | {"kind": ""}}, "FIELD_INVALID", "account.kind"),
+    ("CreateAccount", {"account": NEW | {"currency": ""}}, "FIELD_INVALID", "account.currency"),
+    ("CreateAccount", {"account": NEW | {"currency": "XYZ"}}, "CURRENCY_UNKNOWN", "account.currency"),
+    ("CreateAccount", {"account": NEW | {"kind": "nonsense"}}, "KIND_NOT_ALLOWED", ""),
+    ("CreateAccount", {"account": NEW | {"owner": "trades/1"}}, "KIND_NOT_ALLOWED", ""),
+    ("BatchCreateAccounts", {"accounts": None}, "FIELD_INVALID", "accounts"),
+    ("BatchCreateAccounts", {"accounts": [NEW] * 1001}, "FIELD_INVALID", "accounts"),
+    ("BatchCreateAccounts", {"accounts": [NEW, NEW | {"owner": ""}]}, "FIELD_INVALID", "accounts[1].owner"),
+    ("BatchCreateAccounts", {"accounts": [NEW, NEW | {"currency": "X"}]}, "CURRENCY_UNKNOWN", "accounts[1].currency"),
+    ("BatchCreateAccounts", {"accounts": [NEW, NEW | {"kind": "?"}]}, "KIND_NOT_ALLOWED", ""),
+    ("FreezeAccount", {}, "ACCOUNT_NOT_FOUND", ""),
+    ("FreezeAccount", {"scope": 77}, "FIELD_INVALID", "scope"),
+    ("FreezeAccount", {"name": CLEARING}, "KIND_NOT_ALLOWED", ""),
+    ("UnfreezeAccount", {}, "ACCOUNT_NOT_FOUND", ""),
+    ("UnfreezeAccount", {"name": CLEARING}, "KIND_NOT_ALLOWED", ""),
+    ("CloseAccount", {}, "ACCOUNT_NOT_FOUND", ""),
+    ("CloseAccount", {"name": WALLET}, "ACCOUNT_NOT_EMPTY", ""),
+    ("GetBalance", {}, "ACCOUNT_NOT_FOUND", ""),
+    ("GetBalance", {"account": None}, "FIELD_INVALID", "account"),
+    ("GetBalance", {"account": f"accounts/{'-' * 36}"}, "FIELD_INVALID", "account"),
+    ("GetBalance", {"account": WALLET, "recorded_time": {"seconds": 10**15}}, "FIELD_INVALID", "recorded_time"),
+    ("GetBalance", {"account": WALLET, "effective_time": {"seconds": -(10**15)}}, "FIELD_INVALID", "effective_time"),
     ("GetAccount", {}, "ACCOUNT_NOT_FOUND", ""),
     ("ListAccounts", {"owner": "nobody"}, "FIELD_INVALID", "owner"),
     ("ListAccounts", {"page_size": -1}, "FIELD_INVALID", "page_size"),
@@ -315,3 +391,49 @@ async def test_headers_from_elsewhere_than_the_gateway_mean_nothing(served: Paym
     with pytest.raises(RemoteError) as refused:
         await served.call("PostTransaction", request("PostTransaction"), peer="escrow", as_=OPERATOR)
     assert refused.value.reason == "KIND_NOT_ALLOWED"
+
+
+@pytest.mark.parametrize("method", ["FreezeAccount", "UnfreezeAccount", "CloseAccount", "SetLimits"])
+@pytest.mark.parametrize("roles", ["user", "partner"])
+async def test_only_operators_control_accounts_and_limits(served: PaymentsStack, method, roles):
+    before = await state(served)
+    fields = {} if method == "SetLimits" else {"name": WALLET}
+    with pytest.raises(RemoteError) as refused:
+        await served.call(method, request(method, **fields), as_=as_caller(subject="buyer", roles=roles))
+    assert refused.value.reason == "KIND_NOT_ALLOWED"
+    assert await state(served) == before
+
+
+async def test_accounts_and_transactions_in_states_that_refuse(stack: PaymentsStack):
+    async def refused(method: str, **fields: Any) -> str:
+        before = await state(stack)
+        with pytest.raises(RemoteError) as error:
+            await stack.call(method, request(method, **fields), as_=OPERATOR)
+        assert await state(stack) == before
+        return error.value.reason
+
+    made = await stack.call("CreateAccount", request("CreateAccount"), as_=OPERATOR)
+    await stack.call("FreezeAccount", request("FreezeAccount", name=made.name), as_=OPERATOR)
+    assert await refused("CloseAccount", name=made.name) == "ACCOUNT_FROZEN"
+    await stack.call("UnfreezeAccount", request("UnfreezeAccount", name=made.name), as_=OPERATOR)
+    await stack.call("CloseAccount", request("CloseAccount", name=made.name), as_=OPERATOR)
+    for method in ("FreezeAccount", "UnfreezeAccount", "CloseAccount"):
+        assert await refused(method, name=made.name) == "ACCOUNT_CLOSED"
+    assert await refused("CreateAccount") == "ACCOUNT_CLOSED"
+    assert await refused("BatchCreateAccounts") == "ACCOUNT_CLOSED"
+    posted = await stack.call("PostTransaction", request("PostTransaction"), as_=OPERATOR)
+    await stack.call("ReverseTransaction", request("ReverseTransaction", name=posted.name), as_=OPERATOR)
+    assert await refused("ReverseTransaction", name=posted.name) == "ALREADY_REVERSED"
+
+
+def test_every_method_is_in_the_matrix():
+    pool = descriptor_pool.Default()
+    methods = {
+        method.name
+        for service in (ACCOUNTS, LEDGER, PAYMENTS, EVENTS)
+        for method in pool.FindServiceByName(service).methods
+        if not method.server_streaming
+    }
+    assert methods == set(MESSAGES)
+    # These have nothing to get wrong.
+    assert methods - {method for method, *_ in BAD} == {"GetTrialBalance", "VerifyChain", "GetStreamHead"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from danbao_kit.decision import Moment
+from danbao_kit.money import MAX_MINOR
 from danbao_payments.domain.books import Books
 from danbao_payments.domain.callers import Caller, Party
 from danbao_payments.domain.commands import CreatePayment, SetLimits
@@ -37,8 +38,10 @@ def count_payment(command: CreatePayment, books: Books, moment: Moment) -> None:
     used = (books.usage.get(key) or Usage(command.payer, currency, today, 0, 0)).at(today)
     for limits in applying:
         check_limits(limits, used, command.amount.minor)
+    # Holds that were released count as well, so these outgrow everything where no day's or month's limit stops them.
     counted = used._replace(
-        day_minor=used.day_minor + command.amount.minor, month_minor=used.month_minor + command.amount.minor
+        day_minor=min(used.day_minor + command.amount.minor, MAX_MINOR),
+        month_minor=min(used.month_minor + command.amount.minor, MAX_MINOR),
     )
     books.usage.put(key, counted)
 

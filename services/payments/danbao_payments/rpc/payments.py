@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeAlias
 from uuid import UUID
 
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from danbao.payments.v1 import payment_pb2, payment_pb2_grpc
 from danbao_kit.call import current_call
@@ -21,7 +20,7 @@ from danbao_payments.domain.errors import PaymentNotFound, TopUpNotFound
 from danbao_payments.rpc.commands import MutationRunner
 from danbao_payments.rpc.limits import limits_as_they_stand
 from danbao_payments.rpc.mapping import PAYMENT_STATES, caller_of, payment_message, top_up_message
-from danbao_payments.rpc.values import id_of
+from danbao_payments.rpc.values import id_of, moment_of
 
 Context: TypeAlias = grpc.aio.ServicerContext
 _STATES = {number: name for name, number in PAYMENT_STATES.items() if number}
@@ -73,8 +72,8 @@ class PaymentServicer(payment_pb2_grpc.PaymentServiceServicer):
             payee_owner=request.payee,
             party=caller.subject if caller.is_confined else "",
             state=_STATES.get(request.state, ""),
-            begin=_moment(request.create_time_from) if request.HasField("create_time_from") else None,
-            end=_moment(request.create_time_before) if request.HasField("create_time_before") else None,
+            begin=_time_of(request, "create_time_from"),
+            end=_time_of(request, "create_time_before"),
         )
         scope = f"payments {asked!r}"
         after = _position(scope, request.page_token) if request.page_token else None
@@ -105,8 +104,8 @@ class PaymentServicer(payment_pb2_grpc.PaymentServiceServicer):
         return top_up_message(top_up)
 
 
-def _moment(time: Timestamp) -> datetime:
-    return time.ToDatetime(tzinfo=UTC)
+def _time_of(request: payment_pb2.ListPaymentsRequest, field: str) -> datetime | None:
+    return moment_of(getattr(request, field), field) if request.HasField(field) else None  # type: ignore[arg-type]
 
 
 def _position(scope: str, token: str) -> UUID:

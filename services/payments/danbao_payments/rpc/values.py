@@ -45,6 +45,8 @@ def facts_of(facts: Mapping[str, str]) -> Metadata:
 
 def moment_of(stamp: Timestamp, field: str) -> datetime:
     """To the microsecond. Raises FieldInvalid for a time that is none."""
+    if not 0 <= stamp.nanos < 1_000_000_000:
+        raise FieldInvalid(FieldViolation(field, "its nanos are not between 0 and 999999999"))
     try:
         return _EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1000)
     except OverflowError as error:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from danbao_kit.money import Money
+from danbao_kit.money import MAX_MINOR, Money
 from danbao_payments.domain.callers import Caller, Party
-from danbao_payments.domain.commands import CreatePayment, SetLimits
+from danbao_payments.domain.commands import CreatePayment, SetLimits, VoidPayment
 from danbao_payments.domain.errors import InsufficientFunds, KindNotAllowed, LimitExceeded
 from danbao_payments.testing.pure import CNY, OPERATOR, PARTNER, PureBooks, wallet
 
@@ -113,3 +113,12 @@ def test_limits_are_replaced_and_lifted(pure):
 def test_only_operators_set_limits(pure, party):
     with pytest.raises(KindNotAllowed):
         pure.run(SetLimits(BUYER, CNY, caller=Caller(party, BUYER)))
+
+
+def test_what_is_counted_never_outgrows_the_store(pure):
+    pure.fund(BUYER, MAX_MINOR - 100_000)
+    limit(pure, transaction=MAX_MINOR)
+    for _ in range(2):
+        pure.run(VoidPayment(pay(pure, MAX_MINOR, mode="MANUAL").id, PARTNER))
+    used = pure.books.usage.get((BUYER, CNY))
+    assert (used.day_minor, used.month_minor) == (MAX_MINOR, MAX_MINOR)

@@ -29,12 +29,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _serve() -> None:
-    settings = CreditSettings()  # type: ignore[call-arg]
+    settings = CreditSettings()
     run_service(settings, name=NAME, serve=partial(serve, settings))
 
 
 def _migrate() -> None:
-    settings = MigrationSettings()  # type: ignore[call-arg]
+    settings = MigrationSettings()
     upgrade(package="danbao_credit", dsn=settings.migration_dsn, role=settings.database_role)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from danbao_escrow.domain import commands
 from danbao_escrow.domain.commands import StepRefused
-from danbao_escrow.domain.fees import rounded_half_up, scaled_fee_bps, split_release
+from danbao_escrow.domain.fees import Fee, Settled, rounded_half_up, scaled_fee_bps, split_release
 from danbao_escrow.domain.model import LineState, Role, TradeState
 from danbao_escrow.testing.world import BUYER, SELLER, World, new_trade, plain_terms
 
@@ -154,9 +154,7 @@ def test_halves_go_up():
 def test_three_times_333_at_two_and_a_half_percent_takes_25_in_all():
     taken, released = [], 0
     for _ in range(3):
-        split = split_release(
-            released_before_minor=released, fees_before_minor=sum(taken), released_minor=333, fee_bps=250, reserve_bps=0
-        )
+        split = split_release(Fee(250), Settled(999, released, 0), released_minor=333, reserve_bps=0)
         taken.append(split.fee_minor)
         released += 333
     assert taken == [8, 9, 8]
@@ -171,13 +169,8 @@ def test_three_times_333_at_two_and_a_half_percent_takes_25_in_all():
 def test_many_releases_take_the_fee_of_one(releases, fee_bps, reserve_bps):
     fees = released = seller = 0
     for amount in releases:
-        split = split_release(
-            released_before_minor=released,
-            fees_before_minor=fees,
-            released_minor=amount,
-            fee_bps=fee_bps,
-            reserve_bps=reserve_bps,
-        )
+        before = Settled(sum(releases) or 1, released, 0)
+        split = split_release(Fee(fee_bps), before, released_minor=amount, reserve_bps=reserve_bps)
         assert split.fee_minor + split.seller_minor == amount
         assert split.fee_minor >= 0
         assert 0 <= split.reserve_minor <= split.seller_minor

@@ -16,7 +16,8 @@ from danbao_escrow.domain.errors import (
     WithoutTerms,
 )
 from danbao_escrow.domain.events import EventKind
-from danbao_escrow.domain.model import Line, Trade, TradeState
+from danbao_escrow.domain.fees import buyer_fee_minor
+from danbao_escrow.domain.model import FeePayer, Line, Trade, TradeState
 from danbao_kit.decision import Moment
 from danbao_kit.errors import FieldInvalid, FieldViolation
 from danbao_kit.money import MAX_MINOR, check_currency, check_positive
@@ -32,6 +33,7 @@ def check_new_trade(command: CreateTrade) -> None:
         if line.line_id in seen:
             violations.append(FieldViolation(f"lines[{index}].line_id", "must be unique within the trade"))
         seen.add(line.line_id)
+    violations += _fee_violations(command)
     if violations:
         raise FieldInvalid(*violations)
     amounts = [(f"lines[{index}].amount", line.amount) for index, line in enumerate(command.lines)]
@@ -50,16 +52,55 @@ def check_new_trade(command: CreateTrade) -> None:
         if amount.currency != currency:
             raise AmountMismatch(f"{field}.currency", f"must be {currency} as of the first line")
     expected_minor = sum(amount.minor for field, amount in amounts if field != "total")
-    if expected_minor > MAX_MINOR:
+    # A buyer's fee is at most the total.
+    if expected_minor > MAX_MINOR or (_buyer_pays(command) and expected_minor > MAX_MINOR // 2):
         raise AmountMismatch("total.amount_minor", "lines and postage exceed what an amount can hold")
     if command.total.minor != expected_minor:
         raise AmountMismatch("total.amount_minor", f"must be {expected_minor}, the sum of lines and postage")
 
 
+def _given_fees(command: CreateTrade) -> list[str]:
+    """Names of the fields that say something about fees, in the contract's order."""
+    names = ("fee_bps", "fee_fixed_minor", "fee_cap_minor", "fee_payer", "buyer_fee_bps", "buyer_fee_fixed_minor")
+    return [name for name in names if getattr(command, name) is not None]
+
+
+def _buyer_pays(command: CreateTrade) -> bool:
+    fees = command.fees
+    return fees.payer in (FeePayer.BUYER, FeePayer.SPLIT) or bool(fees.buyer_bps or fees.buyer_fixed_minor)
+
+
+def _fee_violations(command: CreateTrade) -> list[FieldViolation]:
+    """What contradicts itself."""
+    given = set(_given_fees(command))
+    violations = [
+        FieldViolation(field, f"must not be given beside {other}")
+        for field, other in (
+            ("fee_fixed_minor", "fee_bps"),
+            ("fee_cap_minor", "fee_fixed_minor"),
+            ("buyer_fee_fixed_minor", "buyer_fee_bps"),
+        )
+        if {field, other} <= given
+    ]
+    if command.fee_payer in (FeePayer.BUYER, FeePayer.SPLIT):
+        violations += [
+            FieldViolation(field, f"must not be given when fee_payer is {command.fee_payer}")
+            for field in ("buyer_fee_bps", "buyer_fee_fixed_minor")
+            if field in given
+        ]
+    violations += [
+        FieldViolation(field, "must not exceed the total")
+        for field in ("fee_fixed_minor", "buyer_fee_fixed_minor")
+        if (getattr(command, field) or 0) > command.total.minor
+    ]
+    return violations
+
+
 def create_trade(command: CreateTrade, working: EscrowSet, moment: Moment) -> Trade:
     """Row 1: → PENDING_PAYMENT."""
-    if command.fee_bps is not None and not command.token.may_set_fee:
-        raise FeeNotAllowed(command.actor.role, command.name_of_command)
+    given_fees = _given_fees(command)
+    if given_fees and not command.token.may_set_fee:
+        raise FeeNotAllowed(given_fees[0], command.actor.role, command.name_of_command)
     actors.check_role(command.name_of_command, command.actor, command.token)
     actors.check_party(command.actor, command.token, buyer=command.buyer, seller=command.seller)
     if command.blocked:
@@ -86,6 +127,7 @@ def create_trade(command: CreateTrade, working: EscrowSet, moment: Moment) -> Tr
         pay_by_time=moment.now + (command.pay_by or PAY_BY_DEFAULT),
         ship_by_time=command.ship_by_time,
         reference=command.reference,
+        buyer_fee_minor=buyer_fee_minor(command.terms, command.total.minor),
         create_time=moment.now,
         update_time=moment.now,
         revision=0,

@@ -21,6 +21,7 @@ def changed(trade: Trade, moment: Moment) -> Trade:
         end_time=trade.end_time or (moment.now if state in END_STATES else None),
         update_time=moment.now,
         revision=trade.revision + 1,
+        open_cases=sum(1 for line in trade.lines if line.open_case),
     )
     return replace(settled, deadline_at=next_deadline(settled))
 
@@ -35,6 +36,7 @@ def record(
     reason: str | None = None,
     ledger_reference: str = "",
     amount_minor: int = 0,
+    subject: str = "",
 ) -> Trade:
     """Puts the changed trade with one more timeline entry, and gives it back as it now stands."""
     written = changed(replace(trade, timeline_length=trade.timeline_length + 1), moment)
@@ -53,6 +55,7 @@ def record(
             amount_minor=amount_minor,
             trace_id=cause.trace_id,
             create_time=moment.now,
+            subject=subject,
         )
     )
     return written

@@ -9,10 +9,11 @@ from datetime import timedelta
 from danbao_escrow.application.records import changed, record, tell
 from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.domain.commands import ClaimStep, SettleStep, StepDone, StepRefused
-from danbao_escrow.domain.deadlines import RESERVE_LASTS, SHIP_BY_DEFAULT
+from danbao_escrow.domain.deadlines import RESERVE_LASTS, SHIP_BY_DEFAULT, resumed
 from danbao_escrow.domain.errors import PaymentRefused
 from danbao_escrow.domain.events import EventKind
 from danbao_escrow.domain.model import (
+    OPEN_LINE_STATES,
     Cause,
     HeldPart,
     Line,
@@ -23,6 +24,8 @@ from danbao_escrow.domain.model import (
     StepState,
     Trade,
 )
+from danbao_escrow.domain.money_legs import parts_of
+from danbao_escrow.domain.trade import after_parts
 from danbao_kit.decision import Moment
 
 LEASE_MS = 8_000
@@ -34,6 +37,7 @@ _EVENTS = {
     StepKind.PAY: EventKind.TRADE_PAID,
     StepKind.RELEASE: EventKind.LINES_RELEASED,
     StepKind.REFUND: EventKind.LINES_REFUNDED,
+    StepKind.SETTLE: EventKind.LINES_SETTLED,
     StepKind.PAYOUT_HELD: EventKind.HELD_RELEASED,
 }
 
@@ -48,8 +52,9 @@ def begin(
     *,
     lines: Iterable[Line] = (),
     held: tuple[HeldPart, ...] = (),
+    subject: str = "",
 ) -> None:
-    """Sets the trade's pending step: the intent, committed before any money moves."""
+    """Sets the trade's pending step: the intent, committed before any money moves. `subject`: whose it is besides."""
     assert not trade.is_pending, "one step at a time"
     number = trade.last_step + 1
     step = Step(
@@ -63,6 +68,7 @@ def begin(
         cause=cause,
         request=moment.request,
         held=held,
+        subject=subject,
         payer=trade.buyer,
         beneficiary=trade.seller,
         currency=trade.currency,
@@ -115,6 +121,7 @@ def _finish(working: EscrowSet, moment: Moment, trade: Trade, step: Step, done: 
         line_ids=step.line_ids,
         ledger_reference=done.reference,
         amount_minor=moved_minor,
+        subject=step.subject,
     )
     tell(
         moment,
@@ -137,7 +144,7 @@ def _applied(trade: Trade, step: Step, done: StepDone, moment: Moment) -> Trade:
         return replace(
             trade,
             lines=tuple(replace(line, state=LineState.PAID) for line in trade.lines),
-            funded_minor=trade.total_minor,
+            funded_minor=trade.price_minor,
             payment=done.reference,
             pay_time=moment.now,
             ship_by_time=trade.ship_by_time or moment.now + SHIP_BY_DEFAULT,
@@ -154,34 +161,26 @@ def _applied(trade: Trade, step: Step, done: StepDone, moment: Moment) -> Trade:
         released_minor=trade.released_minor + movement.released_minor,
         refunded_minor=trade.refunded_minor + movement.refunded_minor,
         fees_minor=trade.fees_minor + movement.fee_minor,
+        buyer_fee_released_minor=trade.buyer_fee_released_minor + movement.buyer_fee_released_minor,
+        buyer_fee_refunded_minor=trade.buyer_fee_refunded_minor + movement.buyer_fee_refunded_minor,
         held=trade.held + _held_parts(trade, movement, moment),
     )
 
 
 def _settled_lines(trade: Trade, step: Step, moment: Moment) -> tuple[Line, ...]:
-    """The step's lines ended; the postage is counted with the last of them."""
-    movement = step.movement
-    released = step.kind is StepKind.RELEASE
-    lines = []
-    for line in trade.lines:
-        if line.line_id not in step.line_ids:
-            lines.append(line)
-            continue
-        is_last = line.line_id == step.line_ids[-1]
-        lines.append(
-            replace(
-                line,
-                state=LineState.RELEASED if released else LineState.REFUNDED,
-                released_minor=(line.amount_minor if released else 0)
-                + (movement.postage_released_minor if is_last else 0),
-                refunded_minor=(0 if released else line.amount_minor)
-                + (movement.postage_refunded_minor if is_last else 0),
-                deadline_time=None,
-                operator_needed=False,
-                settle_time=moment.now,
-            )
-        )
-    return tuple(lines)
+    """The lines with the step's parts of them settled. A case that was open on one of those is over with it."""
+    parts = parts_of(trade, step)
+    taken = {part.line_id for part in parts}
+
+    def settled(line: Line) -> Line:
+        if line.line_id not in taken:
+            return line
+        going_on = resumed(line, trade.terms, moment.now) if line.open_case else line
+        if line.state in OPEN_LINE_STATES:
+            return going_on
+        return replace(going_on, deadline_time=None, operator_needed=False, settle_time=moment.now)
+
+    return tuple(settled(line) for line in after_parts(trade.lines, parts))
 
 
 def _held_parts(trade: Trade, movement: Movement, moment: Moment) -> tuple[HeldPart, ...]:
@@ -203,11 +202,16 @@ def _end_refused_funding(working: EscrowSet, moment: Moment, trade: Trade, step:
     tell(moment, EventKind.TRADE_PAYMENT_REFUSED, written, step.cause.actor, reason=refused.reason)
     ended = replace(step, state=StepState.REFUSED, refusal=refused.reason, settle_time=moment.now)
     working.steps.put((trade.trade_id, step.number), ended)
-    _refuse_request(moment, trade, step, refused, retried=False)
+    if step.request is not None:
+        moment.refuse(step.request, PaymentRefused(trade.name, refused.reason, refused.message))
 
 
 def _block(working: EscrowSet, moment: Moment, trade: Trade, step: Step, refused: StepRefused) -> None:
-    """The money stays where it is; the step goes on under its next generation, later and later."""
+    """The money stays where it is; the step goes on under its next generation, later and later.
+
+    Whoever asked for it is told the trade with its blocked step, not a refusal: the command stands, and the money will
+    still move.
+    """
     again = replace(
         step,
         generation=step.generation + 1,
@@ -220,18 +224,22 @@ def _block(working: EscrowSet, moment: Moment, trade: Trade, step: Step, refused
     working.steps.put((trade.trade_id, step.number), again)
     if not trade.step_blocked or trade.step_refusal != refused.reason:
         after = replace(trade, step_blocked=True, step_refusal=refused.reason)
-        written = record(working, moment, after, step.cause, line_ids=step.line_ids, reason=refused.reason)
+        trade = record(
+            working,
+            moment,
+            after,
+            step.cause,
+            line_ids=step.line_ids,
+            reason=refused.reason,
+            subject=step.subject,
+        )
         tell(
             moment,
             EventKind.STEP_BLOCKED,
-            written,
+            trade,
             step.cause.actor,
             line_ids=step.line_ids,
             reason=refused.reason,
         )
-    _refuse_request(moment, trade, step, refused, retried=True)
-
-
-def _refuse_request(moment: Moment, trade: Trade, step: Step, refused: StepRefused, *, retried: bool) -> None:
     if step.request is not None:
-        moment.refuse(step.request, PaymentRefused(trade.name, refused.reason, refused.message, retried=retried))
+        moment.answer(step.request, trade)

@@ -23,9 +23,10 @@ from danbao_escrow.domain.commands import (
     ShipLines,
     TradeCommand,
 )
-from danbao_escrow.domain.deadlines import auto_confirm_time, pay_by_passed
+from danbao_escrow.domain.deadlines import pay_by_passed, with_auto_confirm
 from danbao_escrow.domain.errors import (
     LineNotFound,
+    LineUnderCase,
     StepInFlight,
     SubjectBlocked,
     TradeNotFound,
@@ -33,7 +34,7 @@ from danbao_escrow.domain.errors import (
 )
 from danbao_escrow.domain.events import EventKind
 from danbao_escrow.domain.model import Cause, Line, LineState, StepKind, Trade, TradeState
-from danbao_escrow.domain.trade import bound_by_step, legal_commands, legal_lines, transition
+from danbao_escrow.domain.trade import after_parts, legal_commands, legal_lines, refused_by_case, transition
 from danbao_kit.decision import DEFERRED, Moment
 
 
@@ -72,8 +73,9 @@ def ship_lines(command: ShipLines, working: EscrowSet, moment: Moment) -> Trade:
             carrier=command.carrier,
             tracking=command.tracking,
             ship_time=moment.now,
+            paused_us=0,
         )
-        return replace(moved, deadline_time=auto_confirm_time(moved, trade.terms))
+        return with_auto_confirm(moved, trade.terms)
 
     after, line_ids = _with_lines(trade, chosen, shipped)
     written = record(working, moment, after, _cause(command, moment), line_ids=line_ids)
@@ -90,8 +92,10 @@ def report_delivery(command: ReportDelivery, working: EscrowSet, moment: Moment)
         return trade
 
     def delivered(line: Line) -> Line:
-        moved = replace(line, deliver_time=moment.now, operator_needed=False)
-        return replace(moved, deadline_time=auto_confirm_time(moved, trade.terms))
+        # Auto-confirm begins anew, and with it for how long it stands still.
+        pause_time = moment.now if line.open_case else None
+        moved = replace(line, deliver_time=moment.now, operator_needed=False, pause_time=pause_time, paused_us=0)
+        return with_auto_confirm(moved, trade.terms)
 
     after, line_ids = _with_lines(trade, fresh, delivered)
     written = record(working, moment, after, _cause(command, moment), line_ids=line_ids)
@@ -154,9 +158,10 @@ def _as_bound(trade: Trade, working: EscrowSet) -> Trade:
     step = working.steps.get((trade.trade_id, trade.pending_step)) if trade.is_pending else None
     if step is None:
         return trade
+    gone = after_parts(trade.lines, money_legs.parts_of(trade, step))
     return replace(
         trade,
-        lines=tuple(replace(line, state=bound_by_step(line, step.kind, step.line_ids)) for line in trade.lines),
+        lines=tuple(replace(line, state=after.state) for line, after in zip(trade.lines, gone, strict=True)),
     )
 
 
@@ -167,6 +172,7 @@ def _chosen_lines(trade: Trade, command: LineCommand, moment: Moment) -> tuple[L
     chosen = tuple(line for line in trade.lines if line.line_id in command.line_ids)
     for line in chosen:
         if transition(trade, line, command.name_of_command, command.actor.role, moment.now) is None:
+            _check_no_case(trade, line, command, moment)
             raise _state_invalid(trade, command, moment, line_id=line.line_id, line_state=line.state)
     return chosen
 
@@ -177,11 +183,19 @@ def _all_legal(trade: Trade, command: TradeCommand, moment: Moment) -> tuple[Lin
     return trade.lines
 
 
-def _some_legal(trade: Trade, lines: Iterable[Line], command: TradeCommand, moment: Moment) -> tuple[Line, ...]:
+def _some_legal(trade: Trade, lines: tuple[Line, ...], command: TradeCommand, moment: Moment) -> tuple[Line, ...]:
     legal = legal_lines(trade, lines, command.name_of_command, command.actor.role, moment.now)
     if not legal:
+        for line in lines:
+            _check_no_case(trade, line, command, moment)
         raise _state_invalid(trade, command, moment)
     return legal
+
+
+def _check_no_case(trade: Trade, line: Line, command: TradeCommand, moment: Moment) -> None:
+    """Raises LineUnderCase when nothing but an open case refuses."""
+    if refused_by_case(trade, line, command.name_of_command, command.actor.role, moment.now):
+        raise LineUnderCase(trade.name, line.line_id, command.name_of_command, line.open_case)
 
 
 def _state_invalid(

@@ -8,7 +8,8 @@ from enum import StrEnum
 from typing import ClassVar
 from uuid import UUID
 
-from danbao_escrow.domain.model import Actor, Delivery, Terms
+from danbao_escrow.domain.fees import AskedFees
+from danbao_escrow.domain.model import Actor, Delivery, FeePayer, Terms
 from danbao_kit.money import Money
 
 
@@ -74,10 +75,27 @@ class CreateTrade:
     ship_by_time: datetime | None
     reference: str
     token: Token
-    # Credit's answer, asked for before the commit; `fee_bps` above is already in it.
+    # Credit's answer, asked for before the commit; the fees asked for are already in it.
     terms: Terms
     # Who of the two may not trade; empty: both may.
     blocked: str
+    fee_fixed_minor: int | None = None
+    fee_cap_minor: int | None = None
+    fee_payer: FeePayer | None = None
+    buyer_fee_bps: int | None = None
+    buyer_fee_fixed_minor: int | None = None
+
+    @property
+    def fees(self) -> AskedFees:
+        """What is said about fees."""
+        return AskedFees(
+            self.fee_bps,
+            self.fee_fixed_minor,
+            self.fee_cap_minor,
+            self.fee_payer,
+            self.buyer_fee_bps,
+            self.buyer_fee_fixed_minor,
+        )
 
 
 @dataclass(frozen=True, slots=True)

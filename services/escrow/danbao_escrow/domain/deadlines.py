@@ -1,8 +1,12 @@
-"""When time acts on a trade: pay-by, ship-by, auto-confirm, held parts. All on the service's business clock."""
+"""When time acts on a trade: pay-by, ship-by, auto-confirm, held parts. All on the service's business clock.
+
+While a case is open on a line, time stands still for that line.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
@@ -28,11 +32,36 @@ UNREPORTED_DELIVERY = MappingProxyType(
 
 def auto_confirm_time(line: Line, terms: Terms) -> datetime | None:
     """When a shipped line is confirmed by itself; None before shipping."""
+    put_off = timedelta(days=line.extended_days, microseconds=line.paused_us)
     if line.deliver_time is not None:
-        return line.deliver_time + timedelta(days=terms.auto_confirm_days)
+        return line.deliver_time + timedelta(days=terms.auto_confirm_days) + put_off
     if line.ship_time is not None:
-        return line.ship_time + UNREPORTED_DELIVERY[line.delivery]
+        return line.ship_time + UNREPORTED_DELIVERY[line.delivery] + put_off
     return None
+
+
+def with_auto_confirm(line: Line, terms: Terms) -> Line:
+    """The line with the deadline that follows from what happened to it."""
+    return replace(line, deadline_time=auto_confirm_time(line, terms))
+
+
+def paused(line: Line, case: str, now: datetime) -> Line:
+    """A case is open on the line: its timers stand still."""
+    assert not line.open_case, "one open case a line"
+    return replace(line, open_case=case, pause_time=now)
+
+
+def resumed(line: Line, terms: Terms, now: datetime) -> Line:
+    """The case is over: every deadline of the line moves by the time for which it stood still."""
+    assert line.pause_time is not None, "only a case that was opened ends"
+    stood_still_us = (now - line.pause_time) // timedelta(microseconds=1)
+    going_on = replace(line, open_case="", pause_time=None, paused_us=line.paused_us + stood_still_us)
+    return with_auto_confirm(going_on, terms)
+
+
+def line_now(line: Line, now: datetime) -> datetime:
+    """The time by which the line's deadlines are judged."""
+    return line.pause_time or now
 
 
 def has_passed(deadline: datetime | None, now: datetime) -> bool:
@@ -40,9 +69,15 @@ def has_passed(deadline: datetime | None, now: datetime) -> bool:
     return deadline is not None and deadline <= now
 
 
-def system_cancel_time(trade: Trade) -> datetime | None:
-    """When unshipped lines are given back by the system; None before payment."""
-    return None if trade.ship_by_time is None else trade.ship_by_time + SYSTEM_CANCELS_AFTER
+def ship_by_time(trade: Trade, line: Line) -> datetime | None:
+    """From when the buyer may cancel an unshipped line; None before payment."""
+    return None if trade.ship_by_time is None else trade.ship_by_time + timedelta(microseconds=line.paused_us)
+
+
+def system_cancel_time(trade: Trade, line: Line) -> datetime | None:
+    """When an unshipped line is given back by the system; None before payment."""
+    ship_by = ship_by_time(trade, line)
+    return None if ship_by is None else ship_by + SYSTEM_CANCELS_AFTER
 
 
 def pay_by_passed(trade: Trade, now: datetime) -> bool:
@@ -50,14 +85,19 @@ def pay_by_passed(trade: Trade, now: datetime) -> bool:
     return has_passed(trade.pay_by_time, now)
 
 
-def ship_by_passed(trade: Trade, now: datetime) -> bool:
-    """Whether the buyer may cancel unshipped lines."""
-    return has_passed(trade.ship_by_time, now)
+def ship_by_passed(trade: Trade, line: Line, now: datetime) -> bool:
+    """Whether the buyer may cancel an unshipped line."""
+    return has_passed(ship_by_time(trade, line), line_now(line, now))
 
 
-def system_cancel_due(trade: Trade, now: datetime) -> bool:
-    """Whether unshipped lines are over."""
-    return has_passed(system_cancel_time(trade), now)
+def system_cancel_due(trade: Trade, line: Line, now: datetime) -> bool:
+    """Whether an unshipped line is over."""
+    return has_passed(system_cancel_time(trade, line), line_now(line, now))
+
+
+def auto_confirm_passed(line: Line, now: datetime) -> bool:
+    """Whether a shipped line is over."""
+    return has_passed(line.deadline_time, line_now(line, now))
 
 
 def next_deadline(trade: Trade) -> datetime | None:
@@ -69,10 +109,12 @@ def next_deadline(trade: Trade) -> datetime | None:
 
 def _deadlines(trade: Trade) -> Iterator[datetime]:
     for line in trade.lines:
+        if line.open_case:
+            continue
         if line.state is LineState.UNPAID:
             yield trade.pay_by_time
         elif line.state is LineState.PAID:
-            cancel_time = system_cancel_time(trade)
+            cancel_time = system_cancel_time(trade, line)
             assert cancel_time is not None, "a paid trade has a ship-by"
             yield cancel_time
         elif line.state is LineState.SHIPPED and not line.operator_needed:

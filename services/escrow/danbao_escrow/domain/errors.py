@@ -50,9 +50,9 @@ class RoleNotAllowed(DanbaoError):
 class FeeNotAllowed(DanbaoError):
     code, reason = Code.PERMISSION_DENIED, "ROLE_NOT_ALLOWED"
 
-    def __init__(self, role: str, command: str) -> None:
-        text = "fee_bps may be given by a partner or an operator only"
-        super().__init__(text, field="fee_bps", role=role, command=command)
+    def __init__(self, field: str, role: str, command: str) -> None:
+        text = f"{field} may be given by a partner or an operator only"
+        super().__init__(text, field=field, role=role, command=command)
 
 
 class NotAParty(DanbaoError):
@@ -96,6 +96,21 @@ class TradeStateInvalid(DanbaoError):
             self.metadata |= {"line_id": line_id, "line_state": line_state}
 
 
+class LineUnderCase(DanbaoError):
+    """`case` is the refund case or dispute that is open on the line."""
+
+    code, reason = Code.FAILED_PRECONDITION, "LINE_UNDER_CASE"
+
+    def __init__(self, trade: str, line_id: str, command: str, case: str) -> None:
+        super().__init__(
+            f"{command} is not legal now: {case} is open on line {line_id} of {trade}",
+            trade=trade,
+            line_id=line_id,
+            command=command,
+            case=case,
+        )
+
+
 class SubjectBlocked(DanbaoError):
     code, reason = Code.FAILED_PRECONDITION, "SUBJECT_BLOCKED"
 
@@ -126,14 +141,9 @@ class WithoutTerms(DanbaoError):
 
 
 class PaymentRefused(DanbaoError):
-    """`retried`: the step stays pending and is tried again by itself, so the money may still move later."""
+    """Payments will not fund the trade: nothing moved, and nothing will."""
 
     code, reason = Code.FAILED_PRECONDITION, "PAYMENT_REFUSED"
 
-    def __init__(self, trade: str, payment_reason: str, message: str, *, retried: bool) -> None:
-        super().__init__(
-            f"payments refused: {message}",
-            trade=trade,
-            payment_reason=payment_reason,
-            retried="true" if retried else "false",
-        )
+    def __init__(self, trade: str, payment_reason: str, message: str) -> None:
+        super().__init__(f"payments refused: {message}", trade=trade, payment_reason=payment_reason)

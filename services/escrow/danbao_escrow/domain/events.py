@@ -18,6 +18,7 @@ class EventKind(StrEnum):
     LINES_DELIVERED = "lines_delivered"
     LINES_RELEASED = "lines_released"
     LINES_REFUNDED = "lines_refunded"
+    LINES_SETTLED = "lines_settled"
     TRADE_CANCELLED = "trade_cancelled"
     HELD_RELEASED = "held_released"
     STEP_BLOCKED = "step_blocked"

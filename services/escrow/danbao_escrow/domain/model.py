@@ -30,6 +30,14 @@ class Delivery(StrEnum):
     POST = "POST"
 
 
+class FeePayer(StrEnum):
+    """Who pays the platform's fee."""
+
+    SELLER = "SELLER"
+    BUYER = "BUYER"
+    SPLIT = "SPLIT"
+
+
 class TradeState(StrEnum):
     """Where a trade stands; derived from its lines, never set."""
 
@@ -66,7 +74,11 @@ class StepKind(StrEnum):
     PAY = "PAY"
     RELEASE = "RELEASE"
     REFUND = "REFUND"
+    # A decision or an agreement: part to the buyer, part to the seller.
+    SETTLE = "SETTLE"
     PAYOUT_HELD = "PAYOUT_HELD"
+    # Not the trade's money: the seller's deposit and the fund make good a loss.
+    COMPENSATE = "COMPENSATE"
 
 
 class StepState(StrEnum):
@@ -94,8 +106,11 @@ class Line:
     amount_minor: int
     delivery: Delivery
     state: LineState = LineState.UNPAID
+    # What left it, without the buyer's fee; postage that it took along included.
     released_minor: int = 0
     refunded_minor: int = 0
+    # The trade's postage, once it goes with this line.
+    postage_minor: int = 0
     carrier: str = ""
     tracking: str = ""
     ship_time: datetime | None = None
@@ -105,6 +120,18 @@ class Line:
     settle_time: datetime | None = None
     # Auto-confirm's time has passed, and the terms leave the rest to an operator.
     operator_needed: bool = False
+    # By how much the buyer put off auto-confirm.
+    extended_days: int = 0
+    # The refund case that is open on it, refundCases/{uuid} or disputes/{uuid}; since when its timers stand still; and
+    # for how long they stood still before, since it was paid, shipped or delivered.
+    open_case: str = ""
+    pause_time: datetime | None = None
+    paused_us: int = 0
+
+    @property
+    def unsettled_minor(self) -> int:
+        """What of it neither party has yet, minor units."""
+        return self.amount_minor + self.postage_minor - self.released_minor - self.refunded_minor
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +158,14 @@ class Terms:
     payout_by_operator: bool
     reserve_bps: int
     defaulted: bool
+    # What `fee_bps` leaves unsaid: a fixed amount in its place, or at most so much; 0: none.
+    fee_fixed_minor: int = 0
+    fee_cap_minor: int = 0
+    fee_payer: FeePayer = FeePayer.SELLER
+    # The buyer's, on top of the total.
+    buyer_fee_bps: int = 0
+    buyer_fee_fixed_minor: int = 0
+    buyer_fee_cap_minor: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +181,7 @@ class Trade:
     currency: str
     lines: tuple[Line, ...]
     postage_minor: int
+    # Lines and postage: what the formulas of the design call P.
     total_minor: int
     terms: Terms
     pay_by_time: datetime
@@ -153,10 +189,16 @@ class Trade:
     reference: str
     create_time: datetime
     update_time: datetime
+    # Paid on top of the total.
+    buyer_fee_minor: int = 0
     funded_minor: int = 0
+    # All that left the trade's account, either way; the buyer's fee included.
     released_minor: int = 0
     refunded_minor: int = 0
+    # All that went to fee.escrow: the seller's fee and what of the buyer's was released.
     fees_minor: int = 0
+    buyer_fee_released_minor: int = 0
+    buyer_fee_refunded_minor: int = 0
     held: tuple[HeldPart, ...] = ()
     payment: str = ""
     # Steps are numbered from 1 within the trade; 0: none.
@@ -170,11 +212,38 @@ class Trade:
     deadline_at: datetime | None = None
     revision: int = 1
     timeline_length: int = 0
+    # How many of its lines have an open case; follows from them.
+    open_cases: int = 0
 
     @property
     def name(self) -> str:
         """trades/{uuid}."""
         return f"trades/{self.trade_id}"
+
+    @property
+    def price_minor(self) -> int:
+        """What the buyer pays: the total and the buyer's fee."""
+        return self.total_minor + self.buyer_fee_minor
+
+    @property
+    def released_of_total_minor(self) -> int:
+        """Of the total, what went to the seller and the seller's fee."""
+        return self.released_minor - self.buyer_fee_released_minor
+
+    @property
+    def refunded_of_total_minor(self) -> int:
+        """Of the total, what went back."""
+        return self.refunded_minor - self.buyer_fee_refunded_minor
+
+    @property
+    def seller_fees_minor(self) -> int:
+        """Of the fees taken, the seller's."""
+        return self.fees_minor - self.buyer_fee_released_minor
+
+    @property
+    def postage_left_minor(self) -> int:
+        """The postage that no line has taken along yet."""
+        return self.postage_minor - sum(line.postage_minor for line in self.lines)
 
     @property
     def held_back_minor(self) -> int:
@@ -205,6 +274,16 @@ class Leg:
 
 
 @dataclass(frozen=True, slots=True)
+class LinePart:
+    """What a step takes from a line, without the buyer's fee; the postage that goes with it is within the two."""
+
+    line_id: str
+    released_minor: int = 0
+    refunded_minor: int = 0
+    postage_minor: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Movement:
     """What a step moves, decided when it is set and never changed: the same under every retry."""
 
@@ -217,9 +296,11 @@ class Movement:
     delayed_minor: int = 0
     # Out of the trade's account towards the buyer, minor units.
     refunded_minor: int = 0
-    # Postage included above, and where it goes.
-    postage_released_minor: int = 0
-    postage_refunded_minor: int = 0
+    # The buyer's fee within released and refunded.
+    buyer_fee_released_minor: int = 0
+    buyer_fee_refunded_minor: int = 0
+    # From which lines; empty for a funding, a payout, and a step that was set before lines settled in parts.
+    parts: tuple[LinePart, ...] = ()
 
     @property
     def amount_minor(self) -> int:
@@ -256,6 +337,8 @@ class Step:
     # What PAYOUT_HELD moves.
     held: tuple[HeldPart, ...] = ()
     # Who pays and what the payment is about.
+    # Whose money step it is besides the trade's, refundCases/{uuid} and the like: it ends together with the step.
+    subject: str = ""
     payer: str = ""
     beneficiary: str = ""
     currency: str = ""
@@ -288,3 +371,5 @@ class TimelineEntry:
     amount_minor: int
     trace_id: str
     create_time: datetime
+    # The case, dispute or claim that it was about.
+    subject: str = ""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from danbao_escrow.domain.fees import scaled_fee_bps
-from danbao_escrow.domain.model import Terms
+from danbao_escrow.domain.fees import AskedFees, fees_of, scaled_fee_bps
+from danbao_escrow.domain.model import FeePayer, Terms
 
 DEFAULT_MODEL_VERSION = "default"
 DEFAULT_GRADE = "C"
@@ -60,14 +60,15 @@ def without_terms(currency: str) -> GradeTerms:
     return replace(default_grade_terms(currency), per_trade_limit_minor=0, defaulted=False)
 
 
-def frozen_terms(credit: GradeTerms, fee_bps: int | None) -> Terms:
+def frozen_terms(credit: GradeTerms, asked: AskedFees) -> Terms:
     """The terms that stand on the trade; a fee that the caller names is taken as it is."""
+    seller, buyer = fees_of(asked, standard_bps=scaled_fee_bps(credit.fee_percent))
     return Terms(
         grade=credit.grade,
         score=credit.score,
         model_version=credit.model_version,
         terms_version=credit.terms_version,
-        fee_bps=scaled_fee_bps(credit.fee_percent) if fee_bps is None else fee_bps,
+        fee_bps=seller.bps,
         auto_confirm_days=credit.auto_confirm_days,
         auto_confirm_by_operator=credit.auto_confirm_by_operator,
         per_trade_limit_minor=credit.per_trade_limit_minor,
@@ -75,4 +76,10 @@ def frozen_terms(credit: GradeTerms, fee_bps: int | None) -> Terms:
         payout_by_operator=credit.payout_by_operator,
         reserve_bps=credit.reserve_bps,
         defaulted=credit.defaulted,
+        fee_fixed_minor=seller.fixed_minor,
+        fee_cap_minor=seller.cap_minor,
+        fee_payer=asked.payer or FeePayer.SELLER,
+        buyer_fee_bps=buyer.bps,
+        buyer_fee_fixed_minor=buyer.fixed_minor,
+        buyer_fee_cap_minor=buyer.cap_minor,
     )

@@ -6,13 +6,19 @@ TABLE is the whole of it: what is not in it is refused. Numbers in the comments 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
 
 from danbao_escrow.domain.commands import CommandName as C
-from danbao_escrow.domain.deadlines import has_passed, pay_by_passed, ship_by_passed, system_cancel_due
-from danbao_escrow.domain.model import OPEN_LINE_STATES, Line, LineState, Role, StepKind, Trade, TradeState
+from danbao_escrow.domain.deadlines import (
+    auto_confirm_passed,
+    has_passed,
+    pay_by_passed,
+    ship_by_passed,
+    system_cancel_due,
+)
+from danbao_escrow.domain.model import OPEN_LINE_STATES, Line, LinePart, LineState, Role, StepKind, Trade, TradeState
 from danbao_escrow.domain.model import LineState as L
 from danbao_escrow.domain.model import Role as R
 
@@ -35,29 +41,29 @@ def after_pay_by(trade: Trade, line: Line, now: datetime) -> bool:
 
 def not_too_late_to_ship(trade: Trade, line: Line, now: datetime) -> bool:
     """Late is allowed until the system cancels."""
-    return not system_cancel_due(trade, now)
+    return not system_cancel_due(trade, line, now)
 
 
 def after_ship_by(trade: Trade, line: Line, now: datetime) -> bool:
-    return ship_by_passed(trade, now)
+    return ship_by_passed(trade, line, now)
 
 
 def system_cancels(trade: Trade, line: Line, now: datetime) -> bool:
-    return system_cancel_due(trade, now)
+    return system_cancel_due(trade, line, now)
 
 
 def before_auto_confirm(trade: Trade, line: Line, now: datetime) -> bool:
     """A report cannot put off a confirmation whose time has come, unless that is an operator's anyway."""
-    return trade.terms.auto_confirm_by_operator or not has_passed(line.deadline_time, now)
+    return trade.terms.auto_confirm_by_operator or not auto_confirm_passed(line, now)
 
 
 def left_to_operator(trade: Trade, line: Line, now: datetime) -> bool:
     """Grade E: auto-confirm's time has passed, and only an operator ends it."""
-    return trade.terms.auto_confirm_by_operator and has_passed(line.deadline_time, now)
+    return trade.terms.auto_confirm_by_operator and auto_confirm_passed(line, now)
 
 
 def auto_confirms(trade: Trade, line: Line, now: datetime) -> bool:
-    return has_passed(line.deadline_time, now) and not line.operator_needed
+    return auto_confirm_passed(line, now) and not line.operator_needed
 
 
 def something_held(trade: Trade, line: Line, now: datetime) -> bool:
@@ -113,7 +119,8 @@ OUTSIDE_ROLES = frozenset(R) - {R.SYSTEM}
 
 # They move no money and wait for none.
 _LEGAL_WHILE_PENDING = frozenset({C.SHIP_LINES, C.REPORT_DELIVERY})
-_STEP_ENDS_AS = {StepKind.RELEASE: L.RELEASED, StepKind.REFUND: L.REFUNDED}
+# They move or ship a line, and a line under a case is neither moved nor shipped but by the case.
+_REFUSED_UNDER_CASE = frozenset({C.SHIP_LINES, C.CONFIRM_LINES, C.CANCEL_LINES})
 
 
 def roles_for(command: C) -> frozenset[Role]:
@@ -125,6 +132,20 @@ def roles_for(command: C) -> frozenset[Role]:
 
 def transition(trade: Trade, line: Line, command: C, role: Role, now: datetime) -> Transition | None:
     """What the command does to the line now; None: it is refused."""
+    return None if is_under_case(line, command) else _without_case(trade, line, command, role, now)
+
+
+def is_under_case(line: Line, command: C) -> bool:
+    """Whether an open case keeps the command from the line."""
+    return bool(line.open_case) and command in _REFUSED_UNDER_CASE
+
+
+def refused_by_case(trade: Trade, line: Line, command: C, role: Role, now: datetime) -> bool:
+    """Whether nothing but an open case keeps the command from the line."""
+    return is_under_case(line, command) and _without_case(trade, line, command, role, now) is not None
+
+
+def _without_case(trade: Trade, line: Line, command: C, role: Role, now: datetime) -> Transition | None:
     found = TABLE.get((line.state, command, role))
     return found if found is not None and found.guard(trade, line, now) else None
 
@@ -145,12 +166,27 @@ def legal_commands(trade: Trade, now: datetime) -> frozenset[C]:
     )
 
 
-def bound_by_step(line: Line, kind: StepKind, line_ids: Iterable[str]) -> LineState:
-    """The line's state for commands that move no money: a line whose money is leaving is gone already."""
-    return _STEP_ENDS_AS.get(kind, line.state) if line.line_id in line_ids else line.state
+def after_part(line: Line, part: LinePart) -> Line:
+    """The line with a part of it settled. It ends when nothing is left: REFUNDED if its whole amount went back."""
+    left = replace(
+        line,
+        released_minor=line.released_minor + part.released_minor,
+        refunded_minor=line.refunded_minor + part.refunded_minor,
+        postage_minor=line.postage_minor + part.postage_minor,
+    )
+    assert left.unsettled_minor >= 0, "a line gives no more than it has"
+    if left.unsettled_minor:
+        return left
+    return replace(left, state=L.REFUNDED if left.refunded_minor >= left.amount_minor else L.RELEASED)
 
 
-def derived_state(lines: Iterable[Line]) -> TradeState:
+def after_parts(lines: Iterable[Line], parts: Iterable[LinePart]) -> tuple[Line, ...]:
+    """The lines with these parts of them settled: for commands that move no money, what is leaving is gone already."""
+    taken = {part.line_id: part for part in parts}
+    return tuple(after_part(line, taken[line.line_id]) if line.line_id in taken else line for line in lines)
+
+
+def derived_state(lines: tuple[Line, ...]) -> TradeState:
     """Where the trade stands by its lines."""
     states = {line.state for line in lines}
     if L.UNPAID in states:
@@ -158,7 +194,8 @@ def derived_state(lines: Iterable[Line]) -> TradeState:
     if states == {L.CANCELLED}:
         return TradeState.CANCELLED
     if not states & OPEN_LINE_STATES:
-        return TradeState.COMPLETED if L.RELEASED in states else TradeState.CLOSED
+        was_released = any(line.released_minor for line in lines)
+        return TradeState.COMPLETED if was_released else TradeState.CLOSED
     if L.PAID not in states:
         return TradeState.AWAITING_CONFIRMATION
     if states & {L.SHIPPED, L.RELEASED}:

@@ -45,5 +45,5 @@ class CreditCheck:
 def _with_answer(command: Any, question: TermsQuestion, answer: GradeTerms) -> Any:
     blocked = question.seller if answer.seller_blocked else question.buyer if answer.buyer_blocked else ""
     if isinstance(command, CreateTrade):
-        return replace(command, terms=frozen_terms(answer, command.fee_bps), blocked=blocked)
+        return replace(command, terms=frozen_terms(answer, command.fees), blocked=blocked)
     return replace(command, blocked=blocked)

@@ -13,6 +13,7 @@ from danbao_escrow.domain.events import TradeEvent
 from danbao_escrow.domain.model import (
     Actor,
     Delivery,
+    FeePayer,
     Line,
     LineState,
     Role,
@@ -26,6 +27,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TRADE_STATES = {state: trade_pb2.Trade.State.Value(f"STATE_{state}") for state in TradeState}
 _LINE_STATES = {state: trade_pb2.Line.State.Value(f"STATE_{state}") for state in LineState}
 _DELIVERIES = {delivery: trade_pb2.Delivery.Value(f"DELIVERY_{delivery}") for delivery in Delivery}
+_FEE_PAYERS = {payer: trade_pb2.FeePayer.Value(f"FEE_PAYER_{payer}") for payer in FeePayer}
 _ROLES = {role: trade_pb2.Role.Value(f"ROLE_{role}") for role in Role}
 
 
@@ -52,6 +54,9 @@ def trade_message(trade: Trade) -> trade_pb2.Trade:
         step_refusal=trade.step_refusal,
         reference=trade.reference,
         etag=str(trade.revision),
+        buyer_fee_minor=trade.buyer_fee_minor,
+        buyer_fee_released_minor=trade.buyer_fee_released_minor,
+        buyer_fee_refunded_minor=trade.buyer_fee_refunded_minor,
     )
     for name in ("pay_by_time", "ship_by_time", "create_time", "update_time", "pay_time", "end_time"):
         _set_time(message, name, getattr(trade, name))
@@ -69,6 +74,9 @@ def _line(line: Line) -> trade_pb2.Line:
         delivery=_DELIVERIES[line.delivery],
         carrier=line.carrier,
         tracking=line.tracking,
+        postage_minor=line.postage_minor,
+        extended_days=line.extended_days,
+        open_case=line.open_case,
     )
     for name in ("ship_time", "deliver_time", "deadline_time", "settle_time"):
         _set_time(message, name, getattr(line, name))
@@ -89,6 +97,12 @@ def _terms(terms: Terms) -> trade_pb2.Terms:
         payout_by_operator=terms.payout_by_operator,
         reserve_bps=terms.reserve_bps,
         defaulted=terms.defaulted,
+        fee_fixed_minor=terms.fee_fixed_minor,
+        fee_cap_minor=terms.fee_cap_minor,
+        fee_payer=_FEE_PAYERS[terms.fee_payer],
+        buyer_fee_bps=terms.buyer_fee_bps,
+        buyer_fee_fixed_minor=terms.buyer_fee_fixed_minor,
+        buyer_fee_cap_minor=terms.buyer_fee_cap_minor,
     )
 
 
@@ -108,6 +122,7 @@ def timeline_message(entry: TimelineEntry, currency: str) -> trade_pb2.TimelineE
         reason=entry.reason,
         ledger_reference=entry.ledger_reference,
         trace_id=entry.trace_id,
+        subject=entry.subject,
     )
     if entry.amount_minor:
         message.amount.CopyFrom(money_pb2.Money(currency=currency, amount_minor=entry.amount_minor))

@@ -12,7 +12,8 @@ from danbao.escrow.v1 import trade_pb2
 from danbao_escrow.application.create import check_new_trade
 from danbao_escrow.domain import commands
 from danbao_escrow.domain.commands import CommandName, Token
-from danbao_escrow.domain.model import Actor, Delivery, Role
+from danbao_escrow.domain.fees import AskedFees
+from danbao_escrow.domain.model import Actor, Delivery, FeePayer, Role
 from danbao_escrow.domain.terms import default_grade_terms, frozen_terms
 from danbao_kit.call import Call
 from danbao_kit.errors import FieldInvalid, FieldViolation
@@ -102,8 +103,16 @@ def _pay_by(request: trade_pb2.CreateTradeRequest) -> timedelta | None:
     return value
 
 
+def _optional(request: Any, field: str) -> Any:
+    return getattr(request, field) if request.HasField(field) else None
+
+
+def _fee_payer(value: Any) -> FeePayer | None:
+    name = trade_pb2.FeePayer.Name(value).removeprefix("FEE_PAYER_")
+    return None if name == "UNSPECIFIED" else FeePayer(name)
+
+
 def _create_trade(request: trade_pb2.CreateTradeRequest, token: Token) -> commands.CreateTrade:
-    fee_bps = request.fee_bps if request.HasField("fee_bps") else None
     command = commands.CreateTrade(
         actor=_actor(request.actor),
         buyer=request.buyer,
@@ -114,13 +123,19 @@ def _create_trade(request: trade_pb2.CreateTradeRequest, token: Token) -> comman
         ),
         postage=_money(request.postage) if request.HasField("postage") else None,
         total=_money(request.total),
-        fee_bps=fee_bps,
+        fee_bps=_optional(request, "fee_bps"),
         pay_by=_pay_by(request),
         ship_by_time=_ship_by_time(request),
         reference=request.reference,
         token=token,
-        terms=frozen_terms(default_grade_terms(request.total.currency), fee_bps),
+        # Credit's word comes later, and the fees asked for with it.
+        terms=frozen_terms(default_grade_terms(request.total.currency), AskedFees()),
         blocked="",
+        fee_fixed_minor=_optional(request, "fee_fixed_minor"),
+        fee_cap_minor=_optional(request, "fee_cap_minor"),
+        fee_payer=_fee_payer(request.fee_payer),
+        buyer_fee_bps=_optional(request, "buyer_fee_bps"),
+        buyer_fee_fixed_minor=_optional(request, "buyer_fee_fixed_minor"),
     )
     check_new_trade(command)
     return command

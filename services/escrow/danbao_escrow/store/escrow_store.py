@@ -17,8 +17,7 @@ from danbao_escrow.store.tables import steps, timeline_entries, trades
 
 # What stands on a trade for good.
 _FROZEN = frozenset(
-    {"trade_id", "buyer", "seller", "partner", "currency", "terms", "postage_minor", "total_minor", "reference",
-     "pay_by_time", "create_time"}
+    {"trade_id", "buyer", "seller", "partner", "currency", "terms", "reference", "create_time"}
 )  # fmt: skip
 _TRADE_CHANGES = tuple(name for name in rows.TRADE_COLUMNS if name not in _FROZEN)
 _STEP_CHANGES = (

@@ -13,9 +13,11 @@ from danbao_escrow.domain.model import (
     Actor,
     Cause,
     Delivery,
+    FeePayer,
     HeldPart,
     Leg,
     Line,
+    LinePart,
     LineState,
     Movement,
     Role,
@@ -33,18 +35,19 @@ TRADE_COLUMNS = (
     "trade_id", "state", "buyer", "seller", "partner", "currency", "lines", "held", "terms", "postage_minor",
     "total_minor", "funded_minor", "released_minor", "refunded_minor", "fees_minor", "payment", "last_step",
     "pending_step", "step_blocked", "step_refusal", "reference", "revision", "timeline_length", "pay_by_time",
-    "ship_by_time", "create_time", "update_time", "pay_time", "end_time", "deadline_at",
+    "ship_by_time", "create_time", "update_time", "pay_time", "end_time", "deadline_at", "buyer_fee_minor",
+    "buyer_fee_released_minor", "buyer_fee_refunded_minor", "open_cases",
 )  # fmt: skip
 
 STEP_COLUMNS = (
     "trade_id", "number", "generation", "kind", "state", "line_ids", "movement", "cause", "request", "held", "payer",
     "beneficiary", "currency", "payment", "claim", "refusals", "refusal", "ledger_reference", "create_time",
-    "settle_time",
+    "settle_time", "subject",
 )  # fmt: skip
 
 TIMELINE_COLUMNS = (
     "trade_id", "position", "command", "actor_subject", "actor_role", "token_subject", "line_ids", "state", "reason",
-    "ledger_reference", "amount_minor", "trace_id", "create_time",
+    "ledger_reference", "amount_minor", "trace_id", "create_time", "subject",
 )  # fmt: skip
 
 
@@ -85,16 +88,25 @@ def trade_of(row: Mapping[str, Any]) -> Trade:
     values["state"] = TradeState(row["state"])
     values["lines"] = tuple(_line(line) for line in json_value(row["lines"]))
     values["held"] = _held(row["held"])
-    values["terms"] = Terms(**json_value(row["terms"]))
+    values["terms"] = _terms(json_value(row["terms"]))
     return Trade(**values)
+
+
+def _terms(stored: Mapping[str, Any]) -> Terms:
+    payer = FeePayer(stored.get("fee_payer", FeePayer.SELLER))
+    return Terms(**{**stored, "fee_payer": payer})
 
 
 def _line(stored: Mapping[str, Any]) -> Line:
     values = dict(stored)
     values["state"] = LineState(stored["state"])
     values["delivery"] = Delivery(stored["delivery"])
-    for name in ("ship_time", "deliver_time", "deadline_time", "settle_time"):
-        values[name] = _time(stored[name])
+    for name in ("ship_time", "deliver_time", "deadline_time", "settle_time", "pause_time"):
+        values[name] = _time(stored.get(name))
+    if "postage_minor" not in stored:
+        # Written before lines settled in parts: only a line that has ended took postage along.
+        gone_minor = stored["released_minor"] + stored["refunded_minor"]
+        values["postage_minor"] = max(0, gone_minor - stored["amount_minor"])
     return Line(**values)
 
 
@@ -108,8 +120,7 @@ def step_of(row: Mapping[str, Any]) -> Step:
     values["kind"] = StepKind(row["kind"])
     values["state"] = StepState(row["state"])
     values["line_ids"] = tuple(json_value(row["line_ids"]))
-    movement = json_value(row["movement"])
-    values["movement"] = Movement(**{**movement, "legs": tuple(Leg(**leg) for leg in movement["legs"])})
+    values["movement"] = _movement(json_value(row["movement"]))
     cause = json_value(row["cause"])
     actor = Actor(cause["actor"]["subject"], Role(cause["actor"]["role"]))
     values["cause"] = Cause(**{**cause, "actor": actor})
@@ -117,6 +128,14 @@ def step_of(row: Mapping[str, Any]) -> Step:
     values["request"] = None if request is None else RequestKey(**request)
     values["held"] = _held(row["held"])
     return Step(**values)
+
+
+def _movement(stored: Mapping[str, Any]) -> Movement:
+    # Until lines settled in parts, postage stood here in two fields of its own.
+    values = {name: value for name, value in stored.items() if not name.startswith("postage_")}
+    values["legs"] = tuple(Leg(**leg) for leg in stored["legs"])
+    values["parts"] = tuple(LinePart(**part) for part in stored.get("parts", ()))
+    return Movement(**values)
 
 
 def timeline_row(entry: TimelineEntry) -> tuple[Any, ...]:
@@ -143,4 +162,5 @@ def timeline_of(row: Mapping[str, Any]) -> TimelineEntry:
         amount_minor=row["amount_minor"],
         trace_id=row["trace_id"],
         create_time=row["create_time"],
+        subject=row["subject"],
     )

@@ -39,6 +39,19 @@ def _number(name: str) -> Column[int]:
     return Column(name, Integer, nullable=False)
 
 
+def _later_text(name: str) -> Column[str]:
+    """A column that a replica of the version before does not write."""
+    return Column(name, Text, nullable=False, server_default="")
+
+
+def _later_amount(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False, server_default="0")
+
+
+def _later_number(name: str) -> Column[int]:
+    return Column(name, Integer, nullable=False, server_default="0")
+
+
 # One row a trade, its lines and held parts within it: whatever happens to a trade is one row written.
 trades = Table(
     "trades",
@@ -73,14 +86,26 @@ trades = Table(
     _time("pay_time"),
     _time("end_time"),
     _time("deadline_at"),
+    _later_amount("buyer_fee_minor"),
+    _later_amount("buyer_fee_released_minor"),
+    _later_amount("buyer_fee_refunded_minor"),
+    _later_number("open_cases"),
     CheckConstraint("buyer <> seller", name="parties_differ"),
     CheckConstraint("total_minor > 0 AND postage_minor BETWEEN 0 AND total_minor", name="amounts_are_positive"),
-    CheckConstraint("funded_minor IN (0, total_minor)", name="funded_whole_or_not"),
+    CheckConstraint("funded_minor IN (0, total_minor + buyer_fee_minor)", name="funded_whole_or_not"),
     CheckConstraint(
         "released_minor >= 0 AND refunded_minor >= 0 AND released_minor + refunded_minor <= funded_minor",
         name="never_gives_out_more_than_it_took_in",
     ),
-    CheckConstraint("fees_minor BETWEEN 0 AND released_minor", name="fees_are_part_of_what_is_released"),
+    CheckConstraint(
+        "fees_minor BETWEEN buyer_fee_released_minor AND released_minor", name="fees_are_part_of_what_is_released"
+    ),
+    CheckConstraint(
+        "buyer_fee_released_minor >= 0 AND buyer_fee_refunded_minor BETWEEN 0 AND refunded_minor"
+        " AND buyer_fee_released_minor + buyer_fee_refunded_minor <= buyer_fee_minor",
+        name="the_buyers_fee_moves_once",
+    ),
+    CheckConstraint("open_cases >= 0", name="cases_are_counted"),
     CheckConstraint(
         "state NOT IN ('COMPLETED', 'CLOSED', 'CANCELLED') OR released_minor + refunded_minor = funded_minor",
         name="nothing_is_held_at_the_end",
@@ -88,6 +113,11 @@ trades = Table(
     CheckConstraint("pending_step IN (0, last_step)", name="only_the_last_step_is_pending"),
 )
 Index("trades_by_deadline", trades.c.deadline_at, postgresql_where=trades.c.deadline_at.is_not(None))
+# Lists are read newest first; an index is as good backwards.
+Index("trades_by_buyer", trades.c.buyer, trades.c.create_time, trades.c.trade_id)
+Index("trades_by_seller", trades.c.seller, trades.c.create_time, trades.c.trade_id)
+Index("trades_by_partner", trades.c.partner, trades.c.create_time, trades.c.trade_id)
+Index("trades_by_creation", trades.c.create_time, trades.c.trade_id)
 
 steps = Table(
     "steps",
@@ -115,6 +145,7 @@ steps = Table(
     _text("ledger_reference"),
     _time("create_time", nullable=False),
     _time("settle_time"),
+    _later_text("subject"),
     CheckConstraint("state IN ('PENDING', 'DONE', 'REFUSED')", name="known_state"),
     CheckConstraint("(state = 'DONE') = (ledger_reference <> '')", name="done_steps_name_their_movement"),
 )
@@ -136,11 +167,5 @@ timeline_entries = Table(
     _amount("amount_minor"),
     _text("trace_id"),
     _time("create_time", nullable=False),
+    _later_text("subject"),
 )
-
-GRANTS = {
-    "trades": "SELECT, INSERT, UPDATE",
-    "steps": "SELECT, INSERT, UPDATE",
-    "timeline_entries": "SELECT, INSERT",
-}
-"""What the service's own role may do: a timeline is only ever added to, nothing is ever deleted."""

@@ -13,6 +13,7 @@ from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.domain import commands
 from danbao_escrow.domain.commands import FireTimer, NewLine, SettleStep, StepDone, StepRefused, Token
 from danbao_escrow.domain.events import TradeEvent
+from danbao_escrow.domain.fees import AskedFees
 from danbao_escrow.domain.model import Actor, Delivery, Role, Step, TimelineEntry, Trade
 from danbao_escrow.domain.terms import GradeTerms, default_grade_terms, frozen_terms
 from danbao_kit.decision import DEFERRED, Answer, Moment, RequestKey
@@ -69,10 +70,11 @@ def new_trade(
         ship_by_time=None,
         reference="order-1",
         token=token,
-        terms=frozen_terms(given, fee_bps),
+        terms=frozen_terms(given, AskedFees()),
         blocked="",
     )
-    return replace(command, **changes)
+    asked = replace(command, **changes)
+    return replace(asked, terms=frozen_terms(given, asked.fees))
 
 
 class World:

@@ -1,12 +1,154 @@
 """Trades with their lines, money steps, timelines, and the kit's tables."""
 
 from alembic import context, op
+from sqlalchemy import (
+    CHAR,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 
-from danbao_escrow.store.tables import GRANTS, metadata
 from danbao_kit.migrations import create_kit_tables, grant
 
 revision = "0001"
 down_revision = None
+branch_labels = None
+depends_on = None
+
+_GRANTS = {
+    "trades": "SELECT, INSERT, UPDATE",
+    "steps": "SELECT, INSERT, UPDATE",
+    "timeline_entries": "SELECT, INSERT",
+}
+
+metadata = MetaData()
+
+
+def _time(name: str, *, nullable: bool = True) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False)
+
+
+def _amount(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False)
+
+
+def _number(name: str) -> Column[int]:
+    return Column(name, Integer, nullable=False)
+
+
+# One row a trade, its lines and held parts within it: whatever happens to a trade is one row written.
+trades = Table(
+    "trades",
+    metadata,
+    Column("trade_id", Uuid, primary_key=True),
+    _text("state"),
+    _text("buyer"),
+    _text("seller"),
+    _text("partner"),
+    Column("currency", CHAR(3), nullable=False),
+    Column("lines", JSONB, nullable=False),
+    Column("held", JSONB, nullable=False),
+    Column("terms", JSONB, nullable=False),
+    _amount("postage_minor"),
+    _amount("total_minor"),
+    _amount("funded_minor"),
+    _amount("released_minor"),
+    _amount("refunded_minor"),
+    _amount("fees_minor"),
+    _text("payment"),
+    _number("last_step"),
+    _number("pending_step"),
+    Column("step_blocked", Boolean, nullable=False),
+    _text("step_refusal"),
+    _text("reference"),
+    _number("revision"),
+    _number("timeline_length"),
+    _time("pay_by_time", nullable=False),
+    _time("ship_by_time"),
+    _time("create_time", nullable=False),
+    _time("update_time", nullable=False),
+    _time("pay_time"),
+    _time("end_time"),
+    _time("deadline_at"),
+    CheckConstraint("buyer <> seller", name="parties_differ"),
+    CheckConstraint("total_minor > 0 AND postage_minor BETWEEN 0 AND total_minor", name="amounts_are_positive"),
+    CheckConstraint("funded_minor IN (0, total_minor)", name="funded_whole_or_not"),
+    CheckConstraint(
+        "released_minor >= 0 AND refunded_minor >= 0 AND released_minor + refunded_minor <= funded_minor",
+        name="never_gives_out_more_than_it_took_in",
+    ),
+    CheckConstraint("fees_minor BETWEEN 0 AND released_minor", name="fees_are_part_of_what_is_released"),
+    CheckConstraint(
+        "state NOT IN ('COMPLETED', 'CLOSED', 'CANCELLED') OR released_minor + refunded_minor = funded_minor",
+        name="nothing_is_held_at_the_end",
+    ),
+    CheckConstraint("pending_step IN (0, last_step)", name="only_the_last_step_is_pending"),
+)
+Index("trades_by_deadline", trades.c.deadline_at, postgresql_where=trades.c.deadline_at.is_not(None))
+
+steps = Table(
+    "steps",
+    metadata,
+    Column("trade_id", Uuid, ForeignKey("trades.trade_id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    _number("generation"),
+    _text("kind"),
+    _text("state"),
+    Column("line_ids", JSONB, nullable=False),
+    Column("movement", JSONB, nullable=False),
+    Column("cause", JSONB, nullable=False),
+    # Whose request waits for the end; null when none does.
+    Column("request", JSONB),
+    Column("held", JSONB, nullable=False),
+    _text("payer"),
+    _text("beneficiary"),
+    Column("currency", CHAR(3), nullable=False),
+    _text("payment"),
+    _number("claim"),
+    # Real time from which anybody may try it.
+    _time("attempt_at", nullable=False),
+    _number("refusals"),
+    _text("refusal"),
+    _text("ledger_reference"),
+    _time("create_time", nullable=False),
+    _time("settle_time"),
+    CheckConstraint("state IN ('PENDING', 'DONE', 'REFUSED')", name="known_state"),
+    CheckConstraint("(state = 'DONE') = (ledger_reference <> '')", name="done_steps_name_their_movement"),
+)
+Index("steps_to_attempt", steps.c.attempt_at, postgresql_where=text("state = 'PENDING'"))
+
+timeline_entries = Table(
+    "timeline_entries",
+    metadata,
+    Column("trade_id", Uuid, ForeignKey("trades.trade_id"), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    _text("command"),
+    _text("actor_subject"),
+    _text("actor_role"),
+    _text("token_subject"),
+    Column("line_ids", JSONB, nullable=False),
+    _text("state"),
+    _text("reason"),
+    _text("ledger_reference"),
+    _amount("amount_minor"),
+    _text("trace_id"),
+    _time("create_time", nullable=False),
+)
 
 
 def upgrade() -> None:
@@ -14,4 +156,4 @@ def upgrade() -> None:
     role = context.config.attributes["role"]
     create_kit_tables(connection, role)
     metadata.create_all(connection)
-    grant(connection, role, GRANTS)
+    grant(connection, role, _GRANTS)

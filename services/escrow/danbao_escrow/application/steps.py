@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 
+from danbao_escrow.application import case_steps
 from danbao_escrow.application.records import changed, record, tell
 from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.domain.commands import ClaimStep, SettleStep, StepDone, StepRefused
@@ -106,12 +107,14 @@ def settle_step(command: SettleStep, working: EscrowSet, moment: Moment) -> None
         _finish(working, moment, trade, step, command.outcome)
     elif step.kind is StepKind.PAY:
         _end_refused_funding(working, moment, trade, step, command.outcome)
+    elif step.kind is StepKind.COMPENSATE:
+        _end_refused_compensation(working, moment, trade, step, command.outcome)
     else:
         _block(working, moment, trade, step, command.outcome)
 
 
 def _finish(working: EscrowSet, moment: Moment, trade: Trade, step: Step, done: StepDone) -> None:
-    after = replace(_applied(trade, step, done, moment), pending_step=0, step_blocked=False, step_refusal="")
+    after = replace(applied(trade, step, done, moment), pending_step=0, step_blocked=False, step_refusal="")
     moved_minor = step.movement.amount_minor
     written = record(
         working,
@@ -123,22 +126,24 @@ def _finish(working: EscrowSet, moment: Moment, trade: Trade, step: Step, done: 
         amount_minor=moved_minor,
         subject=step.subject,
     )
-    tell(
-        moment,
-        _EVENTS[step.kind],
-        written,
-        step.cause.actor,
-        line_ids=step.line_ids,
-        amount_minor=step.movement.refunded_minor if step.kind is StepKind.REFUND else moved_minor,
-        reason=step.cause.reason,
-    )
+    if step.kind in _EVENTS:
+        tell(
+            moment,
+            _EVENTS[step.kind],
+            written,
+            step.cause.actor,
+            line_ids=step.line_ids,
+            amount_minor=step.movement.refunded_minor if step.kind is StepKind.REFUND else moved_minor,
+            reason=step.cause.reason,
+        )
     ended = replace(step, state=StepState.DONE, ledger_reference=done.reference, settle_time=moment.now)
     working.steps.put((trade.trade_id, step.number), ended)
+    answer = case_steps.paid(working, moment, written, step, done) if step.subject else written
     if step.request is not None:
-        moment.answer(step.request, written)
+        moment.answer(step.request, answer)
 
 
-def _applied(trade: Trade, step: Step, done: StepDone, moment: Moment) -> Trade:
+def applied(trade: Trade, step: Step, done: StepDone, moment: Moment) -> Trade:
     """The trade after the money has moved."""
     if step.kind is StepKind.PAY:
         return replace(
@@ -154,6 +159,9 @@ def _applied(trade: Trade, step: Step, done: StepDone, moment: Moment) -> Trade:
         for part in step.held:
             left.remove(part)
         return replace(trade, held=tuple(left))
+    if step.kind is StepKind.COMPENSATE:
+        compensated_minor = trade.compensated_minor + step.movement.amount_minor
+        return replace(trade, compensated_minor=compensated_minor, open_claim="")
     movement = step.movement
     return replace(
         trade,
@@ -206,6 +214,19 @@ def _end_refused_funding(working: EscrowSet, moment: Moment, trade: Trade, step:
         moment.refuse(step.request, PaymentRefused(trade.name, refused.reason, refused.message))
 
 
+def _end_refused_compensation(
+    working: EscrowSet, moment: Moment, trade: Trade, step: Step, refused: StepRefused
+) -> None:
+    """Nothing moved: the claim is open as before."""
+    after = replace(trade, pending_step=0)
+    written = record(working, moment, after, step.cause, reason=refused.reason, subject=step.subject)
+    error = case_steps.not_compensated(working, moment, written, step, refused)
+    ended = replace(step, state=StepState.REFUSED, refusal=refused.reason, settle_time=moment.now)
+    working.steps.put((trade.trade_id, step.number), ended)
+    if step.request is not None:
+        moment.refuse(step.request, error)
+
+
 def _block(working: EscrowSet, moment: Moment, trade: Trade, step: Step, refused: StepRefused) -> None:
     """The money stays where it is; the step goes on under its next generation, later and later.
 
@@ -241,5 +262,6 @@ def _block(working: EscrowSet, moment: Moment, trade: Trade, step: Step, refused
             line_ids=step.line_ids,
             reason=refused.reason,
         )
+    answer = case_steps.blocked(working, moment, step, refused) if step.subject else trade
     if step.request is not None:
-        moment.answer(step.request, trade)
+        moment.answer(step.request, answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from danbao_escrow.domain.case_commands import CaseCommandName
 from danbao_escrow.domain.commands import CommandName, Token
 from danbao_escrow.domain.errors import NotAParty, RoleNotAllowed
 from danbao_escrow.domain.model import Actor, Role, Trade
@@ -21,10 +22,17 @@ def may_see(token: Token, *, buyer: str, seller: str, partner: str) -> bool:
 
 
 def check_role(command: CommandName, actor: Actor, token: Token) -> None:
-    """Raises RoleNotAllowed. OPERATOR comes from the token only; a carrier acts through a partner or an operator."""
-    allowed = roles_for(command)
+    """Raises RoleNotAllowed unless the command is one of the role's."""
+    _check_allowed(command, actor, token, roles_for(command))
+
+
+def _check_allowed(
+    command: CommandName | CaseCommandName, actor: Actor, token: Token, allowed: frozenset[Role]
+) -> None:
+    """OPERATOR and ARBITER come from the token only; a carrier acts through a partner or an operator."""
     by_token = {
         Role.OPERATOR: token.is_operator,
+        Role.ARBITER: token.is_arbiter,
         Role.CARRIER: token.is_partner or token.is_operator,
     }
     if actor.role not in allowed or not by_token.get(actor.role, True):
@@ -40,7 +48,17 @@ def check_party(actor: Actor, token: Token, *, buyer: str, seller: str) -> None:
         raise NotAParty(actor.subject, actor.role)
 
 
-def check_actor(command: CommandName, actor: Actor, token: Token, trade: Trade) -> None:
-    """Raises RoleNotAllowed, then NotAParty."""
-    check_role(command, actor, token)
+def check_actor(
+    command: CommandName | CaseCommandName,
+    actor: Actor,
+    token: Token,
+    trade: Trade,
+    *,
+    allowed: frozenset[Role] | None = None,
+) -> None:
+    """Raises RoleNotAllowed, then NotAParty. `allowed`: who may give the command; of a trade's, its table says it."""
+    if allowed is None:
+        assert isinstance(command, CommandName), "other machines say who may"
+        allowed = roles_for(command)
+    _check_allowed(command, actor, token, allowed)
     check_party(actor, token, buyer=trade.buyer, seller=trade.seller)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from danbao_escrow.application import create, steps, timers, trades
+from danbao_escrow.application import case_timers, claims, create, disputes, refund_cases, steps, timers, trades
 from danbao_escrow.application.working_set import EscrowSet
-from danbao_escrow.domain import commands
+from danbao_escrow.domain import case_commands, commands
 from danbao_kit.decision import Moment
 
 Decision = Callable[[Any, EscrowSet, Moment], Any]
@@ -23,6 +23,21 @@ DECISIONS: Mapping[type, Decision] = MappingProxyType(
         commands.ConfirmLines: trades.confirm_lines,
         commands.CancelLines: trades.cancel_lines,
         commands.ReleaseHeld: trades.release_held,
+        case_commands.OpenRefundCase: refund_cases.open_refund_case,
+        case_commands.AcceptRefundCase: refund_cases.accept_refund_case,
+        case_commands.RejectRefundCase: refund_cases.reject_refund_case,
+        case_commands.SubmitReturn: refund_cases.submit_return,
+        case_commands.ConfirmReturn: refund_cases.confirm_return,
+        case_commands.CancelRefundCase: refund_cases.cancel_refund_case,
+        case_commands.OpenDispute: disputes.open_dispute,
+        case_commands.AddEvidence: disputes.add_evidence,
+        case_commands.MakeOffer: disputes.make_offer,
+        case_commands.AcceptOffer: disputes.accept_offer,
+        case_commands.DecideDispute: disputes.decide_dispute,
+        case_commands.AppealDispute: disputes.appeal_dispute,
+        case_commands.OpenClaim: claims.open_claim,
+        case_commands.DecideClaim: claims.decide_claim,
+        case_commands.FireCaseTimer: case_timers.fire_case_timer,
         commands.SettleStep: steps.settle_step,
         commands.ClaimStep: steps.claim_step,
         commands.FireTimer: timers.fire_timer,
@@ -31,5 +46,6 @@ DECISIONS: Mapping[type, Decision] = MappingProxyType(
 
 
 def decide(command: Any, working: EscrowSet, moment: Moment) -> Any:
-    """The command's reply: a Trade, None for the service's own commands, or DEFERRED while its step is under way."""
+    """The reply: a Trade, case, dispute or claim; None for the service's own commands; DEFERRED while a step is under
+    way."""
     return DECISIONS[type(command)](command, working, moment)

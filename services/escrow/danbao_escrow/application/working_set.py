@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from danbao_escrow.domain.case_model import Proceeding
 from danbao_escrow.domain.model import Step, TimelineEntry, Trade
 from danbao_kit.working_set import Log, Rows, WorkingSet
 
@@ -12,12 +13,14 @@ StepKey = tuple[UUID, int]
 
 
 class EscrowSet(WorkingSet):
-    """Trades with their pending steps; what happened to them."""
+    """Trades with their pending steps, open cases, disputes and claims; what happened to them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.trades: Rows[UUID, Trade] = self.rows()
         self.steps: Rows[StepKey, Step] = self.rows()
+        # By name: refundCases/{uuid}, disputes/{uuid}, claims/{uuid}.
+        self.proceedings: Rows[str, Proceeding] = self.rows()
         self.timeline: Log[TimelineEntry] = self.log()
         # Steps to be executed by this process once the batch is committed.
         self.taken: Log[Step] = self.log()

@@ -45,6 +45,7 @@ class Token:
     is_operator: bool
     # An operator or arbiter.
     sees_all: bool
+    is_arbiter: bool = False
 
     @property
     def may_set_fee(self) -> bool:

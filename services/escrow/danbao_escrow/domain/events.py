@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from danbao_escrow.domain.case_model import Proceeding
 from danbao_escrow.domain.model import Actor, Trade
 
 
@@ -23,11 +24,35 @@ class EventKind(StrEnum):
     HELD_RELEASED = "held_released"
     STEP_BLOCKED = "step_blocked"
     OPERATOR_NEEDED = "operator_needed"
+    REFUND_CASE_OPENED = "refund_case_opened"
+    REFUND_CASE_ACCEPTED = "refund_case_accepted"
+    REFUND_CASE_REJECTED = "refund_case_rejected"
+    RETURN_SUBMITTED = "return_submitted"
+    REFUND_CASE_SUCCEEDED = "refund_case_succeeded"
+    REFUND_CASE_WITHDRAWN = "refund_case_withdrawn"
+    REFUND_CASE_CLOSED = "refund_case_closed"
+    REFUND_CASE_REMINDER = "refund_case_reminder"
+    DISPUTE_OPENED = "dispute_opened"
+    EVIDENCE_ADDED = "evidence_added"
+    OFFER_MADE = "offer_made"
+    DISPUTE_SETTLED = "dispute_settled"
+    DISPUTE_DECIDED = "dispute_decided"
+    DISPUTE_APPEALED = "dispute_appealed"
+    DISPUTE_OVERDUE = "dispute_overdue"
+    DISPUTE_CLOSED = "dispute_closed"
+    DISPUTE_REMINDER = "dispute_reminder"
+    CLAIM_OPENED = "claim_opened"
+    CLAIM_COMPENSATED = "claim_compensated"
+    CLAIM_REJECTED = "claim_rejected"
+    CLAIM_PAYMENT_REFUSED = "claim_payment_refused"
 
 
 @dataclass(frozen=True, slots=True)
 class TradeEvent:
-    """One thing that happened; `trade` as it was right afterwards, `amount_minor` what moved if anything."""
+    """One thing that happened; `trade` as it was right afterwards, `amount_minor` what moved if anything.
+
+    `about` is the case, dispute or claim that it happened to; None: the trade itself.
+    """
 
     kind: EventKind
     trade: Trade
@@ -35,3 +60,4 @@ class TradeEvent:
     line_ids: tuple[str, ...] = ()
     amount_minor: int = 0
     reason: str = ""
+    about: Proceeding | None = None

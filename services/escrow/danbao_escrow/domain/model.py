@@ -82,7 +82,7 @@ class StepKind(StrEnum):
 
 
 class StepState(StrEnum):
-    """Where a step stands. A refused PAY ends; any other refused step stays pending under its next generation."""
+    """Where a step stands. A refused PAY or COMPENSATE ends; any other stays pending under its next generation."""
 
     PENDING = "PENDING"
     DONE = "DONE"
@@ -166,6 +166,9 @@ class Terms:
     buyer_fee_bps: int = 0
     buyer_fee_fixed_minor: int = 0
     buyer_fee_cap_minor: int = 0
+    # Whether the seller is a credible merchant, and how much at most a buyer is then compensated.
+    member: bool = False
+    compensation_limit_minor: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +217,9 @@ class Trade:
     timeline_length: int = 0
     # How many of its lines have an open case; follows from them.
     open_cases: int = 0
+    # What the buyer was compensated, besides what left the trade's account; and the claim that waits, claims/{uuid}.
+    compensated_minor: int = 0
+    open_claim: str = ""
 
     @property
     def name(self) -> str:
@@ -271,6 +277,9 @@ class Leg:
     amount_minor: int
     # Gives money back to the payer: counts under the payment's refundable cap.
     is_refund: bool = False
+    # Who gives what the debited account lacks; empty: nobody.
+    fallback_owner: str = ""
+    fallback_kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)

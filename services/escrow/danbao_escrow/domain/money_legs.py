@@ -24,6 +24,8 @@ WALLET = "user.available"
 FEE = "fee.escrow"
 PAYABLE = "seller.payable"
 HELD = "seller.payable_held"
+DEPOSIT = "guarantee.deposit"
+FUND = "guarantee.fund"
 PLATFORM = "platform"
 
 
@@ -70,6 +72,21 @@ def payout(trade: Trade, parts: Iterable[HeldPart]) -> Movement:
     """Row 7b: what was kept back → payable."""
     amount_minor = sum(part.amount_minor for part in parts)
     return Movement(legs=_legs(Leg(trade.seller, HELD, trade.seller, PAYABLE, amount_minor)))
+
+
+def compensation(trade: Trade, amount_minor: int) -> Movement:
+    """Row 14: the seller's deposit, and what it lacks from the platform's fund → the buyer."""
+    leg = Leg(
+        trade.seller,
+        DEPOSIT,
+        trade.buyer,
+        WALLET,
+        amount_minor,
+        is_refund=True,
+        fallback_owner=PLATFORM,
+        fallback_kind=FUND,
+    )
+    return Movement(legs=_legs(leg))
 
 
 def is_last_open(trade: Trade, line: Line) -> bool:

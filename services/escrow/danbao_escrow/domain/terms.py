@@ -33,6 +33,8 @@ class GradeTerms:
     model_version: str
     terms_version: str
     defaulted: bool = False
+    member: bool = False
+    compensation_limit_minor: int = 0
 
 
 def default_grade_terms(currency: str) -> GradeTerms:
@@ -76,6 +78,8 @@ def frozen_terms(credit: GradeTerms, asked: AskedFees) -> Terms:
         payout_by_operator=credit.payout_by_operator,
         reserve_bps=credit.reserve_bps,
         defaulted=credit.defaulted,
+        member=credit.member,
+        compensation_limit_minor=credit.compensation_limit_minor,
         fee_fixed_minor=seller.fixed_minor,
         fee_cap_minor=seller.cap_minor,
         fee_payer=asked.payer or FeePayer.SELLER,

@@ -10,7 +10,9 @@ from uuid import UUID
 
 from danbao_escrow.application.decide import decide
 from danbao_escrow.application.working_set import EscrowSet
-from danbao_escrow.domain import commands
+from danbao_escrow.domain import case_commands, commands
+from danbao_escrow.domain.case_commands import NewEvidence
+from danbao_escrow.domain.case_model import Claim, Dispute, Proceeding, RefundCase, RefundCaseState
 from danbao_escrow.domain.commands import FireTimer, NewLine, SettleStep, StepDone, StepRefused, Token
 from danbao_escrow.domain.events import TradeEvent
 from danbao_escrow.domain.fees import AskedFees
@@ -25,7 +27,9 @@ BUYER = "subjects/buyer"
 SELLER = "subjects/seller"
 SUBJECTS = {Role.BUYER: BUYER, Role.SELLER: SELLER}
 
-PLATFORM_TOKEN = Token("subjects/shop", "shop", is_partner=True, is_operator=True, sees_all=True)
+EVIDENCE = NewEvidence("https://shop.example/photo.jpg", "0" * 64, 1000, "image/jpeg", "the box")
+
+PLATFORM_TOKEN = Token("subjects/shop", "shop", is_partner=True, is_operator=True, sees_all=True, is_arbiter=True)
 """May act for everybody, so that only the rules of the trade refuse."""
 
 
@@ -84,6 +88,7 @@ class World:
         self.now = START
         self.trades: dict[UUID, Trade] = {}
         self.steps: dict[tuple[UUID, int], Step] = {}
+        self.proceedings: dict[str, Proceeding] = {}
         self.timeline: list[TimelineEntry] = []
         self.events: list[TradeEvent] = []
         self.answers: list[Answer] = []
@@ -97,6 +102,8 @@ class World:
             working.trades.load(trade.trade_id, trade)
         for key, step in self.steps.items():
             working.steps.load(key, step)
+        for name, thing in self.proceedings.items():
+            working.proceedings.load(name, thing)
         self._requests += 1
         request = None if own else RequestKey("partner:shop", type(command).__name__, str(self._requests))
         moment = Moment(now=self.now, ids=TimeOrderedIds(), last_number=0, request=request)
@@ -104,6 +111,7 @@ class World:
         working.accept()
         self.trades.update(working.trades.created() + working.trades.updated())
         self.steps.update(working.steps.created() + working.steps.updated())
+        self.proceedings.update(working.proceedings.created() + working.proceedings.updated())
         self.timeline += working.timeline.accepted
         self.taken += working.taken.accepted
         self.events += moment.events
@@ -125,6 +133,63 @@ class World:
         values = {"token": PLATFORM_TOKEN, **defaults[command_type], **fields}
         reply = self.run(command_type(actor=actor(role), name=trade.trade_id, **values))
         return self.trades[trade.trade_id] if reply is DEFERRED else reply
+
+    def open_case(self, trade: Trade, line_id: str = "1", amount_minor: int = 1000, **fields: Any) -> RefundCase:
+        """A refund case of the buyer."""
+        values: dict[str, Any] = {
+            "actor": actor(Role.BUYER),
+            "with_return": False,
+            "claims_postage": False,
+            "reason_code": "OTHER",
+            "reason": "why",
+            "evidence": (),
+            "token": PLATFORM_TOKEN,
+            **fields,
+        }
+        amount = Money("CNY", amount_minor)
+        opened: RefundCase = self.run(
+            case_commands.OpenRefundCase(trade=trade.trade_id, line_id=line_id, amount=amount, **values)
+        )
+        return opened
+
+    def open_dispute(self, case: RefundCase) -> Dispute:
+        """A dispute over a case; rejects it first."""
+        if case.state is RefundCaseState.REQUESTED:
+            self.ask(case_commands.RejectRefundCase, case, Role.SELLER)
+        opened: Dispute = self.ask(case_commands.OpenDispute, case, Role.BUYER)
+        return opened
+
+    def open_claim(self, trade: Trade, amount_minor: int = 1000, **fields: Any) -> Claim:
+        """A claim of the buyer."""
+        values: dict[str, Any] = {"actor": actor(Role.BUYER), "reason": "why", "evidence": (), "token": PLATFORM_TOKEN}
+        amount = Money("CNY", amount_minor)
+        opened: Claim = self.run(case_commands.OpenClaim(trade=trade.trade_id, amount=amount, **{**values, **fields}))
+        return opened
+
+    def ask(self, command_type: type, thing: Proceeding, role: Role, **fields: Any) -> Any:
+        """Somebody's command on a case, dispute or claim, which is returned as it then stands."""
+        defaults: dict[type, dict[str, Any]] = {
+            case_commands.RejectRefundCase: {"reason": "no"},
+            case_commands.SubmitReturn: {"carrier": "SF", "tracking": "1"},
+            case_commands.CancelRefundCase: {"reason": "why"},
+            case_commands.OpenDispute: {"reason": "why", "evidence": ()},
+            case_commands.AddEvidence: {"evidence": (EVIDENCE,)},
+            case_commands.MakeOffer: {"reason": "why"},
+            case_commands.AcceptOffer: {"etag": ""},
+            case_commands.DecideDispute: {"reason": "so be it", "etag": ""},
+            case_commands.AppealDispute: {"reason": "no"},
+            case_commands.DecideClaim: {"reason": "so be it"},
+        }
+        thing_id = UUID(thing.name.partition("/")[2])
+        key = "refund_case" if command_type is case_commands.OpenDispute else "name"
+        values = {"token": PLATFORM_TOKEN, "actor": actor(role), key: thing_id, **defaults.get(command_type, {})}
+        reply = self.run(command_type(**{**values, **fields}))
+        return self.proceedings[thing.name] if reply is DEFERRED else reply
+
+    def fire_case(self, thing: Proceeding) -> Any:
+        """The timer looks at a case or dispute."""
+        self.run(case_commands.FireCaseTimer(thing.trade_id, thing.name), own=True)
+        return self.proceedings[thing.name]
 
     def settle(self, trade: Trade, outcome: StepDone | StepRefused | None = None) -> Trade:
         """Ends the pending step; as done when nothing else is said."""

@@ -59,6 +59,10 @@ class CreditSettings(ServiceSettings):
     currencies: str = Field(
         default="CNY,BRL,USD,EUR", description="currencies on offer; each needs a row in the terms table"
     )
+    members: str = Field(
+        default="",
+        description="subjects/{id}, comma-separated: credible merchants whatever their grade, to try things out",
+    )
 
 
 def load_judge(settings: CreditSettings) -> Judge:
@@ -71,7 +75,8 @@ def load_judge(settings: CreditSettings) -> Judge:
 def load_terms(settings: CreditSettings, judge: Judge) -> TermsTable:
     """The terms table. Raises DefinitionInvalid when a currency on offer has no row, or newcomers another grade."""
     currencies = [code.strip() for code in settings.currencies.split(",") if code.strip()]
-    table = terms_from(_read(settings.terms_file, "terms.yaml"), currencies)
+    members = [subject.strip() for subject in settings.members.split(",") if subject.strip()]
+    table = terms_from(_read(settings.terms_file, "terms.yaml"), currencies, members)
     newcomer = judge.evaluate(Profile.empty(), kind=SubjectKind.MERCHANT, as_of_s=0).grade
     if newcomer is not table.default_grade:
         raise DefinitionInvalid(

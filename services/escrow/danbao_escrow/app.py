@@ -10,16 +10,29 @@ from typing import Any
 import grpc
 from pydantic import Field
 
-from danbao.escrow.v1 import event_pb2, event_pb2_grpc, trade_pb2, trade_pb2_grpc
+from danbao.escrow.v1 import (
+    claim_pb2,
+    claim_pb2_grpc,
+    dispute_pb2,
+    dispute_pb2_grpc,
+    event_pb2,
+    event_pb2_grpc,
+    refund_pb2,
+    refund_pb2_grpc,
+    trade_pb2,
+    trade_pb2_grpc,
+)
 from danbao_escrow.application.decide import decide
 from danbao_escrow.application.ports import Credit, Payments
 from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.clients.credit import CreditClient
 from danbao_escrow.clients.payments import PaymentsClient
+from danbao_escrow.rpc.cases import CompensationServicer, DisputeServicer, RefundServicer
 from danbao_escrow.rpc.codec import EscrowCodec
 from danbao_escrow.rpc.credit_check import CreditCheck
 from danbao_escrow.rpc.events import EventServicer
 from danbao_escrow.rpc.trades import TradeServicer
+from danbao_escrow.store.case_queries import CaseQueries
 from danbao_escrow.store.escrow_store import EscrowStore
 from danbao_escrow.store.queries import Queries
 from danbao_escrow.workers.step_runner import StepRunner
@@ -39,13 +52,18 @@ from danbao_kit.settings import ServiceSettings
 
 NAME = "escrow"
 TRADE_SERVICE = trade_pb2.DESCRIPTOR.services_by_name["TradeService"].full_name
+REFUND_SERVICE = refund_pb2.DESCRIPTOR.services_by_name["RefundService"].full_name
+DISPUTE_SERVICE = dispute_pb2.DESCRIPTOR.services_by_name["DisputeService"].full_name
+COMPENSATION_SERVICE = claim_pb2.DESCRIPTOR.services_by_name["CompensationService"].full_name
 EVENT_SERVICE = event_pb2.DESCRIPTOR.services_by_name["EventService"].full_name
 
+_FOR_CALLERS = (TRADE_SERVICE, REFUND_SERVICE, DISPUTE_SERVICE, COMPENSATION_SERVICE, EVENT_SERVICE)
+
 PEERS = {
-    "gateway": (TRADE_SERVICE, EVENT_SERVICE),
+    "gateway": _FOR_CALLERS,
     "credit": (EVENT_SERVICE,),
     "payments": (EVENT_SERVICE,),
-    "operator": (TRADE_SERVICE, EVENT_SERVICE, CLOCK_SERVICE),
+    "operator": (*_FOR_CALLERS, CLOCK_SERVICE),
 }
 """Which peer, by its certificate, may call what."""
 
@@ -84,10 +102,23 @@ class Escrow:
         queries = Queries(self.database)
         self.steps = StepRunner(payments or PaymentsClient(self._channel("payments")), self.group_commit)
         self.sweeper = Sweeper(queries, self.group_commit)
-        self.timers = Timers(queries, self.group_commit, clock)
+        cases = CaseQueries(self.database)
+        self.timers = Timers(queries, cases, self.group_commit, clock)
         check = CreditCheck(credit or CreditClient(self._channel("credit")), queries)
-        trades = TradeServicer(CommandRunner(self.group_commit), check, queries)
+        runner = CommandRunner(self.group_commit)
+        trades = TradeServicer(runner, check, queries)
         self.server.add(trade_pb2_grpc.add_TradeServiceServicer_to_server, trades, TRADE_SERVICE)
+        self.server.add(
+            refund_pb2_grpc.add_RefundServiceServicer_to_server, RefundServicer(runner, cases), REFUND_SERVICE
+        )
+        self.server.add(
+            dispute_pb2_grpc.add_DisputeServiceServicer_to_server, DisputeServicer(runner, cases), DISPUTE_SERVICE
+        )
+        self.server.add(
+            claim_pb2_grpc.add_CompensationServiceServicer_to_server,
+            CompensationServicer(runner, cases),
+            COMPENSATION_SERVICE,
+        )
         self.server.add(event_pb2_grpc.add_EventServiceServicer_to_server, EventServicer(stream), EVENT_SERVICE)
         self.server.on_drain(stream.close)
         if isinstance(clock, SettableClock):

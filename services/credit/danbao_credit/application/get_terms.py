@@ -37,6 +37,8 @@ class SellerTerms:
     terms: GradeTerms
     per_trade_limit_minor: int
     counterparty_blocked: bool
+    member: bool
+    compensation_limit_minor: int
 
 
 async def get_terms(
@@ -64,6 +66,10 @@ async def get_terms(
             per_trade_limit_minor=table.limit_minor(evaluations[item.subject].grade, item.currency, field=item.field),
             # Nobody can be blocked before fraud can be confirmed.
             counterparty_blocked=False,
+            member=table.is_member(item.subject, evaluations[item.subject].grade),
+            compensation_limit_minor=table.compensation_limit_minor(
+                item.subject, evaluations[item.subject].grade, item.currency
+            ),
         )
         for item in wanted
     ]

@@ -63,7 +63,10 @@ class EscrowEvent:
         kind = message.WhichOneof("payload")
         if kind is None:
             return OtherEvent(message.sequence, _UNKNOWN, at_us, message.traceparent)
-        trade: trade_pb2.Trade = getattr(message, kind)
+        trade = getattr(message, kind)
+        if not isinstance(trade, trade_pb2.Trade):
+            # Refund cases, disputes and claims: what they do to the trade comes as the trade's own event.
+            return OtherEvent(message.sequence, kind, at_us, message.traceparent)
         actor = _ROLES.get(message.actor.role)
         if actor is None:
             raise EventMalformed(f"{kind}: nobody is named as its actor")

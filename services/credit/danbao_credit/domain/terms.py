@@ -20,6 +20,7 @@ class GradeTerms:
     payout_delay_hours: int
     payout_by_operator: bool
     reserve_bps: int
+    member: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,10 @@ class TermsTable:
     default_grade: Grade
     grades: Mapping[Grade, GradeTerms]
     limits_minor: Mapping[str, Mapping[Grade, int]]
+    # By currency and grade: how much at most the buyer of a member is compensated, in minor units.
+    compensation_limits_minor: Mapping[str, Mapping[Grade, int]]
+    # Subjects that are members whatever their grade.
+    members: frozenset[str] = frozenset()
 
     def limit_minor(self, grade: Grade, currency: str, *, field: str) -> int:
         """Raises CurrencyWithoutTerms, naming the request's field."""
@@ -38,8 +43,16 @@ class TermsTable:
             raise CurrencyWithoutTerms(currency, field, self.version)
         return row[grade]
 
+    def is_member(self, subject: str, grade: Grade) -> bool:
+        """Whether a seller of that grade is a credible merchant."""
+        return self.grades[grade].member or subject in self.members
 
-def terms_from(definition: Mapping[str, Any], currencies: Iterable[str]) -> TermsTable:
+    def compensation_limit_minor(self, subject: str, grade: Grade, currency: str) -> int:
+        """0 for who is no member, and in a currency without a row."""
+        return self.compensation_limits_minor.get(currency, {}).get(grade, 0) if self.is_member(subject, grade) else 0
+
+
+def terms_from(definition: Mapping[str, Any], currencies: Iterable[str], members: Iterable[str] = ()) -> TermsTable:
     """Reads the terms' file. Raises DefinitionInvalid when one of `currencies` or a grade has no row."""
     grades = {grade: _grade_terms(grade, definition["grades"]) for grade in Grade}
     limits = {
@@ -49,7 +62,18 @@ def terms_from(definition: Mapping[str, Any], currencies: Iterable[str]) -> Term
     missing = [currency for currency in currencies if currency not in limits]
     if missing:
         raise DefinitionInvalid(f"the terms table has no row for {', '.join(missing)}")
-    return TermsTable(str(definition["version"]), Grade(definition["default_grade"]), grades, limits)
+    compensation_limits = {
+        str(currency): {Grade(grade): _not_negative(currency, grade, limit) for grade, limit in row.items()}
+        for currency, row in definition.get("compensation_limits_minor", {}).items()
+    }
+    return TermsTable(
+        version=str(definition["version"]),
+        default_grade=Grade(definition["default_grade"]),
+        grades=grades,
+        limits_minor=limits,
+        compensation_limits_minor=compensation_limits,
+        members=frozenset(members),
+    )
 
 
 def _grade_terms(grade: Grade, rows: Mapping[str, Mapping[str, Any]]) -> GradeTerms:
@@ -63,6 +87,7 @@ def _grade_terms(grade: Grade, rows: Mapping[str, Mapping[str, Any]]) -> GradeTe
         payout_delay_hours=int(row["payout_delay_hours"]),
         payout_by_operator=bool(row.get("payout_by_operator", False)),
         reserve_bps=int(row["reserve_bps"]),
+        member=bool(row.get("member", False)),
     )
     if terms.auto_confirm_days < 1 or terms.fee_percent < 0 or not 0 <= terms.reserve_bps <= 10_000:
         raise DefinitionInvalid(f"the terms of grade {grade} are out of range")
@@ -73,4 +98,10 @@ def _limit(currency: str, grade: Grade, row: Mapping[str, int]) -> int:
     limit = row.get(grade.value)
     if type(limit) is not int or limit <= 0:
         raise DefinitionInvalid(f"the terms table has no limit above zero for {currency} and grade {grade}")
+    return limit
+
+
+def _not_negative(currency: str, grade: str, limit: Any) -> int:
+    if type(limit) is not int or limit < 0:
+        raise DefinitionInvalid(f"the compensation limit for {currency} and grade {grade} is no amount")
     return limit

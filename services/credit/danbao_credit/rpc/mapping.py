@@ -72,6 +72,8 @@ def terms_message(item: SellerTerms, table: TermsTable, judge: Judge) -> credit_
         reserve_bps=terms.reserve_bps,
         model_version=judge.model.version,
         terms_version=table.version,
+        member=item.member,
+        compensation_limit_minor=item.compensation_limit_minor,
     )
 
 

@@ -81,4 +81,6 @@ def _terms(message: credit_pb2.TradeTerms) -> GradeTerms:
         reserve_bps=message.reserve_bps,
         model_version=message.model_version,
         terms_version=message.terms_version,
+        member=message.member,
+        compensation_limit_minor=message.compensation_limit_minor,
     )

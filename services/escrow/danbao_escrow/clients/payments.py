@@ -74,15 +74,28 @@ def operation_of(step: Step) -> payment_pb2.Operation:
     )
 
 
+_PURPOSES = {
+    StepKind.SETTLE: ledger_pb2.PURPOSE_DISPUTE,
+    StepKind.COMPENSATE: ledger_pb2.PURPOSE_COMPENSATION,
+}
+
+
 def _leg(step: Step, leg: Leg) -> ledger_pb2.Leg:
-    return ledger_pb2.Leg(
-        debit=account_pb2.AccountKey(owner=leg.debit_owner, kind=leg.debit_kind),
+    purpose = _PURPOSES.get(step.kind, ledger_pb2.PURPOSE_REFUND) if leg.is_refund else ledger_pb2.PURPOSE_UNSPECIFIED
+    message = ledger_pb2.Leg(
         credit=account_pb2.AccountKey(owner=leg.credit_owner, kind=leg.credit_kind),
         amount=money_pb2.Money(currency=step.currency, amount_minor=leg.amount_minor),
         # What leaves the trade's account settles its payment; what was kept back has left it before.
-        payment=step.payment if leg.debit_kind == ESCROW else "",
-        purpose=ledger_pb2.PURPOSE_REFUND if leg.is_refund else ledger_pb2.PURPOSE_UNSPECIFIED,
+        payment=step.payment if leg.is_refund or leg.debit_kind == ESCROW else "",
+        purpose=purpose,
     )
+    debit = account_pb2.AccountKey(owner=leg.debit_owner, kind=leg.debit_kind)
+    if leg.fallback_owner:
+        fallback = account_pb2.AccountKey(owner=leg.fallback_owner, kind=leg.fallback_kind)
+        message.sources.extend([ledger_pb2.Source(account=debit), ledger_pb2.Source(account=fallback)])
+    else:
+        message.debit.CopyFrom(debit)
+    return message
 
 
 def _result(result: payment_pb2.OperationResult) -> StepResult:

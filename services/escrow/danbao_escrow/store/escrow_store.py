@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import Any
 
 import asyncpg
-from sqlalchemy import Table
-from sqlalchemy.dialects import postgresql
 
 from danbao_escrow.application.working_set import EscrowSet
+from danbao_escrow.domain.case_commands import CaseCommand
 from danbao_escrow.domain.commands import CreateTrade
-from danbao_escrow.store import rows
+from danbao_escrow.store import case_store, rows
+from danbao_escrow.store.statements import assignments, insert, values, write
 from danbao_escrow.store.tables import steps, timeline_entries, trades
 
 # What stands on a trade for good.
@@ -23,43 +23,26 @@ _TRADE_CHANGES = tuple(name for name in rows.TRADE_COLUMNS if name not in _FROZE
 _STEP_CHANGES = (
     "generation", "state", "request", "claim", "refusals", "refusal", "ledger_reference", "settle_time",
 )  # fmt: skip
-_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
-
-
-def _values(table: Table, names: Sequence[str]) -> str:
-    """unnest of one array a column: as many rows as there are, in one statement."""
-    types = [str(table.c[name].type.compile(dialect=_DIALECT)) if name in table.c else "INTEGER" for name in names]
-    arrays = [f"${index}::{'text' if kind == 'CHAR(3)' else kind}[]" for index, kind in enumerate(types, start=1)]
-    return f"unnest({', '.join(arrays)}) AS given ({', '.join(names)})"
-
-
-def _insert(table: Table, names: Sequence[str]) -> str:
-    return f"INSERT INTO {table.name} ({', '.join(names)}) SELECT * FROM {_values(table, names)}"
-
-
-def _assignments(names: Sequence[str]) -> str:
-    return ", ".join(f"{name} = given.{name}" for name in names)
-
 
 _LOCK_TRADES = "SELECT trade_id FROM trades WHERE trade_id = ANY($1::uuid[]) ORDER BY trade_id FOR UPDATE"
 _READ_TRADES = f"SELECT {', '.join(rows.TRADE_COLUMNS)} FROM trades WHERE trade_id = ANY($1::uuid[])"
 _READ_STEPS = f"SELECT {', '.join(rows.STEP_COLUMNS)} FROM steps WHERE trade_id = ANY($1::uuid[]) AND state = 'PENDING'"
-_INSERT_TRADES = _insert(trades, rows.TRADE_COLUMNS)
+_INSERT_TRADES = insert(trades, rows.TRADE_COLUMNS)
 _UPDATE_TRADES = (
-    f"UPDATE trades SET {_assignments(_TRADE_CHANGES)} FROM {_values(trades, ('trade_id', *_TRADE_CHANGES))}"
+    f"UPDATE trades SET {assignments(_TRADE_CHANGES)} FROM {values(trades, ('trade_id', *_TRADE_CHANGES))}"
     " WHERE trades.trade_id = given.trade_id"
 )
-_INSERT_TIMELINE = _insert(timeline_entries, rows.TIMELINE_COLUMNS)
+_INSERT_TIMELINE = insert(timeline_entries, rows.TIMELINE_COLUMNS)
 # Leases are real time, and the database's, so that replicas need not agree on theirs.
 _ATTEMPT_AT = "clock_timestamp() + given.attempt_in_ms * interval '1 millisecond'"
 _INSERT_STEPS = (
     f"INSERT INTO steps ({', '.join(rows.STEP_COLUMNS)}, attempt_at)"
     f" SELECT {', '.join(f'given.{name}' for name in rows.STEP_COLUMNS)}, {_ATTEMPT_AT}"
-    f" FROM {_values(steps, (*rows.STEP_COLUMNS, 'attempt_in_ms'))}"
+    f" FROM {values(steps, (*rows.STEP_COLUMNS, 'attempt_in_ms'))}"
 )
 _UPDATE_STEPS = (
-    f"UPDATE steps SET {_assignments(_STEP_CHANGES)}, attempt_at = {_ATTEMPT_AT}"
-    f" FROM {_values(steps, ('trade_id', 'number', *_STEP_CHANGES, 'attempt_in_ms'))}"
+    f"UPDATE steps SET {assignments(_STEP_CHANGES)}, attempt_at = {_ATTEMPT_AT}"
+    f" FROM {values(steps, ('trade_id', 'number', *_STEP_CHANGES, 'attempt_in_ms'))}"
     " WHERE steps.trade_id = given.trade_id AND steps.number = given.number"
 )
 
@@ -70,9 +53,11 @@ class EscrowStore:
     async def load(
         self, connection: asyncpg.Connection, commands: Sequence[Any], needs: Mapping[str, set[Any]], now: datetime
     ) -> EscrowSet:
-        """The trades that the commands name, locked, with their pending steps."""
+        """The trades that the commands name, locked, with their pending steps, open cases and claims."""
         working = EscrowSet()
-        ids = {_trade_id(command) for command in commands if not isinstance(command, CreateTrade)}
+        named = case_store.Named(commands)
+        others = [command for command in commands if not isinstance(command, CreateTrade | CaseCommand)]
+        ids = {_trade_id(command) for command in others} | await named.trade_ids(connection)
         if not ids:
             return working
         keys = sorted(ids)
@@ -84,26 +69,23 @@ class EscrowStore:
             for row in await connection.fetch(_READ_STEPS, keys):
                 step = rows.step_of(dict(row))
                 working.steps.load((step.trade_id, step.number), step)
+        await case_store.load(connection, working, keys, named)
         return working
 
     async def save(self, connection: asyncpg.Connection, working: EscrowSet) -> None:
         """Writes what changed."""
         columns = rows.columns_of
         created = [columns(trade, rows.TRADE_COLUMNS) for _, trade in working.trades.created()]
-        await _write(connection, _INSERT_TRADES, created)
+        await write(connection, _INSERT_TRADES, created)
         changed = [columns(trade, ("trade_id", *_TRADE_CHANGES)) for _, trade in working.trades.updated()]
-        await _write(connection, _UPDATE_TRADES, changed)
+        await write(connection, _UPDATE_TRADES, changed)
         begun = [columns(step, (*rows.STEP_COLUMNS, "attempt_in_ms")) for _, step in working.steps.created()]
-        await _write(connection, _INSERT_STEPS, begun)
+        await write(connection, _INSERT_STEPS, begun)
         names = ("trade_id", "number", *_STEP_CHANGES, "attempt_in_ms")
-        await _write(connection, _UPDATE_STEPS, [columns(step, names) for _, step in working.steps.updated()])
-        await _write(connection, _INSERT_TIMELINE, [rows.timeline_row(entry) for entry in working.timeline.accepted])
+        await write(connection, _UPDATE_STEPS, [columns(step, names) for _, step in working.steps.updated()])
+        await write(connection, _INSERT_TIMELINE, [rows.timeline_row(entry) for entry in working.timeline.accepted])
+        await case_store.save(connection, working)
 
 
 def _trade_id(command: Any) -> Any:
     return command.trade_id if hasattr(command, "trade_id") else command.name
-
-
-async def _write(connection: asyncpg.Connection, statement: str, written: list[tuple[Any, ...]]) -> None:
-    if written:
-        await connection.execute(statement, *[list(column) for column in zip(*written, strict=True)])

@@ -1,10 +1,10 @@
-"""Fires what is due: looks by real time for trades whose business deadline has come, and submits each."""
+"""Fires what is due: looks by real time for trades, cases and disputes whose business deadline has come."""
 
 from __future__ import annotations
 
 import asyncio
 
-from danbao_escrow.application.ports import DueReads
+from danbao_escrow.application.ports import CaseReads, DueReads
 from danbao_escrow.domain.commands import FireTimer
 from danbao_kit.clock import Clock
 from danbao_kit.errors import DanbaoError
@@ -19,8 +19,9 @@ _LOOK_AGAIN_S = 0.01
 class Timers:
     """Two replicas may fire the same timer: the decision looks again under the trade's lock."""
 
-    def __init__(self, reads: DueReads, group_commit: GroupCommit, clock: Clock) -> None:
+    def __init__(self, reads: DueReads, cases: CaseReads, group_commit: GroupCommit, clock: Clock) -> None:
         self._reads = reads
+        self._cases = cases
         self._group_commit = group_commit
         self._clock = clock
 
@@ -35,14 +36,16 @@ class Timers:
             except Exception:  # noqa: BLE001 - whatever it was, the next look may find it gone
                 log.exception("timers_failed")
                 fired = 0
-            await asyncio.sleep(0 if fired == _MOST_AT_ONCE else _EVERY_S)
+            await asyncio.sleep(0 if fired >= _MOST_AT_ONCE else _EVERY_S)
 
     async def fire_due(self) -> int:
         """Fires the oldest that are due now; how many."""
-        due = await self._reads.due_trades(self._clock.now(), _MOST_AT_ONCE)
-        if due:
-            await self._group_commit.submit_many([Submission(FireTimer(trade_id)) for trade_id in due])
-        return len(due)
+        now = self._clock.now()
+        due = [FireTimer(trade_id) for trade_id in await self._reads.due_trades(now, _MOST_AT_ONCE)]
+        due_cases = await self._cases.due_cases(now, _MOST_AT_ONCE)
+        if due or due_cases:
+            await self._group_commit.submit_many([Submission(timer) for timer in (*due, *due_cases)])
+        return len(due) + len(due_cases)
 
     async def drain_due(self) -> None:
         """Fires until nothing is due, and waits for the steps that are under way by then.

@@ -343,8 +343,6 @@ def test_whatever_is_settled_in_whatever_parts_the_books_end_at_the_formulas(
             getattr(books, kind)(line.line_id)
             continue
         amount = max(1, line.unsettled_minor * cut // 100)
-        amount = min(amount, line.amount_minor - min(line.amount_minor - 1, line.released_minor + line.refunded_minor))
-        amount = min(amount, line.unsettled_minor)
         frozen = money_legs.frozen_minor(books.trade, line, amount, claims_postage=claims)
         buyer = frozen if kind == "refund" else frozen * part // 100
         books.divide(line.line_id, buyer, frozen - buyer, claims_postage=claims)

@@ -7,7 +7,7 @@ import pytest
 
 from danbao_escrow.domain import commands
 from danbao_escrow.domain.commands import CommandName
-from danbao_escrow.domain.errors import RoleNotAllowed, StepInFlight, TradeStateInvalid
+from danbao_escrow.domain.errors import LineUnderCase, RoleNotAllowed, StepInFlight, TradeStateInvalid
 from danbao_escrow.domain.model import LineState, Role, TradeState
 from danbao_escrow.domain.trade import OUTSIDE_ROLES, TABLE
 from danbao_escrow.testing.world import World, plain_terms
@@ -20,18 +20,29 @@ TYPES = {
     CommandName.CONFIRM_LINES: commands.ConfirmLines,
     CommandName.CANCEL_LINES: commands.CancelLines,
     CommandName.RELEASE_HELD: commands.ReleaseHeld,
+    CommandName.ADJUST_PRICE: commands.AdjustPrice,
+    CommandName.EXTEND_CONFIRMATION: commands.ExtendConfirmation,
 }
 
 # Written apart from the table under test. A time's column names the roles that may; "-" nobody.
 # at once | ship-by passed | everything passed | everything passed, grade E
 LEGAL = """
+UNPAID    AdjustPrice     SELLER                   -                        -               -
 UNPAID    PayTrade        BUYER                    -                        -               -
 UNPAID    CancelTrade     BUYER,SELLER,OPERATOR    -                        -               -
 PAID      ShipLines       SELLER                   SELLER                   -               -
 PAID      CancelLines     SELLER                   SELLER,BUYER             SELLER,BUYER    SELLER,BUYER
 SHIPPED   ReportDelivery  SELLER,CARRIER,OPERATOR  SELLER,CARRIER,OPERATOR  -               SELLER,CARRIER,OPERATOR
+SHIPPED   ExtendConfirmation BUYER                 BUYER                    -               -
 SHIPPED   ConfirmLines    BUYER                    BUYER                    BUYER           BUYER,OPERATOR
 RELEASED  ReleaseHeld     OPERATOR                 OPERATOR                 OPERATOR        OPERATOR
+"""
+# Legal where something of the trade is kept back, whatever the line's state; of the trades made here it is in one.
+HELD_ELSEWHERE = {(state, "ReleaseHeld", "OPERATOR") for state in ("PAID", "SHIPPED", "REFUNDED")}
+# What a case that is open on the line leaves legal, at any time.
+UNDER_CASE = """
+PAID      -
+SHIPPED   ReportDelivery,ExtendConfirmation
 """
 TIMES = {"at once": 0, "ship-by passed": 4, "everything passed": 200, "grade E": 200}
 GIVES_ROLE = {
@@ -42,8 +53,11 @@ GIVES_ROLE = {
     "ConfirmLines": {"BUYER", "OPERATOR"},
     "CancelLines": {"SELLER", "BUYER"},
     "ReleaseHeld": {"OPERATOR"},
+    "AdjustPrice": {"SELLER"},
+    "ExtendConfirmation": {"BUYER"},
 }
 STEPS = {"PayTrade": "PAY", "ConfirmLines": "RELEASE", "CancelLines": "REFUND", "ReleaseHeld": "PAYOUT_HELD"}
+ENDS_OVERDUE = ("PayTrade", "CancelTrade", "AdjustPrice")
 BECOMES = {
     "PayTrade": LineState.PAID,
     "CancelTrade": LineState.CANCELLED,
@@ -52,6 +66,8 @@ BECOMES = {
     "ConfirmLines": LineState.RELEASED,
     "CancelLines": LineState.REFUNDED,
     "ReleaseHeld": LineState.RELEASED,
+    "AdjustPrice": LineState.UNPAID,
+    "ExtendConfirmation": LineState.SHIPPED,
 }
 
 
@@ -119,7 +135,9 @@ def test_every_cell(state, time):
         elif role.value not in GIVES_ROLE[name.value]:
             with pytest.raises(RoleNotAllowed):
                 world.give(TYPES[name], trade, role)
-        elif state is LineState.UNPAID and time != "at once" and name.value in ("PayTrade", "CancelTrade"):
+        elif (
+            state is LineState.UNPAID and time != "at once" and name.value in ("PayTrade", "CancelTrade", "AdjustPrice")
+        ):
             # Pay-by wins: the trade ends, and the command is refused in the same commit.
             world.give(TYPES[name], trade, role)
             (answer,) = world.answers[-1:]
@@ -149,7 +167,7 @@ def test_while_a_step_is_pending_money_waits_and_bound_lines_are_gone(kind, name
         world = World()
         trade = _with_pending(world, kind)
         before = world.trades[trade.trade_id]
-        if name.value in STEPS or name is CommandName.CANCEL_TRADE:
+        if name.value in STEPS or name in (CommandName.CANCEL_TRADE, CommandName.ADJUST_PRICE):
             with pytest.raises(StepInFlight):
                 world.give(TYPES[name], trade, role)
         else:
@@ -221,4 +239,54 @@ def test_what_time_does(state, time, becomes, kind):
 def test_the_table_knows_no_role_that_this_test_does_not():
     given = {(state.value, command.value, role.value) for state, command, role in TABLE if role is not Role.SYSTEM}
     expected = {(state, command, role) for (state, command, _), roles in CELLS.items() for role in roles}
-    assert given == expected
+    assert given == expected | HELD_ELSEWHERE
+
+
+@pytest.mark.parametrize("time", TIMES)
+@pytest.mark.parametrize("state", ["PAID", "SHIPPED"])
+def test_every_cell_under_a_case(state, time):
+    """Time stands still for the line; what would move or ship it is refused for the case, not for the state."""
+    left = dict(row.split() for row in UNDER_CASE.strip().split("\n"))[state].split(",")
+    for name, role in itertools.product(TYPES, Role):
+        world = World()
+        trade = trade_in(world, LineState(state), time)
+        case = world.open_case(trade)
+        world.now += timedelta(days=TIMES[time])
+        before = world.trades[trade.trade_id]
+        cell = f"{state} {name} {role} {time}"
+        # The clock of the line stopped at once, and grade E's operator has nothing to do yet.
+        allowed = CELLS.get((state, name.value, "at once"), set())
+        if role.value in allowed and name.value in left:
+            given = world.give(TYPES[name], trade, role)
+            assert given.lines[0].state is BECOMES[name.value], cell
+            assert given.lines[0].open_case == case.name, cell
+            continue
+        if role.value in allowed:
+            with pytest.raises(LineUnderCase) as refused:
+                world.give(TYPES[name], trade, role)
+            assert refused.value.metadata["case"] == case.name, cell
+            with pytest.raises(LineUnderCase):
+                world.give(TYPES[name], trade, role, line_ids=("1",))
+        elif role.value not in GIVES_ROLE[name.value]:
+            with pytest.raises(RoleNotAllowed):
+                world.give(TYPES[name], trade, role)
+        else:
+            with pytest.raises(TradeStateInvalid) as refused:
+                world.give(TYPES[name], trade, role)
+            assert set(filter(None, refused.value.metadata["legal_commands"].split(","))) == set(left) - {"-"}, cell
+        assert world.trades[trade.trade_id] == before, f"{cell}: a refusal changes nothing"
+        assert world.fire(trade) == before, f"{cell}: time stands still for the line"
+
+
+def test_a_case_keeps_no_other_line_from_going_on():
+    world = World()
+    trade = world.paid((3000, 5000))
+    case = world.open_case(trade, "1")
+    shipped = world.give(commands.ShipLines, trade, Role.SELLER)
+    assert [line.state for line in shipped.lines] == [LineState.PAID, LineState.SHIPPED]
+    assert shipped.open_cases == 1
+    world.give(commands.ConfirmLines, trade, Role.BUYER)
+    assert world.settle(trade).released_minor == 5000
+    with pytest.raises(LineUnderCase) as refused:
+        world.give(commands.CancelLines, trade, Role.SELLER, line_ids=("1",))
+    assert refused.value.metadata["case"] == case.name

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from danbao_escrow.application import actors
 from danbao_escrow.application.records import cause_of, record, tell
 from danbao_escrow.application.working_set import EscrowSet
-from danbao_escrow.domain.commands import CreateTrade
+from danbao_escrow.domain.commands import AdjustPrice, CreateTrade, LinePrice, NewLine
 from danbao_escrow.domain.deadlines import PAY_BY_DEFAULT
 from danbao_escrow.domain.errors import (
     AmountMismatch,
@@ -17,10 +19,10 @@ from danbao_escrow.domain.errors import (
 )
 from danbao_escrow.domain.events import EventKind
 from danbao_escrow.domain.fees import buyer_fee_minor
-from danbao_escrow.domain.model import FeePayer, Line, Trade, TradeState
+from danbao_escrow.domain.model import FeePayer, Line, Terms, Trade, TradeState
 from danbao_kit.decision import Moment
 from danbao_kit.errors import FieldInvalid, FieldViolation
-from danbao_kit.money import MAX_MINOR, check_currency, check_positive
+from danbao_kit.money import MAX_MINOR, Money, check_currency, check_positive
 
 
 def check_new_trade(command: CreateTrade) -> None:
@@ -36,7 +38,32 @@ def check_new_trade(command: CreateTrade) -> None:
     violations += _fee_violations(command)
     if violations:
         raise FieldInvalid(*violations)
-    amounts = [(f"lines[{index}].amount", line.amount) for index, line in enumerate(command.lines)]
+    amounts = _checked_amounts(command)
+    expected_minor = sum(amount.minor for field, amount in amounts if field != "total")
+    # A buyer's fee is at most the total.
+    if expected_minor > MAX_MINOR or (_buyer_pays(command) and expected_minor > MAX_MINOR // 2):
+        raise AmountMismatch("total.amount_minor", "lines and postage exceed what an amount can hold")
+    if command.total.minor != expected_minor:
+        raise AmountMismatch("total.amount_minor", f"must be {expected_minor}, the sum of lines and postage")
+
+
+def check_price(command: AdjustPrice) -> None:
+    """What the message alone shows. Raises FieldInvalid, AmountNotPositive, CurrencyUnknown, AmountMismatch."""
+    violations = []
+    if not command.lines and command.postage is None:
+        violations.append(FieldViolation("lines", "lines or postage must be given"))
+    for index, line_id in enumerate(command.line_ids):
+        if line_id in command.line_ids[:index]:
+            violations.append(FieldViolation(f"lines[{index}].line_id", "must be named once"))
+    if violations:
+        raise FieldInvalid(*violations)
+    _checked_amounts(command)
+
+
+def _checked_amounts(command: CreateTrade | AdjustPrice) -> list[tuple[str, Money]]:
+    """All amounts with their fields. Raises AmountNotPositive, CurrencyUnknown, AmountMismatch."""
+    given: Sequence[NewLine | LinePrice] = command.lines
+    amounts = [(f"lines[{index}].amount", line.amount) for index, line in enumerate(given)]
     for field, amount in amounts:
         check_positive(amount.minor, f"{field}.amount_minor")
     if command.postage is not None:
@@ -47,16 +74,12 @@ def check_new_trade(command: CreateTrade) -> None:
     amounts.append(("total", command.total))
     for field, amount in amounts:
         check_currency(amount.currency, f"{field}.currency")
-    currency = command.lines[0].amount.currency
+    first, currency = amounts[0][0], amounts[0][1].currency
     for field, amount in amounts:
         if amount.currency != currency:
-            raise AmountMismatch(f"{field}.currency", f"must be {currency} as of the first line")
-    expected_minor = sum(amount.minor for field, amount in amounts if field != "total")
-    # A buyer's fee is at most the total.
-    if expected_minor > MAX_MINOR or (_buyer_pays(command) and expected_minor > MAX_MINOR // 2):
-        raise AmountMismatch("total.amount_minor", "lines and postage exceed what an amount can hold")
-    if command.total.minor != expected_minor:
-        raise AmountMismatch("total.amount_minor", f"must be {expected_minor}, the sum of lines and postage")
+            of = "the first line" if first.startswith("lines") else first
+            raise AmountMismatch(f"{field}.currency", f"must be {currency} as of {of}")
+    return amounts
 
 
 def _given_fees(command: CreateTrade) -> list[str]:
@@ -96,6 +119,15 @@ def _fee_violations(command: CreateTrade) -> list[FieldViolation]:
     return violations
 
 
+def check_limit(terms: Terms, seller: str, total: Money) -> None:
+    """Raises WithoutTerms, LimitExceeded."""
+    limit_minor = terms.per_trade_limit_minor
+    if limit_minor == 0:
+        raise WithoutTerms(seller, total.currency)
+    if total.minor > limit_minor:
+        raise LimitExceeded(seller, total.currency, limit_minor, total.minor)
+
+
 def create_trade(command: CreateTrade, working: EscrowSet, moment: Moment) -> Trade:
     """Row 1: → PENDING_PAYMENT."""
     given_fees = _given_fees(command)
@@ -105,11 +137,7 @@ def create_trade(command: CreateTrade, working: EscrowSet, moment: Moment) -> Tr
     actors.check_party(command.actor, command.token, buyer=command.buyer, seller=command.seller)
     if command.blocked:
         raise SubjectBlocked(command.blocked)
-    limit_minor = command.terms.per_trade_limit_minor
-    if limit_minor == 0:
-        raise WithoutTerms(command.seller, command.total.currency)
-    if command.total.minor > limit_minor:
-        raise LimitExceeded(command.seller, command.total.currency, limit_minor, command.total.minor)
+    check_limit(command.terms, command.seller, command.total)
     trade = Trade(
         trade_id=moment.new_id(),
         state=TradeState.PENDING_PAYMENT,

@@ -23,6 +23,8 @@ DECISIONS: Mapping[type, Decision] = MappingProxyType(
         commands.ConfirmLines: trades.confirm_lines,
         commands.CancelLines: trades.cancel_lines,
         commands.ReleaseHeld: trades.release_held,
+        commands.AdjustPrice: trades.adjust_price,
+        commands.ExtendConfirmation: trades.extend_confirmation,
         case_commands.OpenRefundCase: refund_cases.open_refund_case,
         case_commands.AcceptRefundCase: refund_cases.accept_refund_case,
         case_commands.RejectRefundCase: refund_cases.reject_refund_case,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
-from danbao_escrow.domain.commands import ClaimStep, StepDone, StepRefused
-from danbao_escrow.domain.model import Step, TimelineEntry, Trade
+from danbao_escrow.domain.case_commands import FireCaseTimer
+from danbao_escrow.domain.case_model import Proceeding
+from danbao_escrow.domain.commands import ClaimStep, StepDone, StepRefused, Token
+from danbao_escrow.domain.model import Step, TimelineEntry, Trade, TradeState
 from danbao_escrow.domain.terms import GradeTerms
 
 
@@ -57,6 +59,25 @@ class Parties:
     currency: str
 
 
+@dataclass(frozen=True, slots=True)
+class TradeFilter:
+    """Which trades; an empty field leaves nothing out. `party`: buyer or seller."""
+
+    # Who asks: None sees all.
+    seen_by: Token | None
+    buyer: str
+    seller: str
+    party: str
+    states: tuple[TradeState, ...]
+    deadline_before: datetime | None
+    has_open_case: bool | None
+    newest_first: bool
+
+
+TradePosition = tuple[datetime, UUID]
+"""Where a trade stands in a list: by creation."""
+
+
 class Reads(Protocol):
     """Reads of the store, for callers."""
 
@@ -70,6 +91,10 @@ class Reads(Protocol):
 
     def remember(self, trade_id: UUID, parties: Parties) -> None:
         """A trade that was just made here: the next question about its parties needs no store."""
+        ...
+
+    async def trades(self, asked: TradeFilter, *, after: TradePosition | None, limit: int) -> list[Trade]:
+        """Trades by their creation, after a position."""
         ...
 
     async def timeline(self, trade_id: UUID, *, after: int, limit: int) -> list[TimelineEntry]:
@@ -94,4 +119,33 @@ class DueReads(Protocol):
 
     async def steps_under_way(self, until: datetime) -> int:
         """Pending steps set by then that were not refused: those that wait out a backoff are not counted."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProceedingFilter:
+    """Which cases, disputes or claims; `seen_by` None sees all. An empty field leaves nothing out."""
+
+    seen_by: Token | None
+    trade: UUID | None
+    party: str
+    state: str
+    open_only: bool
+
+
+class CaseReads(Protocol):
+    """Reads of refund cases, disputes and claims; `of` is the type."""
+
+    async def proceeding(self, of: type, thing_id: UUID) -> Proceeding | None:
+        """The case, dispute or claim as it is now."""
+        ...
+
+    async def proceedings(
+        self, of: type, wanted: ProceedingFilter, *, after: tuple[int, UUID] | None, limit: int
+    ) -> list[Any]:
+        """Those that pass the filter, oldest first, after a position: create_time in µs since the epoch, and id."""
+        ...
+
+    async def due_cases(self, now: datetime, limit: int) -> list[FireCaseTimer]:
+        """Cases and disputes with a deadline at or before `now` whose trade has no step pending, the oldest first."""
         ...

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from danbao_escrow.application.working_set import EscrowSet
-from danbao_escrow.domain.deadlines import next_deadline
+from danbao_escrow.domain.deadlines import earliest_deadline
 from danbao_escrow.domain.events import EventKind, TradeEvent
 from danbao_escrow.domain.model import END_STATES, Actor, Cause, TimelineEntry, Trade
+from danbao_escrow.domain.reminders import next_look
 from danbao_escrow.domain.trade import derived_state
 from danbao_kit.decision import Moment
 
@@ -23,7 +24,7 @@ def changed(trade: Trade, moment: Moment) -> Trade:
         revision=trade.revision + 1,
         open_cases=sum(1 for line in trade.lines if line.open_case),
     )
-    return replace(settled, deadline_at=next_deadline(settled))
+    return replace(settled, deadline_at=next_look(settled), deadline_time=earliest_deadline(settled))
 
 
 def record(

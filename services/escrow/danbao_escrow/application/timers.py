@@ -13,6 +13,7 @@ from danbao_escrow.domain.commands import CommandName, FireTimer, TimerName
 from danbao_escrow.domain.deadlines import has_passed
 from danbao_escrow.domain.events import EventKind
 from danbao_escrow.domain.model import Cause, Line, LineState, Role, StepKind, Trade
+from danbao_escrow.domain.reminders import due_reminders, next_look
 from danbao_escrow.domain.trade import legal_lines
 from danbao_kit.decision import Moment
 
@@ -38,6 +39,8 @@ def fire_timer(command: FireTimer, working: EscrowSet, moment: Moment) -> None:
         parts = tuple(part for part in trade.held if has_passed(part.due_time, moment.now))
         cause = _cause(TimerName.HELD_DUE, moment)
         steps.begin(working, moment, trade, StepKind.PAYOUT_HELD, money_legs.payout(trade, parts), cause, held=parts)
+    elif has_passed(trade.deadline_at, moment.now):
+        _remind(working, moment, trade)
 
 
 def cancel_unpaid(working: EscrowSet, moment: Moment, trade: Trade, cause: Cause | None) -> Trade:
@@ -47,6 +50,17 @@ def cancel_unpaid(working: EscrowSet, moment: Moment, trade: Trade, cause: Cause
     written = record(working, moment, ended, given)
     tell(moment, EventKind.TRADE_CANCELLED, written, given.actor, reason=given.reason)
     return written
+
+
+def _remind(working: EscrowSet, moment: Moment, trade: Trade) -> None:
+    """Says what is due soon; nobody is told of what has passed meanwhile."""
+    current = replace(trade, remind_time=moment.now)
+    # The trade as such has not changed unless somebody is told.
+    working.trades.put(trade.trade_id, replace(current, deadline_at=next_look(current)))
+    for deadline, line_ids in due_reminders(trade, moment.now).items():
+        cause = _cause(TimerName.REMINDER, moment, reason=deadline)
+        current = record(working, moment, current, cause, line_ids=line_ids)
+        tell(moment, EventKind.TRADE_REMINDER, current, SYSTEM, line_ids=line_ids, reason=deadline)
 
 
 def _ask_operator(working: EscrowSet, moment: Moment, trade: Trade, lines: tuple[Line, ...]) -> None:

@@ -7,15 +7,18 @@ from dataclasses import replace
 from typing import Any
 
 from danbao_escrow.application import actors, steps
+from danbao_escrow.application.create import check_limit
 from danbao_escrow.application.records import cause_of, record, tell
 from danbao_escrow.application.timers import cancel_unpaid
 from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.domain import money_legs
 from danbao_escrow.domain.commands import (
+    AdjustPrice,
     CancelLines,
     CancelTrade,
     CommandName,
     ConfirmLines,
+    ExtendConfirmation,
     LineCommand,
     PayTrade,
     ReleaseHeld,
@@ -23,8 +26,10 @@ from danbao_escrow.domain.commands import (
     ShipLines,
     TradeCommand,
 )
-from danbao_escrow.domain.deadlines import pay_by_passed, with_auto_confirm
+from danbao_escrow.domain.deadlines import MOST_EXTENDED_DAYS, pay_by_passed, with_auto_confirm
 from danbao_escrow.domain.errors import (
+    AmountMismatch,
+    ExtensionLimitReached,
     LineNotFound,
     LineUnderCase,
     StepInFlight,
@@ -33,9 +38,11 @@ from danbao_escrow.domain.errors import (
     TradeStateInvalid,
 )
 from danbao_escrow.domain.events import EventKind
+from danbao_escrow.domain.fees import buyer_fee_minor
 from danbao_escrow.domain.model import Cause, Line, LineState, StepKind, Trade, TradeState
 from danbao_escrow.domain.trade import after_parts, legal_commands, legal_lines, refused_by_case, transition
 from danbao_kit.decision import DEFERRED, Moment
+from danbao_kit.money import MAX_MINOR
 
 
 def pay_trade(command: PayTrade, working: EscrowSet, moment: Moment) -> Any:
@@ -59,6 +66,26 @@ def cancel_trade(command: CancelTrade, working: EscrowSet, moment: Moment) -> An
         return _end_overdue(command, working, moment, trade)
     _all_legal(trade, command, moment)
     return cancel_unpaid(working, moment, trade, _cause(command, moment))
+
+
+def adjust_price(command: AdjustPrice, working: EscrowSet, moment: Moment) -> Any:
+    """Row 2: another price before payment; pay-by starts again, as long as it was."""
+    trade = _trade_for(command, working)
+    _check_no_step(trade)
+    if _is_overdue(trade, moment):
+        return _end_overdue(command, working, moment, trade)
+    _all_legal(trade, command, moment)
+    priced = _priced(command, trade)
+    check_limit(trade.terms, trade.seller, command.total)
+    again = replace(
+        priced,
+        buyer_fee_minor=buyer_fee_minor(trade.terms, priced.total_minor),
+        pay_by_time=moment.now + (trade.pay_by_time - trade.price_time),
+        adjust_time=moment.now,
+    )
+    written = record(working, moment, again, _cause(command, moment), line_ids=command.line_ids)
+    tell(moment, EventKind.PRICE_ADJUSTED, written, command.actor, line_ids=command.line_ids, reason=command.reason)
+    return written
 
 
 def ship_lines(command: ShipLines, working: EscrowSet, moment: Moment) -> Trade:
@@ -103,6 +130,25 @@ def report_delivery(command: ReportDelivery, working: EscrowSet, moment: Moment)
     return written
 
 
+def extend_confirmation(command: ExtendConfirmation, working: EscrowSet, moment: Moment) -> Trade:
+    """Auto-confirm comes later; bounded, so that a seller is paid some day."""
+    trade = _trade_for(command, working)
+    chosen = _chosen_lines(_as_bound(trade, working), command, moment)
+    for line in chosen:
+        left_days = MOST_EXTENDED_DAYS - line.extended_days
+        if command.days > left_days:
+            raise ExtensionLimitReached(trade.name, line.line_id, asked_days=command.days, left_days=left_days)
+
+    def extended(line: Line) -> Line:
+        return with_auto_confirm(replace(line, extended_days=line.extended_days + command.days), trade.terms)
+
+    after, line_ids = _with_lines(trade, chosen, extended)
+    reason = f"{command.days} days"
+    written = record(working, moment, after, _cause(command, moment), line_ids=line_ids, reason=reason)
+    tell(moment, EventKind.CONFIRMATION_EXTENDED, written, command.actor, line_ids=line_ids, reason=reason)
+    return written
+
+
 def confirm_lines(command: ConfirmLines, working: EscrowSet, moment: Moment) -> Any:
     """Row 7: SHIPPED → RELEASED, once payments has moved the money."""
     trade = _trade_for(command, working)
@@ -140,12 +186,31 @@ def _trade_for(command: TradeCommand, working: EscrowSet) -> Trade:
         command.token, buyer=trade.buyer, seller=trade.seller, partner=trade.partner
     ):
         raise TradeNotFound(f"trades/{command.name}")
-    if isinstance(command, LineCommand):
+    if isinstance(command, LineCommand | AdjustPrice):
         for line_id in command.line_ids:
             if trade.line(line_id) is None:
                 raise LineNotFound(trade.name, line_id)
     actors.check_actor(command.name_of_command, command.actor, command.token, trade)
     return trade
+
+
+def _priced(command: AdjustPrice, trade: Trade) -> Trade:
+    """The trade with other amounts. Raises AmountMismatch."""
+    if command.total.currency != trade.currency:
+        raise AmountMismatch("total.currency", f"must be {trade.currency} as of the trade")
+    amounts = {line.line_id: line.amount.minor for line in command.lines}
+    lines = tuple(replace(line, amount_minor=amounts.get(line.line_id, line.amount_minor)) for line in trade.lines)
+    postage_minor = trade.postage_minor if command.postage is None else command.postage.minor
+    total_minor = sum(line.amount_minor for line in lines) + postage_minor
+    # A buyer's fee is at most the total.
+    if total_minor > MAX_MINOR // 2:
+        raise AmountMismatch("total.amount_minor", "lines and postage exceed what an amount can hold")
+    if command.total.minor != total_minor:
+        raise AmountMismatch("total.amount_minor", f"must be {total_minor}, the sum of lines and postage")
+    fixed_minor = max(trade.terms.fee_fixed_minor, trade.terms.buyer_fee_fixed_minor)
+    if total_minor < fixed_minor:
+        raise AmountMismatch("total.amount_minor", f"must not be below {fixed_minor}, the fixed fee")
+    return replace(trade, lines=lines, postage_minor=postage_minor, total_minor=total_minor)
 
 
 def _check_no_step(trade: Trade) -> None:
@@ -210,7 +275,9 @@ def _is_overdue(trade: Trade, moment: Moment) -> bool:
     return trade.state is TradeState.PENDING_PAYMENT and pay_by_passed(trade, moment.now)
 
 
-def _end_overdue(command: PayTrade | CancelTrade, working: EscrowSet, moment: Moment, trade: Trade) -> Any:
+def _end_overdue(
+    command: PayTrade | CancelTrade | AdjustPrice, working: EscrowSet, moment: Moment, trade: Trade
+) -> Any:
     """Pay-by has passed and no timer was here yet: the deadline wins, the trade ends, the command is refused."""
     cancelled = cancel_unpaid(working, moment, trade, None)
     refusal = _state_invalid(cancelled, command, moment)
@@ -228,7 +295,7 @@ def _with_lines(trade: Trade, chosen: Iterable[Line], change: Callable[[Line], L
 
 
 def _cause(command: TradeCommand, moment: Moment) -> Cause:
-    reason = command.reason if isinstance(command, CancelLines | CancelTrade | ReleaseHeld) else ""
+    reason = command.reason if isinstance(command, CancelLines | CancelTrade | ReleaseHeld | AdjustPrice) else ""
     return cause_of(
         moment,
         command=command.name_of_command,

@@ -24,6 +24,8 @@ class CommandName(StrEnum):
     CONFIRM_LINES = "ConfirmLines"
     CANCEL_LINES = "CancelLines"
     RELEASE_HELD = "ReleaseHeld"
+    ADJUST_PRICE = "AdjustPrice"
+    EXTEND_CONFIRMATION = "ExtendConfirmation"
 
 
 class TimerName(StrEnum):
@@ -33,6 +35,7 @@ class TimerName(StrEnum):
     SHIP_BY = "ShipBy"
     AUTO_CONFIRM = "AutoConfirm"
     HELD_DUE = "HeldDue"
+    REMINDER = "Reminder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +175,46 @@ class ReleaseHeld:
     token: Token
 
 
+@dataclass(frozen=True, slots=True)
+class LinePrice:
+    line_id: str
+    amount: Money
+
+
+@dataclass(frozen=True, slots=True)
+class AdjustPrice:
+    not_fingerprinted: ClassVar[tuple[str, ...]] = ("token",)
+    name_of_command: ClassVar[CommandName] = CommandName.ADJUST_PRICE
+    actor: Actor
+    name: UUID
+    # Lines that are not named keep their amounts.
+    lines: tuple[LinePrice, ...]
+    # None: as it was.
+    postage: Money | None
+    total: Money
+    reason: str
+    token: Token
+
+    @property
+    def line_ids(self) -> tuple[str, ...]:
+        """The lines it names."""
+        return tuple(line.line_id for line in self.lines)
+
+
+@dataclass(frozen=True, slots=True)
+class ExtendConfirmation:
+    not_fingerprinted: ClassVar[tuple[str, ...]] = ("token",)
+    name_of_command: ClassVar[CommandName] = CommandName.EXTEND_CONFIRMATION
+    actor: Actor
+    name: UUID
+    line_ids: tuple[str, ...]
+    days: int
+    token: Token
+
+
 MoneyCommand = PayTrade | ConfirmLines | CancelLines | ReleaseHeld
-LineCommand = ShipLines | ReportDelivery | ConfirmLines | CancelLines
-TradeCommand = PayTrade | ShipLines | ReportDelivery | ConfirmLines | CancelLines | CancelTrade | ReleaseHeld
+LineCommand = ShipLines | ReportDelivery | ConfirmLines | CancelLines | ExtendConfirmation
+TradeCommand = LineCommand | PayTrade | CancelTrade | ReleaseHeld | AdjustPrice
 Command = CreateTrade | TradeCommand
 
 

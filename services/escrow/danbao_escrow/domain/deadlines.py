@@ -18,6 +18,11 @@ SHIP_BY_DEFAULT = timedelta(days=3)
 SYSTEM_CANCELS_AFTER = timedelta(days=7)
 """After ship-by: the system gives the money back; until then a late seller may still ship."""
 RESERVE_LASTS = timedelta(days=90)
+EXTENSIONS_DAYS = (3, 5, 7, 10)
+"""By how much a buyer may put off auto-confirm at once."""
+MOST_EXTENDED_DAYS = 10
+"""And in all, for a line."""
+REMINDED_BEFORE = timedelta(hours=24)
 
 UNREPORTED_DELIVERY = MappingProxyType(
     {
@@ -100,14 +105,31 @@ def auto_confirm_passed(line: Line, now: datetime) -> bool:
     return has_passed(line.deadline_time, line_now(line, now))
 
 
-def next_deadline(trade: Trade) -> datetime | None:
-    """When a timer has to look at the trade next; None while a step is pending, for timers skip it then."""
-    if trade.is_pending:
-        return None
-    return min(_deadlines(trade), default=None)
+def reminder_time(since: datetime, period: timedelta) -> datetime:
+    """A day before a period ends, or a quarter of it when that is shorter."""
+    return since + period - min(REMINDED_BEFORE, period / 4)
 
 
-def _deadlines(trade: Trade) -> Iterator[datetime]:
+def earliest_deadline(trade: Trade) -> datetime | None:
+    """Of those that the parties can still meet or have missed: pay-by, ship-by, auto-confirm."""
+    return min(_shown_deadlines(trade), default=None)
+
+
+def _shown_deadlines(trade: Trade) -> Iterator[datetime]:
+    for line in trade.lines:
+        if line.open_case:
+            continue
+        deadline = {
+            LineState.UNPAID: trade.pay_by_time,
+            LineState.PAID: ship_by_time(trade, line),
+            LineState.SHIPPED: line.deadline_time,
+        }.get(line.state)
+        if deadline is not None:
+            yield deadline
+
+
+def acting_deadlines(trade: Trade) -> Iterator[datetime]:
+    """When the service itself has to do something."""
     for line in trade.lines:
         if line.open_case:
             continue

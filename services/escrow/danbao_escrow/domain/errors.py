@@ -111,6 +111,21 @@ class LineUnderCase(DanbaoError):
         )
 
 
+class ExtensionLimitReached(DanbaoError):
+    """`left_days` may still be asked for."""
+
+    code, reason = Code.FAILED_PRECONDITION, "EXTENSION_LIMIT_REACHED"
+
+    def __init__(self, trade: str, line_id: str, *, asked_days: int, left_days: int) -> None:
+        super().__init__(
+            f"line {line_id} of {trade} may be confirmed at most {left_days} days later than it already is",
+            trade=trade,
+            line_id=line_id,
+            asked_days=asked_days,
+            left_days=left_days,
+        )
+
+
 class SubjectBlocked(DanbaoError):
     code, reason = Code.FAILED_PRECONDITION, "SUBJECT_BLOCKED"
 

@@ -217,6 +217,12 @@ class Trade:
     timeline_length: int = 0
     # How many of its lines have an open case; follows from them.
     open_cases: int = 0
+    # When its price was last adjusted; pay-by counts from then.
+    adjust_time: datetime | None = None
+    # The earliest deadline of the trade or a line of it, for whoever looks at many trades; follows from them.
+    deadline_time: datetime | None = None
+    # Reminders that were due until then are given.
+    remind_time: datetime | None = None
     # What the buyer was compensated, besides what left the trade's account; and the claim that waits, claims/{uuid}.
     compensated_minor: int = 0
     open_claim: str = ""
@@ -225,6 +231,11 @@ class Trade:
     def name(self) -> str:
         """trades/{uuid}."""
         return f"trades/{self.trade_id}"
+
+    @property
+    def price_time(self) -> datetime:
+        """Since when its price stands."""
+        return self.adjust_time or self.create_time
 
     @property
     def price_minor(self) -> int:

@@ -57,6 +57,11 @@ def before_auto_confirm(trade: Trade, line: Line, now: datetime) -> bool:
     return trade.terms.auto_confirm_by_operator or not auto_confirm_passed(line, now)
 
 
+def before_deadline(trade: Trade, line: Line, now: datetime) -> bool:
+    """What has passed is not put off."""
+    return not auto_confirm_passed(line, now)
+
+
 def left_to_operator(trade: Trade, line: Line, now: datetime) -> bool:
     """Grade E: auto-confirm's time has passed, and only an operator ends it."""
     return trade.terms.auto_confirm_by_operator and auto_confirm_passed(line, now)
@@ -85,6 +90,8 @@ class Transition:
 
 TABLE: Mapping[tuple[LineState, C, Role], Transition] = MappingProxyType(
     {
+        # 2: another price, and pay-by starts again
+        (L.UNPAID, C.ADJUST_PRICE, R.SELLER): Transition(L.UNPAID, guard=within_pay_by),
         # 3: ends unpaid
         (L.UNPAID, C.CANCEL_TRADE, R.BUYER): Transition(L.CANCELLED, guard=within_pay_by),
         (L.UNPAID, C.CANCEL_TRADE, R.SELLER): Transition(L.CANCELLED, guard=within_pay_by),
@@ -98,6 +105,8 @@ TABLE: Mapping[tuple[LineState, C, Role], Transition] = MappingProxyType(
         (L.SHIPPED, C.REPORT_DELIVERY, R.SELLER): Transition(L.SHIPPED, guard=before_auto_confirm),
         (L.SHIPPED, C.REPORT_DELIVERY, R.CARRIER): Transition(L.SHIPPED, guard=before_auto_confirm),
         (L.SHIPPED, C.REPORT_DELIVERY, R.OPERATOR): Transition(L.SHIPPED, guard=before_auto_confirm),
+        # the buyer wants to look at it for longer
+        (L.SHIPPED, C.EXTEND_CONFIRMATION, R.BUYER): Transition(L.SHIPPED, guard=before_deadline),
         # 6: back to the buyer
         (L.PAID, C.CANCEL_LINES, R.SELLER): Transition(L.REFUNDED, StepKind.REFUND),
         (L.PAID, C.CANCEL_LINES, R.BUYER): Transition(L.REFUNDED, StepKind.REFUND, after_ship_by),
@@ -106,9 +115,15 @@ TABLE: Mapping[tuple[LineState, C, Role], Transition] = MappingProxyType(
         (L.SHIPPED, C.CONFIRM_LINES, R.BUYER): Transition(L.RELEASED, StepKind.RELEASE),
         (L.SHIPPED, C.CONFIRM_LINES, R.OPERATOR): Transition(L.RELEASED, StepKind.RELEASE, left_to_operator),
         (L.SHIPPED, C.CONFIRM_LINES, R.SYSTEM): Transition(L.RELEASED, StepKind.RELEASE, auto_confirms),
-        # 7b: what was kept back
+        # 7b: what was kept back, also of a line that was settled in part, or of the postage alone
+        (L.PAID, C.RELEASE_HELD, R.OPERATOR): Transition(L.PAID, StepKind.PAYOUT_HELD, something_held),
+        (L.PAID, C.RELEASE_HELD, R.SYSTEM): Transition(L.PAID, StepKind.PAYOUT_HELD, held_due),
+        (L.SHIPPED, C.RELEASE_HELD, R.OPERATOR): Transition(L.SHIPPED, StepKind.PAYOUT_HELD, something_held),
+        (L.SHIPPED, C.RELEASE_HELD, R.SYSTEM): Transition(L.SHIPPED, StepKind.PAYOUT_HELD, held_due),
         (L.RELEASED, C.RELEASE_HELD, R.OPERATOR): Transition(L.RELEASED, StepKind.PAYOUT_HELD, something_held),
         (L.RELEASED, C.RELEASE_HELD, R.SYSTEM): Transition(L.RELEASED, StepKind.PAYOUT_HELD, held_due),
+        (L.REFUNDED, C.RELEASE_HELD, R.OPERATOR): Transition(L.REFUNDED, StepKind.PAYOUT_HELD, something_held),
+        (L.REFUNDED, C.RELEASE_HELD, R.SYSTEM): Transition(L.REFUNDED, StepKind.PAYOUT_HELD, held_due),
     }
 )
 
@@ -118,7 +133,7 @@ CREATE_ROLES = frozenset({R.BUYER, R.SELLER, R.OPERATOR})
 OUTSIDE_ROLES = frozenset(R) - {R.SYSTEM}
 
 # They move no money and wait for none.
-_LEGAL_WHILE_PENDING = frozenset({C.SHIP_LINES, C.REPORT_DELIVERY})
+_LEGAL_WHILE_PENDING = frozenset({C.SHIP_LINES, C.REPORT_DELIVERY, C.EXTEND_CONFIRMATION})
 # They move or ship a line, and a line under a case is neither moved nor shipped but by the case.
 _REFUSED_UNDER_CASE = frozenset({C.SHIP_LINES, C.CONFIRM_LINES, C.CANCEL_LINES})
 

@@ -57,9 +57,20 @@ def trade_message(trade: Trade) -> trade_pb2.Trade:
         buyer_fee_minor=trade.buyer_fee_minor,
         buyer_fee_released_minor=trade.buyer_fee_released_minor,
         buyer_fee_refunded_minor=trade.buyer_fee_refunded_minor,
+        compensated_minor=trade.compensated_minor,
+        open_claim=trade.open_claim,
     )
-    for name in ("pay_by_time", "ship_by_time", "create_time", "update_time", "pay_time", "end_time"):
-        _set_time(message, name, getattr(trade, name))
+    for name in (
+        "pay_by_time",
+        "ship_by_time",
+        "create_time",
+        "update_time",
+        "pay_time",
+        "end_time",
+        "adjust_time",
+        "deadline_time",
+    ):
+        set_time(message, name, getattr(trade, name))
     return message
 
 
@@ -79,7 +90,7 @@ def _line(line: Line) -> trade_pb2.Line:
         open_case=line.open_case,
     )
     for name in ("ship_time", "deliver_time", "deadline_time", "settle_time"):
-        _set_time(message, name, getattr(line, name))
+        set_time(message, name, getattr(line, name))
     return message
 
 
@@ -103,6 +114,8 @@ def _terms(terms: Terms) -> trade_pb2.Terms:
         buyer_fee_bps=terms.buyer_fee_bps,
         buyer_fee_fixed_minor=terms.buyer_fee_fixed_minor,
         buyer_fee_cap_minor=terms.buyer_fee_cap_minor,
+        member=terms.member,
+        compensation_limit_minor=terms.compensation_limit_minor,
     )
 
 
@@ -126,14 +139,14 @@ def timeline_message(entry: TimelineEntry, currency: str) -> trade_pb2.TimelineE
     )
     if entry.amount_minor:
         message.amount.CopyFrom(money_pb2.Money(currency=currency, amount_minor=entry.amount_minor))
-    _set_time(message, "create_time", entry.create_time)
+    set_time(message, "create_time", entry.create_time)
     return message
 
 
 def event_message(
-    event: TradeEvent, trade: trade_pb2.Trade, *, sequence: int, create_time: datetime, traceparent: str
+    event: TradeEvent, payload: Any, *, sequence: int, create_time: datetime, traceparent: str
 ) -> event_pb2.Event:
-    """One event of the stream; `trade` is the event's as a message."""
+    """One event of the stream; `payload` is what it happened to as a message."""
     message = event_pb2.Event(
         sequence=sequence,
         traceparent=traceparent,
@@ -142,12 +155,13 @@ def event_message(
         amount_minor=event.amount_minor,
         reason=event.reason,
     )
-    _set_time(message, "create_time", create_time)
-    getattr(message, event.kind).CopyFrom(trade)
+    set_time(message, "create_time", create_time)
+    getattr(message, event.kind).CopyFrom(payload)
     return message
 
 
-def _set_time(message: Any, name: str, value: datetime | None) -> None:
+def set_time(message: Any, name: str, value: datetime | None) -> None:
+    """Sets a field of a message; None leaves it unset."""
     if value is not None:
         # Timestamp.FromDatetime does the same five times slower, and a trade has many times.
         since = value - _EPOCH

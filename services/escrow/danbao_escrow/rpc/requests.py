@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from danbao.escrow.v1 import trade_pb2
-from danbao_escrow.application.create import check_new_trade
+from danbao_escrow.application.create import check_new_trade, check_price
 from danbao_escrow.domain import commands
 from danbao_escrow.domain.commands import CommandName, Token
 from danbao_escrow.domain.fees import AskedFees
@@ -33,6 +33,8 @@ OPERATIONS: Mapping[str, CommandName] = MappingProxyType(
         "cancel_lines": CommandName.CANCEL_LINES,
         "cancel_trade": CommandName.CANCEL_TRADE,
         "release_held": CommandName.RELEASE_HELD,
+        "adjust_price": CommandName.ADJUST_PRICE,
+        "extend_confirmation": CommandName.EXTEND_CONFIRMATION,
     }
 )
 """Fields of Operation, and what they ask for."""
@@ -48,6 +50,7 @@ def token_of(call: Call) -> Token:
         is_partner="partner" in call.roles,
         is_operator=is_operator,
         sees_all=is_operator or "arbiter" in call.roles,
+        is_arbiter="arbiter" in call.roles,
     )
 
 
@@ -68,11 +71,13 @@ def command_of(name: CommandName, request: Any, token: Token) -> Any:
     return _COMMANDS[name](request, token)
 
 
-def _actor(message: trade_pb2.Actor) -> Actor:
+def actor_of(message: trade_pb2.Actor) -> Actor:
+    """On whose behalf."""
     return Actor(message.subject, Role(trade_pb2.Role.Name(message.role).removeprefix("ROLE_")))
 
 
-def _money(message: Any) -> Money:
+def money_of(message: Any) -> Money:
+    """An amount."""
     return Money(message.currency, message.amount_minor)
 
 
@@ -81,15 +86,16 @@ def _delivery(value: Any) -> Delivery:
     return Delivery.EXPRESS if name == "UNSPECIFIED" else Delivery(name)
 
 
-def _ship_by_time(request: trade_pb2.CreateTradeRequest) -> datetime | None:
-    if not request.HasField("ship_by_time"):
+def time_of(request: Any, field: str) -> datetime | None:
+    """The time in a field. Raises FieldInvalid."""
+    if not request.HasField(field):
         return None
     try:
-        value: datetime | None = request.ship_by_time.ToDatetime(UTC)
+        value: datetime | None = getattr(request, field).ToDatetime(UTC)
     except (ValueError, OverflowError):
         value = None
     if value is None or not _FIRST_TIME <= value < _LAST_TIME:
-        raise FieldInvalid(FieldViolation("ship_by_time", "must lie between the years 1970 and 9000"))
+        raise FieldInvalid(FieldViolation(field, "must lie between the years 1970 and 9000"))
     return value
 
 
@@ -114,18 +120,18 @@ def _fee_payer(value: Any) -> FeePayer | None:
 
 def _create_trade(request: trade_pb2.CreateTradeRequest, token: Token) -> commands.CreateTrade:
     command = commands.CreateTrade(
-        actor=_actor(request.actor),
+        actor=actor_of(request.actor),
         buyer=request.buyer,
         seller=request.seller,
         lines=tuple(
-            commands.NewLine(line.line_id, line.title, _money(line.amount), _delivery(line.delivery))
+            commands.NewLine(line.line_id, line.title, money_of(line.amount), _delivery(line.delivery))
             for line in request.lines
         ),
-        postage=_money(request.postage) if request.HasField("postage") else None,
-        total=_money(request.total),
+        postage=money_of(request.postage) if request.HasField("postage") else None,
+        total=money_of(request.total),
         fee_bps=_optional(request, "fee_bps"),
         pay_by=_pay_by(request),
-        ship_by_time=_ship_by_time(request),
+        ship_by_time=time_of(request, "ship_by_time"),
         reference=request.reference,
         token=token,
         # Credit's word comes later, and the fees asked for with it.
@@ -142,12 +148,12 @@ def _create_trade(request: trade_pb2.CreateTradeRequest, token: Token) -> comman
 
 
 def _pay_trade(request: trade_pb2.PayTradeRequest, token: Token) -> commands.PayTrade:
-    return commands.PayTrade(_actor(request.actor), trade_id(request.name), token, blocked="")
+    return commands.PayTrade(actor_of(request.actor), trade_id(request.name), token, blocked="")
 
 
 def _ship_lines(request: trade_pb2.ShipLinesRequest, token: Token) -> commands.ShipLines:
     return commands.ShipLines(
-        actor=_actor(request.actor),
+        actor=actor_of(request.actor),
         name=trade_id(request.name),
         line_ids=tuple(request.line_ids),
         carrier=request.carrier,
@@ -157,25 +163,45 @@ def _ship_lines(request: trade_pb2.ShipLinesRequest, token: Token) -> commands.S
 
 
 def _report_delivery(request: trade_pb2.ReportDeliveryRequest, token: Token) -> commands.ReportDelivery:
-    return commands.ReportDelivery(_actor(request.actor), trade_id(request.name), tuple(request.line_ids), token)
+    return commands.ReportDelivery(actor_of(request.actor), trade_id(request.name), tuple(request.line_ids), token)
 
 
 def _confirm_lines(request: trade_pb2.ConfirmLinesRequest, token: Token) -> commands.ConfirmLines:
-    return commands.ConfirmLines(_actor(request.actor), trade_id(request.name), tuple(request.line_ids), token)
+    return commands.ConfirmLines(actor_of(request.actor), trade_id(request.name), tuple(request.line_ids), token)
 
 
 def _cancel_lines(request: trade_pb2.CancelLinesRequest, token: Token) -> commands.CancelLines:
     return commands.CancelLines(
-        _actor(request.actor), trade_id(request.name), tuple(request.line_ids), request.reason, token
+        actor_of(request.actor), trade_id(request.name), tuple(request.line_ids), request.reason, token
     )
 
 
 def _cancel_trade(request: trade_pb2.CancelTradeRequest, token: Token) -> commands.CancelTrade:
-    return commands.CancelTrade(_actor(request.actor), trade_id(request.name), request.reason, token)
+    return commands.CancelTrade(actor_of(request.actor), trade_id(request.name), request.reason, token)
 
 
 def _release_held(request: trade_pb2.ReleaseHeldRequest, token: Token) -> commands.ReleaseHeld:
-    return commands.ReleaseHeld(_actor(request.actor), trade_id(request.name), request.reason, token)
+    return commands.ReleaseHeld(actor_of(request.actor), trade_id(request.name), request.reason, token)
+
+
+def _adjust_price(request: trade_pb2.AdjustPriceRequest, token: Token) -> commands.AdjustPrice:
+    command = commands.AdjustPrice(
+        actor=actor_of(request.actor),
+        name=trade_id(request.name),
+        lines=tuple(commands.LinePrice(line.line_id, money_of(line.amount)) for line in request.lines),
+        postage=money_of(request.postage) if request.HasField("postage") else None,
+        total=money_of(request.total),
+        reason=request.reason,
+        token=token,
+    )
+    check_price(command)
+    return command
+
+
+def _extend_confirmation(request: trade_pb2.ExtendConfirmationRequest, token: Token) -> commands.ExtendConfirmation:
+    return commands.ExtendConfirmation(
+        actor_of(request.actor), trade_id(request.name), tuple(request.line_ids), request.days, token
+    )
 
 
 _COMMANDS: Mapping[CommandName, Callable[[Any, Token], commands.Command]] = MappingProxyType(
@@ -188,5 +214,7 @@ _COMMANDS: Mapping[CommandName, Callable[[Any, Token], commands.Command]] = Mapp
         CommandName.CANCEL_LINES: _cancel_lines,
         CommandName.CANCEL_TRADE: _cancel_trade,
         CommandName.RELEASE_HELD: _release_held,
+        CommandName.ADJUST_PRICE: _adjust_price,
+        CommandName.EXTEND_CONFIRMATION: _extend_confirmation,
     }
 )

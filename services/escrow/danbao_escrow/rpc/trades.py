@@ -12,12 +12,14 @@ import grpc
 from danbao.escrow.v1 import trade_pb2, trade_pb2_grpc
 from danbao_escrow.application.actors import may_see
 from danbao_escrow.application.ports import Parties, Reads
-from danbao_escrow.domain.commands import CommandName, ReportDelivery, ShipLines
+from danbao_escrow.domain.commands import CommandName, ExtendConfirmation, ReportDelivery, ShipLines
 from danbao_escrow.domain.errors import StepInFlight, TradeNotFound
 from danbao_escrow.domain.model import Trade
 from danbao_escrow.rpc.credit_check import CreditCheck
 from danbao_escrow.rpc.mapping import timeline_message, trade_message
 from danbao_escrow.rpc.requests import OPERATIONS, command_of, token_of, trade_id
+from danbao_escrow.rpc.running import LOOK_AGAIN_S, run_waiting, time_is_left
+from danbao_escrow.rpc.trade_lists import list_trades
 from danbao_kit.call import current_call
 from danbao_kit.commands import CommandRunner
 from danbao_kit.errors import DanbaoError, FieldInvalid, FieldViolation, PageTokenInvalid
@@ -26,13 +28,10 @@ from danbao_kit.paging import decode_token, encode_token, page_size
 from danbao_kit.rpc_status import status_of
 from danbao_kit.validation import check
 
-# How long a command that meets another's step waits before it looks again; it gives up a little before its deadline.
-_LOOK_AGAIN_S = 0.05
-_GIVE_UP_AHEAD_S = 0.3
 # Each money operation of a trade waits for the one before, and the call waits for all.
 _MOST_ON_ONE_TRADE = 50
 # They never wait for a step and start none, so what follows on the same trade may be decided in the same commit.
-_NEVER_WAIT = (ShipLines, ReportDelivery)
+_NEVER_WAIT = (ShipLines, ReportDelivery, ExtendConfirmation)
 
 
 class TradeServicer(trade_pb2_grpc.TradeServiceServicer):
@@ -67,6 +66,12 @@ class TradeServicer(trade_pb2_grpc.TradeServiceServicer):
     async def ReleaseHeld(self, request: trade_pb2.ReleaseHeldRequest, context: Any) -> trade_pb2.Trade:
         return await self._run(CommandName.RELEASE_HELD, request, context)
 
+    async def AdjustPrice(self, request: trade_pb2.AdjustPriceRequest, context: Any) -> trade_pb2.Trade:
+        return await self._run(CommandName.ADJUST_PRICE, request, context)
+
+    async def ExtendConfirmation(self, request: trade_pb2.ExtendConfirmationRequest, context: Any) -> trade_pb2.Trade:
+        return await self._run(CommandName.EXTEND_CONFIRMATION, request, context)
+
     async def BatchExecute(
         self, request: trade_pb2.BatchExecuteRequest, context: Any
     ) -> trade_pb2.BatchExecuteResponse:
@@ -81,6 +86,9 @@ class TradeServicer(trade_pb2_grpc.TradeServiceServicer):
 
     async def GetTrade(self, request: trade_pb2.GetTradeRequest, context: Any) -> trade_pb2.Trade:
         return trade_message(await self._visible(request.name))
+
+    async def ListTrades(self, request: trade_pb2.ListTradesRequest, context: Any) -> trade_pb2.ListTradesResponse:
+        return await list_trades(self._reads, request, token_of(current_call()))
 
     async def ListTradeTimeline(
         self, request: trade_pb2.ListTradeTimelineRequest, context: Any
@@ -105,15 +113,9 @@ class TradeServicer(trade_pb2_grpc.TradeServiceServicer):
     async def _run(self, name: CommandName, request: Any, context: grpc.aio.ServicerContext) -> Any:
         command = command_of(name, request, token_of(current_call()))
         (completed,) = await self._credit.completed([command])
-        while True:
-            try:
-                reply = await self._runner.run(context, name, request.request_id, completed)
-                self._remember(name, reply)
-                return reply
-            except StepInFlight:
-                if not _time_is_left():
-                    raise
-            await asyncio.sleep(_LOOK_AGAIN_S)
+        reply = await run_waiting(self._runner, context, name, request.request_id, completed)
+        self._remember(name, reply)
+        return reply
 
     async def _prepared(self, messages: Sequence[trade_pb2.Operation]) -> list[tuple[str, str, Any] | DanbaoError]:
         token = token_of(current_call())
@@ -128,9 +130,9 @@ class TradeServicer(trade_pb2_grpc.TradeServiceServicer):
     async def _run_many(self, operations: list[tuple[str, str, Any] | DanbaoError]) -> list[Outcome]:
         outcomes = await self._runner.run_many(operations)
         while waiting := [index for index, found in enumerate(outcomes) if isinstance(found.error, StepInFlight)]:
-            if not _time_is_left():
+            if not time_is_left():
                 break
-            await asyncio.sleep(_LOOK_AGAIN_S)
+            await asyncio.sleep(LOOK_AGAIN_S)
             again = await self._runner.run_many([operations[index] for index in waiting])
             for index, outcome in zip(waiting, again, strict=True):
                 outcomes[index] = outcome
@@ -142,11 +144,6 @@ class TradeServicer(trade_pb2_grpc.TradeServiceServicer):
     def _remember(self, name: str, trade: Any) -> None:
         if name == CommandName.CREATE_TRADE:
             self._reads.remember(trade_id(trade.name), Parties(trade.buyer, trade.seller, trade.currency))
-
-
-def _time_is_left() -> bool:
-    remaining_s = current_call().remaining_s()
-    return remaining_s is None or remaining_s > _GIVE_UP_AHEAD_S
 
 
 def _prepare(message: trade_pb2.Operation, token: Any) -> tuple[str, str, Any] | DanbaoError:

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Row, func, select, text
+from sqlalchemy import ColumnElement, Row, func, literal, select, text, tuple_, union_all
 
-from danbao_escrow.application.ports import Parties
-from danbao_escrow.domain.commands import ClaimStep
+from danbao_escrow.application.ports import Parties, TradeFilter, TradePosition
+from danbao_escrow.domain.commands import ClaimStep, Token
 from danbao_escrow.domain.model import TimelineEntry, Trade
 from danbao_escrow.store import rows
 from danbao_escrow.store.tables import steps, timeline_entries, trades
@@ -53,6 +53,26 @@ class Queries:
         if len(self._parties) >= _FACTS_KEPT:
             del self._parties[next(iter(self._parties))]
         self._parties[trade_id] = parties
+
+    async def trades(self, asked: TradeFilter, *, after: TradePosition | None, limit: int) -> list[Trade]:
+        """Trades by their creation, after a position."""
+        key = (trades.c.create_time, trades.c.trade_id)
+        order = [column.desc() if asked.newest_first else column for column in key]
+        ways = _ways(asked)
+        pages = []
+        for way in ways:
+            page = select(*key).where(*way, *_narrowed(asked))
+            if after is not None:
+                position = tuple_(literal(after[0]), literal(after[1]))
+                page = page.where(tuple_(*key) < position if asked.newest_first else tuple_(*key) > position)
+            pages.append(page.order_by(*order).limit(limit))
+        # A trade's buyer is never its seller, so the ways have no trade in common.
+        keys = pages[0] if len(pages) == 1 else union_all(*[page.subquery().select() for page in pages])
+        chosen = keys.subquery("chosen")
+        query = select(trades).join(chosen, chosen.c.trade_id == trades.c.trade_id).order_by(*order).limit(limit)
+        async with self._database.read() as connection:
+            found = (await connection.execute(query)).all()
+        return [rows.trade_of(dict(row._mapping)) for row in found]
 
     async def timeline(self, trade_id: UUID, *, after: int, limit: int) -> list[TimelineEntry]:
         """Entries after a position, oldest first."""
@@ -98,3 +118,35 @@ class Queries:
 
 def _claim(row: Row[UUID, int, int, int]) -> ClaimStep:
     return ClaimStep(UUID(int=row.trade_id.int), row.number, row.generation, row.claim)
+
+
+def _ways(asked: TradeFilter) -> list[list[ColumnElement[bool]]]:
+    """Conditions on the parties, each of which an index answers: several where a subject may be either."""
+    fixed: list[ColumnElement[bool]] = []
+    if asked.buyer:
+        fixed.append(trades.c.buyer == asked.buyer)
+    if asked.seller:
+        fixed.append(trades.c.seller == asked.seller)
+    ways = [fixed]
+    for subject in dict.fromkeys((asked.party, _confined_to(asked.seen_by))):
+        if subject:
+            ways = [[*way, column == subject] for way in ways for column in (trades.c.buyer, trades.c.seller)]
+    if asked.seen_by is not None and asked.seen_by.is_partner:
+        ways = [[*way, trades.c.partner == asked.seen_by.partner] for way in ways]
+    return ways
+
+
+def _confined_to(token: Token | None) -> str:
+    """The subject whose trades alone are seen."""
+    return "" if token is None or token.is_partner else token.subject
+
+
+def _narrowed(asked: TradeFilter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if asked.states:
+        conditions.append(trades.c.state.in_(asked.states))
+    if asked.deadline_before is not None:
+        conditions.append(trades.c.deadline_time < asked.deadline_before)
+    if asked.has_open_case is not None:
+        conditions.append(trades.c.open_cases > 0 if asked.has_open_case else trades.c.open_cases == 0)
+    return conditions

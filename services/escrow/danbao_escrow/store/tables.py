@@ -90,6 +90,11 @@ trades = Table(
     _later_amount("buyer_fee_released_minor"),
     _later_amount("buyer_fee_refunded_minor"),
     _later_number("open_cases"),
+    _time("adjust_time"),
+    _time("deadline_time"),
+    _time("remind_time"),
+    _later_amount("compensated_minor"),
+    _later_text("open_claim"),
     CheckConstraint("buyer <> seller", name="parties_differ"),
     CheckConstraint("total_minor > 0 AND postage_minor BETWEEN 0 AND total_minor", name="amounts_are_positive"),
     CheckConstraint("funded_minor IN (0, total_minor + buyer_fee_minor)", name="funded_whole_or_not"),
@@ -107,6 +112,10 @@ trades = Table(
     ),
     CheckConstraint("open_cases >= 0", name="cases_are_counted"),
     CheckConstraint(
+        "compensated_minor >= 0 AND compensated_minor + refunded_minor <= funded_minor",
+        name="nobody_gets_back_more_than_was_paid",
+    ),
+    CheckConstraint(
         "state NOT IN ('COMPLETED', 'CLOSED', 'CANCELLED') OR released_minor + refunded_minor = funded_minor",
         name="nothing_is_held_at_the_end",
     ),
@@ -118,6 +127,12 @@ Index("trades_by_buyer", trades.c.buyer, trades.c.create_time, trades.c.trade_id
 Index("trades_by_seller", trades.c.seller, trades.c.create_time, trades.c.trade_id)
 Index("trades_by_partner", trades.c.partner, trades.c.create_time, trades.c.trade_id)
 Index("trades_by_creation", trades.c.create_time, trades.c.trade_id)
+Index(
+    "trades_with_open_cases",
+    trades.c.create_time,
+    trades.c.trade_id,
+    postgresql_where=trades.c.open_cases > 0,
+)
 
 steps = Table(
     "steps",

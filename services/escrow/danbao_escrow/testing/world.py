@@ -13,7 +13,7 @@ from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.domain import case_commands, commands
 from danbao_escrow.domain.case_commands import NewEvidence
 from danbao_escrow.domain.case_model import Claim, Dispute, Proceeding, RefundCase, RefundCaseState
-from danbao_escrow.domain.commands import FireTimer, NewLine, SettleStep, StepDone, StepRefused, Token
+from danbao_escrow.domain.commands import FireTimer, LinePrice, NewLine, SettleStep, StepDone, StepRefused, Token
 from danbao_escrow.domain.events import TradeEvent
 from danbao_escrow.domain.fees import AskedFees
 from danbao_escrow.domain.model import Actor, Delivery, Role, Step, TimelineEntry, Trade
@@ -129,7 +129,17 @@ class World:
             commands.CancelLines: {"line_ids": (), "reason": "why"},
             commands.CancelTrade: {"reason": "why"},
             commands.ReleaseHeld: {"reason": "why"},
+            commands.ExtendConfirmation: {"line_ids": (), "days": 3},
         }
+        if command_type is commands.AdjustPrice:
+            first, *rest = trade.lines
+            total_minor = first.amount_minor + 1 + sum(line.amount_minor for line in rest) + trade.postage_minor
+            defaults[commands.AdjustPrice] = {
+                "lines": (LinePrice(first.line_id, Money("CNY", first.amount_minor + 1)),),
+                "postage": None,
+                "total": Money("CNY", total_minor),
+                "reason": "why",
+            }
         values = {"token": PLATFORM_TOKEN, **defaults[command_type], **fields}
         reply = self.run(command_type(actor=actor(role), name=trade.trade_id, **values))
         return self.trades[trade.trade_id] if reply is DEFERRED else reply

@@ -11,7 +11,7 @@ from uuid import NAMESPACE_URL, uuid5
 import grpc
 
 from danbao.credit.v1 import credit_pb2, credit_pb2_grpc
-from danbao.payments.v1 import payment_pb2, payment_pb2_grpc
+from danbao.payments.v1 import ledger_pb2, payment_pb2, payment_pb2_grpc
 from danbao_kit.errors import Code, DanbaoError
 from danbao_kit.rpc_status import status_of
 from danbao_kit.testing.certificates import CertificateFiles
@@ -103,10 +103,7 @@ class FakePayments(payment_pb2_grpc.PaymentServiceServicer):  # type: ignore[mis
             debit, credit = (payment.payer, WALLET), (payment.payee.owner, payment.payee.kind)
             legs = [(debit, credit, payment.amount.amount_minor)]
         else:
-            legs = [
-                ((leg.debit.owner, leg.debit.kind), (leg.credit.owner, leg.credit.kind), leg.amount.amount_minor)
-                for leg in operation.post_transaction.legs
-            ]
+            legs = [movement for leg in operation.post_transaction.legs for movement in self._movements(leg)]
         after = self.balances.copy()
         for debit, credit, amount_minor in legs:
             assert amount_minor > 0, "payments takes no leg of nothing"
@@ -115,6 +112,19 @@ class FakePayments(payment_pb2_grpc.PaymentServiceServicer):  # type: ignore[mis
         if any(after[debit] < 0 for debit, _, _ in legs):
             raise Refused("INSUFFICIENT_FUNDS")
         self.balances = after
+
+    def _movements(self, leg: ledger_pb2.Leg) -> Iterable[tuple[tuple[str, str], tuple[str, str], int]]:
+        """A leg of ordered sources takes what is there from each; the last is short if they have too little."""
+        credit, left_minor = (leg.credit.owner, leg.credit.kind), leg.amount.amount_minor
+        if not leg.sources:
+            yield (leg.debit.owner, leg.debit.kind), credit, left_minor
+            return
+        for position, source in enumerate(leg.sources, start=1):
+            debit = (source.account.owner, source.account.kind)
+            taken_minor = left_minor if position == len(leg.sources) else min(left_minor, self.balances[debit])
+            left_minor -= taken_minor
+            if taken_minor:
+                yield debit, credit, taken_minor
 
 
 class FakeCredit(credit_pb2_grpc.CreditServiceServicer):  # type: ignore[misc]

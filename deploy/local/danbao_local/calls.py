@@ -20,6 +20,7 @@ from danbao_local.demo import (
     SELLER,
     DemoResult,
     command_body,
+    free_postage_body,
     money,
     new_id,
     new_trade_body,
@@ -120,12 +121,14 @@ EXAMPLES: dict[str, _Example] = {
         lambda _: {"operations": [{"createPayment": _payment("AUTOMATIC")}, {"createTopUp": top_up_body(1_000)}]},
     ),
     f"{_TRADES}/CreateTrade": ("partner", lambda _: new_trade_body()),
+    f"{_TRADES}/AdjustPrice": ("partner", lambda made: free_postage_body(made.to_cancel)),
     f"{_TRADES}/PayTrade": ("partner", lambda made: command_body(made.to_pay, "BUYER")),
     f"{_TRADES}/ShipLines": (
         "partner",
         lambda made: command_body(made.to_ship, "SELLER", carrier="SF Express", tracking="SF1"),
     ),
     f"{_TRADES}/ReportDelivery": ("partner", lambda made: command_body(made.to_deliver, "SELLER")),
+    f"{_TRADES}/ExtendConfirmation": ("partner", lambda made: command_body(made.to_deliver, "BUYER", days=3)),
     f"{_TRADES}/ConfirmLines": ("partner", lambda made: command_body(made.to_confirm, "BUYER")),
     f"{_TRADES}/CancelLines": (
         "partner",
@@ -137,6 +140,7 @@ EXAMPLES: dict[str, _Example] = {
         lambda made: command_body(made.demo.trade.name, "OPERATOR", reason="seller is known"),
     ),
     f"{_TRADES}/GetTrade": ("partner", lambda made: {"name": made.demo.trade.name}),
+    f"{_TRADES}/ListTrades": ("user", lambda _: {"buyer": BUYER, "orderBy": "create_time desc", "pageSize": 10}),
     f"{_TRADES}/ListTradeTimeline": ("partner", lambda made: {"trade": made.demo.trade.name}),
     f"{_TRADES}/BatchExecute": (
         "partner",

@@ -144,6 +144,12 @@ def command_body(trade: str, role: str, **fields: Any) -> dict[str, Any]:
     return {"requestId": new_id(), "actor": actor(role), "name": trade, **fields}
 
 
+def free_postage_body(trade: str) -> dict[str, Any]:
+    """An AdjustPrice of such a trade: the seller asks for no postage."""
+    total = money(total_minor() - _POSTAGE_MINOR)
+    return command_body(trade, "SELLER", postage=money(0), total=total, reason="on the house")
+
+
 def secured_trade(client: GatewayClient) -> tuple[Any, dict[str, str]]:
     """The six calls of one trade: its top-up, and the trade's name and last state. Raises CallFailed."""
     trades = f"{ESCROW}.TradeService"

@@ -11,7 +11,19 @@ import pytest
 from google.protobuf import timestamp_pb2
 
 from danbao.credit.v1 import credit_pb2_grpc
-from danbao.escrow.v1 import event_pb2, event_pb2_grpc, trade_pb2, trade_pb2_grpc
+from danbao.escrow.v1 import (
+    claim_pb2,
+    claim_pb2_grpc,
+    dispute_pb2,
+    dispute_pb2_grpc,
+    event_pb2,
+    event_pb2_grpc,
+    evidence_pb2,
+    refund_pb2,
+    refund_pb2_grpc,
+    trade_pb2,
+    trade_pb2_grpc,
+)
 from danbao.payments.v1 import payment_pb2_grpc
 from danbao.testing.v1 import clock_pb2, clock_pb2_grpc
 from danbao.type.v1 import money_pb2
@@ -54,6 +66,11 @@ class Client:
         self._arguments = (port, authority)
         self.channel = channel_as(peer, authority=authority, service="escrow", port=port)
         self.trades = trade_pb2_grpc.TradeServiceStub(self.channel)
+        self.cases = (
+            refund_pb2_grpc.RefundServiceStub(self.channel),
+            dispute_pb2_grpc.DisputeServiceStub(self.channel),
+            claim_pb2_grpc.CompensationServiceStub(self.channel),
+        )
         self.events = event_pb2_grpc.EventServiceStub(self.channel)
         self.clock = clock_pb2_grpc.ClockServiceStub(self.channel)
         self._caller = caller
@@ -66,8 +83,11 @@ class Client:
         other._caller = as_caller(**who)
         return other
 
+    def method(self, name):
+        return next(getattr(stub, name) for stub in (self.trades, *self.cases) if hasattr(stub, name))
+
     async def call(self, method, request, timeout=5.0):
-        call = getattr(self.trades, method)(request, timeout=timeout, metadata=self._caller)
+        call = self.method(method)(request, timeout=timeout, metadata=self._caller)
         try:
             reply = await call
         except grpc.aio.AioRpcError as error:
@@ -100,10 +120,54 @@ class Client:
         values = {"request_id": self.next_id(), "actor": actor(role), "name": trade.name, **fields}
         if method == "ShipLines":
             values = {"carrier": "SF", "tracking": "T1", **values}
+        if method == "ExtendConfirmation":
+            values = {"days": 3, **values}
+        if method == "AdjustPrice":
+            lines = [trade_pb2.LinePrice(line_id=line.line_id, amount=money(line.amount_minor)) for line in trade.lines]
+            values = {"lines": lines, "total": money(trade.total_minor), **values}
         return getattr(trade_pb2, f"{method}Request")(**values)
 
     async def give(self, method, trade, role, timeout=5.0, **fields):
         return await self.call(method, self.request(method, trade, role, **fields), timeout)
+
+    def case_request(self, method, thing, role, **fields):
+        """A command on a case, dispute or claim, or one that opens it on `thing`."""
+        values = {"request_id": self.next_id(), "actor": actor(role)}
+        values |= {
+            "OpenRefundCase": lambda: {"trade": thing.name, "line_id": "1", "amount": money(1000), "reason_code": 3},
+            "RejectRefundCase": lambda: {"reason": "as described"},
+            "SubmitReturn": lambda: {"carrier": "SF", "tracking": "R1"},
+            "OpenDispute": lambda: {"refund_case": thing.name, "reason": "it is not"},
+            "AddEvidence": lambda: {"evidence": [evidence()]},
+            "DecideDispute": lambda: {"reason": "so be it"},
+            "OpenClaim": lambda: {"trade": thing.name, "amount": money(1000), "reason": "forged"},
+            "DecideClaim": lambda: {"reason": "so be it"},
+        }.get(method, dict)()
+        if not method.startswith("Open"):
+            values["name"] = thing.name
+        package = next(
+            package for package in (refund_pb2, dispute_pb2, claim_pb2) if hasattr(package, f"{method}Request")
+        )
+        return getattr(package, f"{method}Request")(**{**values, **fields})
+
+    async def ask(self, method, thing, role, timeout=5.0, **fields):
+        """The same, sent; an arbiter's by an arbiter's token."""
+        client = self.as_(subject="judge", roles="arbiter") if role == "ARBITER" else self
+        reply = await client.call(method, self.case_request(method, thing, role, **fields), timeout)
+        self.replayed = client.replayed
+        return reply
+
+    async def disputed(self, trade, *, timeout=5.0, **fields):
+        """A dispute over a case on a trade that the seller rejected."""
+        case = await self.ask("OpenRefundCase", trade, "BUYER", timeout, **fields)
+        await self.ask("RejectRefundCase", case, "SELLER", timeout)
+        return await self.ask("OpenDispute", case, "BUYER", timeout)
+
+    async def seen(self, thing):
+        """A case, dispute or claim as it is now."""
+        kind = type(thing).__name__
+        package = {"RefundCase": refund_pb2, "Dispute": dispute_pb2, "Claim": claim_pb2}[kind]
+        return await self.call(f"Get{kind}", getattr(package, f"Get{kind}Request")(name=thing.name))
 
     async def created(self, *amounts, **fields):
         return await self.call("CreateTrade", self.create_request(amounts or (3000, 5000), **fields))
@@ -113,6 +177,17 @@ class Client:
 
     async def shipped(self, *amounts, **fields):
         return await self.give("ShipLines", await self.paid(*amounts, **fields), "SELLER")
+
+    async def trades_of(self, **fields):
+        """All pages of a list."""
+        found, token = [], ""
+        while True:
+            request = trade_pb2.ListTradesRequest(page_token=token, **fields)
+            page = await self.call("ListTrades", request)
+            found += page.trades
+            token = page.next_page_token
+            if not token:
+                return found
 
     async def trade(self, name):
         return await self.call("GetTrade", trade_pb2.GetTradeRequest(name=name))
@@ -124,6 +199,16 @@ class Client:
 
 def money(amount, currency="CNY"):
     return money_pb2.Money(currency=currency, amount_minor=amount)
+
+
+def evidence(**fields):
+    values = {
+        "uri": "https://shop.example/photo.jpg",
+        "sha256": "0" * 64,
+        "size_bytes": 1000,
+        "media_type": "image/jpeg",
+    }
+    return evidence_pb2.NewEvidence(**{**values, **fields})
 
 
 def actor(role, subject=None):
@@ -235,7 +320,7 @@ async def database(migrated):
     connection = await asyncpg.connect(migrated.owner_dsn)
     try:
         await connection.execute(
-            "TRUNCATE trades, steps, timeline_entries, events, request_records, reader_cursors;"
+            "TRUNCATE trades, steps, timeline_entries, events, request_records, reader_cursors CASCADE;"
             "UPDATE stream_heads SET event_sequence = 0, row_number = 0, last_time = to_timestamp(0), test_time = NULL"
         )
     finally:
@@ -280,4 +365,5 @@ def helpers():
 
     Helpers.money, Helpers.actor, Helpers.now = staticmethod(money), staticmethod(actor), datetime.now(UTC)
     Helpers.BUYER, Helpers.SELLER = BUYER, SELLER
+    Helpers.evidence = staticmethod(evidence)
     return Helpers

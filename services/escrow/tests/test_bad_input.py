@@ -11,10 +11,12 @@ from danbao_kit.rpc_status import reason_of
 UNKNOWN = "trades/00000000-0000-4000-8000-000000000000"
 MUTATIONS = [
     "PayTrade", "ShipLines", "ReportDelivery", "ConfirmLines", "CancelLines", "CancelTrade", "ReleaseHeld",
+    "AdjustPrice", "ExtendConfirmation",
 ]  # fmt: skip
 ROLE = {
     "PayTrade": "BUYER", "ShipLines": "SELLER", "ReportDelivery": "CARRIER", "ConfirmLines": "BUYER",
     "CancelLines": "SELLER", "CancelTrade": "BUYER", "ReleaseHeld": "OPERATOR",
+    "AdjustPrice": "SELLER", "ExtendConfirmation": "BUYER",
 }  # fmt: skip
 
 
@@ -70,6 +72,30 @@ CREATE = {
     "total missing": ({"total": None}, "FIELD_INVALID", "total"),
     "fee negative": ({"fee_bps": -1}, "FIELD_INVALID", "fee_bps"),
     "fee above the whole": ({"fee_bps": 10_001}, "FIELD_INVALID", "fee_bps"),
+    "fixed fee negative": ({"fee_fixed_minor": -1}, "FIELD_INVALID", "fee_fixed_minor"),
+    "fixed fee above the total": ({"fee_fixed_minor": 11}, "FIELD_INVALID", "fee_fixed_minor"),
+    "fixed fee beside basis points": ({"fee_fixed_minor": 1, "fee_bps": 1}, "FIELD_INVALID", "fee_fixed_minor"),
+    "cap of nothing": ({"fee_cap_minor": 0}, "FIELD_INVALID", "fee_cap_minor"),
+    "cap of a fixed fee": ({"fee_cap_minor": 1, "fee_fixed_minor": 1}, "FIELD_INVALID", "fee_cap_minor"),
+    "no known fee payer": ({"fee_payer": 9}, "FIELD_INVALID", "fee_payer"),
+    "buyer's fee above the whole": ({"buyer_fee_bps": 10_001}, "FIELD_INVALID", "buyer_fee_bps"),
+    "buyer's fee negative": ({"buyer_fee_fixed_minor": -1}, "FIELD_INVALID", "buyer_fee_fixed_minor"),
+    "buyer's fee above the total": ({"buyer_fee_fixed_minor": 11}, "FIELD_INVALID", "buyer_fee_fixed_minor"),
+    "two buyer's fees": (
+        {"buyer_fee_bps": 1, "buyer_fee_fixed_minor": 1},
+        "FIELD_INVALID",
+        "buyer_fee_fixed_minor",
+    ),
+    "a buyer's fee beside the buyer's fee": (
+        {"buyer_fee_bps": 1, "fee_payer": trade_pb2.FEE_PAYER_BUYER},
+        "FIELD_INVALID",
+        "buyer_fee_bps",
+    ),
+    "a buyer's fee beside half of the fee": (
+        {"buyer_fee_fixed_minor": 1, "fee_payer": trade_pb2.FEE_PAYER_SPLIT},
+        "FIELD_INVALID",
+        "buyer_fee_fixed_minor",
+    ),
     "pay-by too short": ({"pay_by": duration_pb2.Duration(seconds=59)}, "FIELD_INVALID", "pay_by"),
     "pay-by too long": ({"pay_by": duration_pb2.Duration(seconds=1_296_001)}, "FIELD_INVALID", "pay_by"),
     "ship-by at the end of time": (
@@ -201,6 +227,16 @@ async def test_mutations_of_a_trade(stack, client, refusal, method):
     if "reason" in fields:
         cases["reason too long"] = ({"reason": "r" * 257}, "reason")
         cases["reason with NUL"] = ({"reason": "\0"}, "reason")
+    if method == "ExtendConfirmation":
+        for days in (0, -3, 1, 11):
+            cases[f"{days} days"] = ({"days": days}, "days")
+    if method == "AdjustPrice":
+        cases["total missing"] = ({"total": None}, "total")
+        cases["nothing to adjust"] = ({"lines": []}, "lines")
+        price = trade_pb2.LinePrice(line_id="1", amount=amount(5000))
+        cases["line twice"] = ({"lines": [price, price]}, "lines[1].line_id")
+        cases["line without amount"] = ({"lines": [trade_pb2.LinePrice(line_id="1")]}, "lines[0].amount")
+        cases["too many lines"] = ({"lines": [price] * 51}, "lines")
     if "carrier" in fields:
         cases["carrier missing"] = ({"carrier": ""}, "carrier")
         cases["tracking missing"] = ({"tracking": ""}, "tracking")
@@ -220,16 +256,19 @@ async def test_mutations_of_a_trade(stack, client, refusal, method):
         await caller.give(method, trade, ROLE[method], name=UNKNOWN)
     assert (refused.value.code, refused.value.reason) == ("NOT_FOUND", "TRADE_NOT_FOUND")
     assert refused.value.metadata["trade"] == UNKNOWN
-    if "line_ids" in fields:
+    if "line_ids" in fields or "lines" in fields:
+        nine = {"line_ids": ["nine"]}
+        if method == "AdjustPrice":
+            nine = {"lines": [trade_pb2.LinePrice(line_id="nine", amount=amount(5000))]}
         with pytest.raises(refusal) as refused:
-            await caller.give(method, trade, ROLE[method], line_ids=["nine"])
+            await caller.give(method, trade, ROLE[method], **nine)
         assert (refused.value.reason, refused.value.metadata["line_id"]) == ("LINE_NOT_FOUND", "nine")
-    if method not in ("PayTrade", "CancelTrade"):
+    if method not in ("PayTrade", "CancelTrade", "AdjustPrice"):
         with pytest.raises(refusal) as refused:
             await caller.give(method, trade, ROLE[method])
         assert (refused.value.code, refused.value.reason) == ("FAILED_PRECONDITION", "TRADE_STATE_INVALID")
         assert refused.value.metadata["state"] == "PENDING_PAYMENT"
-        assert refused.value.metadata["legal_commands"] == "CancelTrade,PayTrade"
+        assert refused.value.metadata["legal_commands"] == "AdjustPrice,CancelTrade,PayTrade"
     for role, reason in (("SYSTEM", "ROLE_NOT_ALLOWED"), ("ARBITER", "ROLE_NOT_ALLOWED")):
         with pytest.raises(refusal) as refused:
             await caller.give(method, trade, role)
@@ -286,6 +325,29 @@ async def test_reads(client, refusal):
         assert (refused.value.code, refused.value.reason) == ("INVALID_ARGUMENT", reason)
 
 
+async def test_lists(client, refusal):
+    for changes, reason, field in (
+        ({"page_size": -1}, "FIELD_INVALID", "page_size"),
+        ({"page_size": 1001}, "FIELD_INVALID", "page_size"),
+        ({"page_token": "x" * 513}, "FIELD_INVALID", "page_token"),
+        ({"page_token": "?"}, "PAGE_TOKEN_INVALID", ""),
+        ({"page_token": "AAAA"}, "PAGE_TOKEN_INVALID", ""),
+        ({"buyer": "users/1"}, "FIELD_INVALID", "buyer"),
+        ({"seller": "subjects/"}, "FIELD_INVALID", "seller"),
+        ({"party": "subjects/a b"}, "FIELD_INVALID", "party"),
+        ({"states": [0]}, "FIELD_INVALID", "states[0]"),
+        ({"states": [99]}, "FIELD_INVALID", "states[0]"),
+        ({"states": [1, 1]}, "FIELD_INVALID", "states"),
+        ({"order_by": "total_minor"}, "FIELD_INVALID", "order_by"),
+        ({"order_by": "create_time asc"}, "FIELD_INVALID", "order_by"),
+        ({"deadline_before": timestamp_pb2.Timestamp(seconds=2**62)}, "FIELD_INVALID", "deadline_before"),
+    ):
+        with pytest.raises(refusal) as refused:
+            await client.call("ListTrades", trade_pb2.ListTradesRequest(**changes))
+        assert (refused.value.code, refused.value.reason) == ("INVALID_ARGUMENT", reason), changes
+        assert not field or field in refused.value.fields, f"{changes}: {refused.value.fields}"
+
+
 async def test_batches(client, refusal):
     with pytest.raises(refusal) as refused:
         await client.call("BatchExecute", trade_pb2.BatchExecuteRequest())
@@ -297,7 +359,7 @@ async def test_batches(client, refusal):
 
 
 async def test_bytes_that_are_not_the_message(stack, client, refusal):
-    for method in ("CreateTrade", "GetTrade", "ListTradeTimeline", "BatchExecute", *MUTATIONS):
+    for method in ("CreateTrade", "GetTrade", "ListTrades", "ListTradeTimeline", "BatchExecute", *MUTATIONS):
         path = f"/danbao.escrow.v1.TradeService/{method}"
         call = client.channel.unary_unary(path, request_serializer=bytes, response_deserializer=bytes)
         with pytest.raises(grpc.aio.AioRpcError) as failed:

@@ -338,7 +338,7 @@ async def test_an_illegal_command_names_the_state_the_line_and_what_is_legal(cli
     assert (error.code, error.reason) == ("FAILED_PRECONDITION", "TRADE_STATE_INVALID")
     assert error.metadata["state"] == "PARTIALLY_SHIPPED"
     assert (error.metadata["line_id"], error.metadata["line_state"]) == ("1", "PAID")
-    assert error.metadata["legal_commands"] == "CancelLines,ConfirmLines,ReportDelivery,ShipLines"
+    assert error.metadata["legal_commands"] == "CancelLines,ConfirmLines,ExtendConfirmation,ReportDelivery,ShipLines"
     with pytest.raises(refusal) as refused:
         await client.give("ShipLines", trade, "SELLER", line_ids=["1", "9"])
     assert (refused.value.reason, refused.value.metadata["line_id"]) == ("LINE_NOT_FOUND", "9")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, func, literal, select, text, tuple_, union_all
+from sqlalchemy import ColumnElement, Row, Select, func, literal, select, text, tuple_, union_all
 
 from danbao_escrow.application.ports import Parties, TradeFilter, TradePosition
 from danbao_escrow.domain.commands import ClaimStep, Token
@@ -56,22 +57,8 @@ class Queries:
 
     async def trades(self, asked: TradeFilter, *, after: TradePosition | None, limit: int) -> list[Trade]:
         """Trades by their creation, after a position."""
-        key = (trades.c.create_time, trades.c.trade_id)
-        order = [column.desc() if asked.newest_first else column for column in key]
-        ways = _ways(asked)
-        pages = []
-        for way in ways:
-            page = select(*key).where(*way, *_narrowed(asked))
-            if after is not None:
-                position = tuple_(literal(after[0]), literal(after[1]))
-                page = page.where(tuple_(*key) < position if asked.newest_first else tuple_(*key) > position)
-            pages.append(page.order_by(*order).limit(limit))
-        # A trade's buyer is never its seller, so the ways have no trade in common.
-        keys = pages[0] if len(pages) == 1 else union_all(*[page.subquery().select() for page in pages])
-        chosen = keys.subquery("chosen")
-        query = select(trades).join(chosen, chosen.c.trade_id == trades.c.trade_id).order_by(*order).limit(limit)
         async with self._database.read() as connection:
-            found = (await connection.execute(query)).all()
+            found = (await connection.execute(trades_query(asked, after=after, limit=limit))).all()
         return [rows.trade_of(dict(row._mapping)) for row in found]
 
     async def timeline(self, trade_id: UUID, *, after: int, limit: int) -> list[TimelineEntry]:
@@ -118,6 +105,25 @@ class Queries:
 
 def _claim(row: Row[UUID, int, int, int]) -> ClaimStep:
     return ClaimStep(UUID(int=row.trade_id.int), row.number, row.generation, row.claim)
+
+
+def trades_query(asked: TradeFilter, *, after: TradePosition | None, limit: int) -> Select[Any]:
+    """A page of trades: each way to find them reads as far as the page, by an index of its own."""
+    key = (trades.c.create_time, trades.c.trade_id)
+    order = [column.desc() if asked.newest_first else column for column in key]
+    pages = []
+    for way in _ways(asked):
+        page = select(trades).where(*way, *_narrowed(asked))
+        if after is not None:
+            position = tuple_(literal(after[0]), literal(after[1]))
+            page = page.where(tuple_(*key) < position if asked.newest_first else tuple_(*key) > position)
+        pages.append(page.order_by(*order).limit(limit))
+    if len(pages) == 1:
+        return pages[0]
+    # A trade's buyer is never its seller, so the ways have no trade in common.
+    found = union_all(*[page.subquery().select() for page in pages]).subquery()
+    again = [found.c.create_time, found.c.trade_id]
+    return select(found).order_by(*[column.desc() if asked.newest_first else column for column in again]).limit(limit)
 
 
 def _ways(asked: TradeFilter) -> list[list[ColumnElement[bool]]]:

@@ -1,18 +1,26 @@
-"""python -m danbao_escrow serve | migrate; settings come from DANBAO_* variables."""
+"""python -m danbao_escrow serve | migrate | diagram; settings come from DANBAO_* variables."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import signal
+from pathlib import Path
 
 
 def main() -> None:
-    """Runs one of the two."""
+    """Runs one of them."""
     parser = argparse.ArgumentParser(prog="danbao-escrow", description="Danbao's escrow service")
-    parser.add_argument("command", choices=("serve", "migrate"))
-    if parser.parse_args().command == "migrate":
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("serve", help="serve until SIGTERM")
+    commands.add_parser("migrate", help="bring the store to the newest migration")
+    diagram = commands.add_parser("diagram", help="draw the state tables")
+    diagram.add_argument("document", nargs="?", type=Path, help="draw them anew between this file's marks")
+    given = parser.parse_args()
+    if given.command == "migrate":
         _migrate()
+    elif given.command == "diagram":
+        _draw(given.document)
     else:
         _serve()
 
@@ -23,6 +31,16 @@ def _migrate() -> None:
 
     settings = MigrationSettings()
     upgrade(package="danbao_escrow", dsn=settings.migration_dsn, role=settings.database_role)
+
+
+def _draw(document: Path | None) -> None:
+    from danbao_escrow.domain.diagram import diagrams, with_diagrams
+
+    if document is None:
+        for name, drawing in diagrams().items():
+            print(f"%% {name}\n{drawing}")
+    else:
+        document.write_text(with_diagrams(document.read_text()))
 
 
 def _serve() -> None:

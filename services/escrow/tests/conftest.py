@@ -1,7 +1,12 @@
 """Escrow as it runs: on the real PostgreSQL, behind mutual TLS, with peers that can be told to misbehave."""
 
+import asyncio
 import contextlib
 import itertools
+import json
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -216,6 +221,10 @@ def actor(role, subject=None):
     return trade_pb2.Actor(subject=subject or subjects.get(role, "subjects/somebody"), role=ROLES.Value(f"ROLE_{role}"))
 
 
+def _spawn(environment):
+    return subprocess.Popen([sys.executable, "-m", "danbao_escrow", "serve"], env=environment, stderr=subprocess.PIPE)
+
+
 class Stack:
     """Escrow's replicas over one database, with both peers."""
 
@@ -255,6 +264,25 @@ class Stack:
         await replica.start(**options)
         self.replicas.append(replica)
         return replica
+
+    async def own_process(self):
+        """A replica in a process of its own, to be killed; and its port."""
+        files = self.authority.issue("escrow")
+        environment = os.environ | {
+            "DANBAO_LISTEN": "127.0.0.1:0",
+            "DANBAO_DATABASE_DSN": self.database.dsn,
+            "DANBAO_TLS_CERT": str(files.cert),
+            "DANBAO_TLS_KEY": str(files.key),
+            "DANBAO_TLS_CA": str(files.ca),
+            "DANBAO_PAYMENTS_ADDRESS": f"127.0.0.1:{self.servers['payments']}",
+            "DANBAO_CREDIT_ADDRESS": f"127.0.0.1:{self.servers['credit']}",
+        }
+        process = await asyncio.to_thread(_spawn, environment)
+        while True:
+            line = await asyncio.to_thread(process.stderr.readline)
+            assert line, "the service ended before it listened"
+            if line.startswith(b"{") and json.loads(line)["event"] == "listening":
+                return process, json.loads(line)["port"]
 
     def client_of(self, replica, peer="gateway", caller=PARTNER):
         client = Client(replica.server.port, self.authority, caller, peer)

@@ -11,6 +11,7 @@ from danbao_local.client import CallFailed, GatewayClient
 from danbao_local.demo import new_id
 
 HEADS = ("danbao.payments.v1.EventService/GetStreamHead", "danbao.escrow.v1.EventService/GetStreamHead")
+NOUNS = ("ACCOUNT", "PAYMENT", "TOP_UP", "TRANSACTION", "TRADE", "CASE", "DISPUTE", "CLAIM")
 NAMES = ("name", "trade", "account")
 
 
@@ -82,7 +83,7 @@ def mistakes(body):
                 f"{where} unknown",
                 missing,
                 "NOT_FOUND",
-                {f"{noun}_NOT_FOUND" for noun in ("ACCOUNT", "PAYMENT", "TOP_UP", "TRANSACTION", "TRADE")},
+                {f"{noun}_NOT_FOUND" for noun in NOUNS},
             )
             yield f"{where} malformed", changed(body, path, "nonsense"), "INVALID_ARGUMENT", {"FIELD_INVALID"}
             yield f"{where} missing", changed(body, path, None), "INVALID_ARGUMENT", {"FIELD_INVALID"}

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from danbao_local import case_calls
 from danbao_local.card import Card
 from danbao_local.client import CallFailed, GatewayClient
 from danbao_local.contracts import HttpRule, unary_rules
@@ -57,9 +58,15 @@ class _Fixtures:
     to_confirm: str
     to_cancel_lines: str
     to_cancel: str
+    cases: case_calls.CaseFixtures
 
 
 _Example = tuple[str, Callable[[_Fixtures], dict[str, Any]]]
+
+
+def _of_cases(body_of: Callable[[case_calls.CaseFixtures], dict[str, Any]]) -> Callable[[_Fixtures], dict[str, Any]]:
+    return lambda made: body_of(made.cases)
+
 
 EXAMPLES: dict[str, _Example] = {
     f"{_ACCOUNTS}/GetAccount": ("partner", lambda made: {"name": made.account}),
@@ -146,6 +153,7 @@ EXAMPLES: dict[str, _Example] = {
         "partner",
         lambda _: {"operations": [{"createTrade": new_trade_body()}, {"createTrade": new_trade_body()}]},
     ),
+    **{rpc: (role, _of_cases(body_of)) for rpc, (role, body_of) in case_calls.EXAMPLES.items()},
     f"{_CREDIT}/Evaluate": ("partner", lambda _: {"subject": SELLER, "purpose": "checkout"}),
     f"{_CREDIT}/GetTerms": ("partner", lambda _: {"subject": SELLER, "currency": CURRENCY}),
     f"{_CREDIT}/BatchGetTerms": (
@@ -183,7 +191,7 @@ def _make_fixtures(client: GatewayClient, demo: DemoResult) -> _Fixtures:
         answer = client.call(f"{_TRADES}/BatchExecute", {"operations": list(operations)}, role="partner")
         return [_succeeded(result).name for result in answer.results]
 
-    needed = total_minor() * (_PAID_TRADES + 1) + _SPARE_MINOR
+    needed = total_minor() * (_PAID_TRADES + 1 + case_calls.TRADES) + _SPARE_MINOR
     top_up = client.call(f"{_PAYMENTS}/CreateTopUp", top_up_body(needed), role="partner")
     to_capture, to_void, to_refund = payments(
         {"createPayment": _payment("MANUAL")},
@@ -196,6 +204,10 @@ def _make_fixtures(client: GatewayClient, demo: DemoResult) -> _Fixtures:
     trades(*({"payTrade": command_body(name, "BUYER")} for name in names[2:]))
     shipped = (command_body(name, "SELLER", carrier="SF Express", tracking="SF2") for name in (to_deliver, to_confirm))
     trades(*({"shipLines": body} for body in shipped))
+    disputable = trades(*({"createTrade": new_trade_body()} for _ in range(case_calls.TRADES)))
+    trades(*({"payTrade": command_body(name, "BUYER")} for name in disputable))
+    shipping = {"carrier": "SF Express", "tracking": "SF5"}
+    trades(*({"shipLines": command_body(name, "SELLER", **shipping)} for name in disputable))
     return _Fixtures(
         demo=demo,
         account=next(item.account.name for item in demo.statements if item.account.owner == BUYER),
@@ -213,6 +225,7 @@ def _make_fixtures(client: GatewayClient, demo: DemoResult) -> _Fixtures:
         to_confirm=to_confirm,
         to_cancel_lines=to_cancel_lines,
         to_cancel=to_cancel,
+        cases=case_calls.make(client, disputable, demo.trade.name),
     )
 
 

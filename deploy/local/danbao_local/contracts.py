@@ -34,8 +34,12 @@ class HttpRule:
             return path
         fields = json_format.MessageToDict(request)
         names = {field.json_name for field in request.DESCRIPTOR.fields if field.name in in_path}
-        query = {name: value for name, value in fields.items() if name not in names}
-        return f"{path}?{urlencode(query, doseq=True)}" if query else path
+        query = {name: _in_query(value) for name, value in fields.items() if name not in names}
+        return f"{path}?{urlencode(query, doseq=True, quote_via=quote)}" if query else path
+
+
+def _in_query(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def unary_rules() -> list[HttpRule]:

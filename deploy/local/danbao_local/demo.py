@@ -23,7 +23,12 @@ SELLER = f"subjects/{DEMO_SELLER}"
 CURRENCY = "CNY"
 _LINES = (("kettle", "Cast-iron kettle", 19_900), ("cups", "Two tea cups", 3_800))
 _POSTAGE_MINOR = 1_200
-_ACTORS = {"BUYER": BUYER, "SELLER": SELLER, "OPERATOR": f"subjects/{HOLDERS['operator'].subject}"}
+_ACTORS = {
+    "BUYER": BUYER,
+    "SELLER": SELLER,
+    "OPERATOR": f"subjects/{HOLDERS['operator'].subject}",
+    "ARBITER": f"subjects/{HOLDERS['arbiter'].subject}",
+}
 _CREDIT_SECONDS = 20.0
 _TRACE_SECONDS = 12.0
 _TRACE_PAUSE_SECONDS = 0.6

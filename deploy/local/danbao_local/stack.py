@@ -31,7 +31,7 @@ from danbao_local.health import envoy_is_ready, is_serving, takes_connections
 from danbao_local.layout import NEEDED_MIB, StateLayout, check_space
 from danbao_local.migration_marks import MigrationMark
 from danbao_local.supervisor import Supervisor
-from danbao_local.tokens import AUDIENCE, ISSUER, TokenIssuer
+from danbao_local.tokens import AUDIENCE, DEMO_SELLER, ISSUER, TokenIssuer
 
 SERVICES = ("payments", "escrow", "credit")
 OPERATOR = "operator"
@@ -41,6 +41,10 @@ STOP_ORDER = ((GATEWAY,), ("escrow", "credit"), ("payments",), (RECEIVER,), ("po
 """The door first; then callers before the called; the books' store last."""
 
 Clock = Literal["real", "test"]
+
+
+# So that claims can be tried out; membership itself takes a grade.
+_OWN_SETTINGS = {"credit": {"DANBAO_MEMBERS": f"subjects/{DEMO_SELLER}"}}
 
 
 class LocalStack:
@@ -271,6 +275,7 @@ class LocalStack:
             "DANBAO_REFLECTION": "true",
             "DANBAO_DRAIN_SECONDS": "5",
             **peers,
+            **_OWN_SETTINGS.get(name, {}),
             **self._service_environment.get(name, {}),
         }
 

@@ -34,6 +34,7 @@ def test_every_example_uses_a_role_that_may_call() -> None:
             "/v1/subjects/a/terms?currency=CNY",
         ),
         ("danbao.escrow.v1.TradeService/CreateTrade", {}, "/v1/trades"),
+        ("danbao.escrow.v1.RefundService/ListRefundCases", {"openOnly": True}, "/v1/refundCases?openOnly=true"),
     ],
 )
 def test_a_path_is_filled_from_the_body(rpc: str, body: dict[str, str], path: str) -> None:

@@ -160,6 +160,20 @@ def test_terms_by_grade(table: TermsTable) -> None:
         assert len(set(limits)) == 7
 
 
+def test_who_is_a_member_and_up_to_what_its_buyers_are_compensated() -> None:
+    table = terms_from(definition("terms.yaml"), ["CNY"], members=["subjects/known"])
+    by_grade = {grade: table.is_member("subjects/anybody", grade) for grade in Grade}
+    assert by_grade == {grade: grade in (Grade.AAA, Grade.AA, Grade.A) for grade in Grade}
+    assert table.compensation_limit_minor("subjects/anybody", Grade.A, "CNY") == 1_000_000
+    assert table.compensation_limit_minor("subjects/anybody", Grade.B, "CNY") == 0, "no member"
+    assert table.is_member("subjects/known", Grade.C)
+    assert table.compensation_limit_minor("subjects/known", Grade.C, "CNY") == 200_000
+    assert table.compensation_limit_minor("subjects/known", Grade.C, "JPY") == 0, "no row"
+    for currency in ("CNY", "BRL", "USD", "EUR"):
+        limits = [table.compensation_limits_minor[currency][grade] for grade in Grade]
+        assert limits == sorted(limits, reverse=True)
+
+
 def test_a_currency_on_offer_without_a_row_is_refused_at_start(judge: Judge, tmp_path: Path) -> None:
     with pytest.raises(DefinitionInvalid, match="no row for JPY"):
         terms_from(definition("terms.yaml"), ["CNY", "JPY"])
@@ -182,6 +196,8 @@ def test_a_currency_on_offer_without_a_row_is_refused_at_start(judge: Judge, tmp
         lambda d: d["grades"].pop("B"),
         lambda d: d["grades"]["B"].update(reserve_bps=10_001),
         lambda d: d["grades"]["B"].update(auto_confirm_days=0),
+        lambda d: d["compensation_limits_minor"]["CNY"].update(A=-1),
+        lambda d: d["compensation_limits_minor"]["CNY"].update(A="1000"),
     ],
 )
 def test_terms_with_a_hole_are_refused(change: Any) -> None:

@@ -137,6 +137,16 @@ def test_events_that_say_nothing_about_credit_count_nothing(catalogue: Catalogue
     assert facts_of(PaymentsEvent(event).read(), Source.PAYMENTS, catalogue).kind == "unknown"
 
 
+@pytest.mark.parametrize("kind", ["refund_case_opened", "dispute_decided", "claim_compensated"])
+def test_cases_disputes_and_claims_are_told_by_events_of_their_own_that_count_nothing_yet(
+    catalogue: Catalogue, kind: str
+) -> None:
+    event = good_trade("1").events[-1]
+    getattr(event, kind).name = "refundCases/1"
+    facts = facts_of(EscrowEvent(event).read(), Source.ESCROW, catalogue)
+    assert (facts.kind, facts.changes) == (kind, ())
+
+
 def test_an_event_that_breaks_its_contract_is_refused(catalogue: Catalogue) -> None:
     def refused(change: object) -> str:
         event = TradeStory().paid(START).events[-1]

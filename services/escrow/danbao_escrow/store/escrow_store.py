@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 import asyncpg
 
@@ -23,6 +23,10 @@ _TRADE_CHANGES = tuple(name for name in rows.TRADE_COLUMNS if name not in _FROZE
 _STEP_CHANGES = (
     "generation", "state", "request", "claim", "refusals", "refusal", "ledger_reference", "settle_time",
 )  # fmt: skip
+
+# A batch may hold a thousand commands, and most are of trades.
+_OF_CASES = frozenset(get_args(CaseCommand))
+_OF_NO_TRADE = _OF_CASES | {CreateTrade}
 
 _LOCK_TRADES = "SELECT trade_id FROM trades WHERE trade_id = ANY($1::uuid[]) ORDER BY trade_id FOR UPDATE"
 _READ_TRADES = f"SELECT {', '.join(rows.TRADE_COLUMNS)} FROM trades WHERE trade_id = ANY($1::uuid[])"
@@ -55,8 +59,8 @@ class EscrowStore:
     ) -> EscrowSet:
         """The trades that the commands name, locked, with their pending steps, open cases and claims."""
         working = EscrowSet()
-        named = case_store.Named(commands)
-        others = [command for command in commands if not isinstance(command, CreateTrade | CaseCommand)]
+        named = case_store.Named([command for command in commands if type(command) in _OF_CASES])
+        others = [command for command in commands if type(command) not in _OF_NO_TRADE]
         ids = {_trade_id(command) for command in others} | await named.trade_ids(connection)
         if not ids:
             return working

@@ -11,16 +11,29 @@ from danbao_kit.errors import FieldInvalid, FieldViolation
 from danbao_kit.money import Money
 from danbao_payments.application.holds import expire_due
 from danbao_payments.application.payments import check_parts_refundable, check_refundable, count_refund
-from danbao_payments.domain.access import check_may_credit, check_may_debit, check_may_reverse, find_payment
+from danbao_payments.domain.access import (
+    check_debts_of,
+    check_may_credit,
+    check_may_debit,
+    check_may_reverse,
+    find_payment,
+)
 from danbao_payments.domain.account import account_id
 from danbao_payments.domain.books import Books
 from danbao_payments.domain.callers import Caller
-from danbao_payments.domain.chart import USER_AVAILABLE
+from danbao_payments.domain.chart import (
+    FUND_RECOVERABLE,
+    GUARANTEE_FUND,
+    PLATFORM,
+    RECEIVABLE_GUARANTEE,
+    USER_AVAILABLE,
+)
 from danbao_payments.domain.commands import AccountKey, Leg, PostTransaction, ReverseTransaction, SpreadLeg
 from danbao_payments.domain.errors import AlreadyReversed, CurrencyMismatch, TransactionNotFound, WouldBePosted
 from danbao_payments.domain.events import TransactionEvent
 from danbao_payments.domain.payment import Payment, PaymentCommand, next_state
 from danbao_payments.domain.posting import Posting, check_movable
+from danbao_payments.domain.recovery import comes_from_fund, debtor_of
 from danbao_payments.domain.spread import Plan
 from danbao_payments.domain.transfer import Metadata, PostedTransaction, Purpose, Transfer
 
@@ -85,6 +98,8 @@ def _post(
             check_may_debit(key, caller)
         for key in leg.credits:
             check_may_credit(key, caller)
+        if reverses is None:
+            check_debts_of(leg, caller)
     for leg in legs:
         if leg.payment is not None and payments[leg.payment].currency != leg.amount.currency:
             expected = payments[leg.payment].currency
@@ -113,6 +128,7 @@ def _post(
         debit = books.account(leg.debit.owner, leg.debit.kind, leg.amount.currency, now)
         credit = books.account(leg.credit.owner, leg.credit.kind, leg.amount.currency, now)
         posting.post(debit, credit, leg.amount.minor, payment_id=leg.payment, purpose=leg.purpose)
+    _charge_debtors(posting, plan, legs, payments, books, moment)
     posted = posting.record(description, metadata, reverses=reverses)
     if reverses is not None:
         books.reversals.put(reverses, posted.transaction.id)
@@ -123,6 +139,25 @@ def _post(
         count_refund(payment, given, posted.transaction.id, books, moment)
     moment.emit(TransactionEvent("transaction_posted", posted))
     return posted
+
+
+def _charge_debtors(
+    posting: Posting,
+    plan: Plan,
+    legs: Sequence[Leg | SpreadLeg],
+    payments: dict[UUID, Payment],
+    books: Books,
+    moment: Moment,
+) -> None:
+    """What the guarantee fund gave as compensation is owed to it from now on, by whoever was to stand for it."""
+    for movement, origin in zip(plan.movements, plan.origins, strict=True):
+        if movement.payment is None or movement.debit.kind != GUARANTEE_FUND or not comes_from_fund(origin):
+            continue
+        owner = debtor_of(origin, legs, payments[movement.payment])
+        if owner is not None:
+            debt = books.account(owner, RECEIVABLE_GUARANTEE, movement.amount.currency, moment.now)
+            recoverable = books.account(PLATFORM, FUND_RECOVERABLE, movement.amount.currency, moment.now)
+            posting.post(debt, recoverable, movement.amount.minor)
 
 
 def _given_back(legs: Sequence[Leg], payments: dict[UUID, Payment]) -> dict[UUID, dict[UUID, int]]:

@@ -10,7 +10,9 @@ from danbao_payments.domain.chart import (
     CHART,
     ESCROW_TRADE,
     FEE_PAYMENT,
+    FUND_RECOVERABLE,
     PLATFORM,
+    RECEIVABLES,
     SELLER_PAYABLE,
     SUBJECTS,
     TAX_PAYABLE,
@@ -18,9 +20,10 @@ from danbao_payments.domain.chart import (
     USER_AVAILABLE,
     Kind,
 )
-from danbao_payments.domain.commands import AccountKey, CreatePayment
+from danbao_payments.domain.commands import AccountKey, CreatePayment, Leg, SpreadLeg
 from danbao_payments.domain.errors import KindNotAllowed, PaymentNotFound
 from danbao_payments.domain.payment import Payment
+from danbao_payments.domain.recovery import WRITTEN_OFF_FROM
 from danbao_payments.domain.transfer import PostedTransaction, TransferKind
 
 _OPENED_BY_PARTNERS = frozenset({USER_AVAILABLE, SELLER_PAYABLE})
@@ -74,6 +77,18 @@ def check_may_credit(key: AccountKey, caller: Caller) -> None:
         raise _not_allowed(f"{key.kind} is not the caller's to credit", key.owner, key.kind, caller)
 
 
+def check_debts_of(leg: Leg | SpreadLeg, caller: Caller) -> None:
+    """Raises KindNotAllowed where the leg would pay a debt otherwise than by writing it off from its own loss account,
+    or touch what the guarantee fund is owed. Debts are paid by payments' own rule."""
+    for key in (*leg.debits, *leg.credits):
+        if key.kind == FUND_RECOVERABLE:
+            raise _not_allowed(f"{key.kind} moves by payments' own rules only", key.owner, key.kind, caller)
+    for key in leg.credits:
+        loss = WRITTEN_OFF_FROM.get(key.kind)
+        if loss is not None and any(debit != AccountKey(PLATFORM, loss) for debit in leg.debits):
+            raise _not_allowed(f"{key.kind} is written off from {loss} alone", key.owner, key.kind, caller)
+
+
 def check_may_reverse(posted: PostedTransaction, caller: Caller) -> None:
     """Raises KindNotAllowed for what gave money back to a payer, and for what held money or ended a hold."""
     for transfer in posted.transfers:
@@ -100,6 +115,8 @@ def check_may_control(key: AccountKey, caller: Caller, *, closing: bool = False)
         raise _not_allowed("only operators freeze and close accounts", key.owner, key.kind, caller)
     if not CHART[key.kind].debited_by:
         raise _not_allowed(f"{key.kind} moves by payments' own rules only", key.owner, key.kind, caller)
+    if closing and key.kind in RECEIVABLES:
+        raise _not_allowed("where debts are kept is never closed", key.owner, key.kind, caller)
     if closing and not key.owner.startswith((SUBJECTS, TRADES)):
         raise _not_allowed(f"accounts of {key.owner} are never closed", key.owner, key.kind, caller)
 

@@ -34,6 +34,8 @@ class Books(WorkingSet):
         self.transfers: Log[Transfer] = self.log()
         # Payments whose hold on an account has run out, or is about to, and was not ended yet: oldest first.
         self.due_holds: dict[UUID, list[UUID]] = {}
+        # Owners who may owe the platform something: those who do are all among them.
+        self.debtors: set[str] = set()
 
     def account(self, owner: str, kind: str, currency: str, now: datetime) -> Account:
         """The account as it stands; one that nobody has posted to yet is all zero."""

@@ -72,8 +72,17 @@ RAIL_SETTLED = "rail.settled"
 SUSPENSE = "suspense"
 FEE_PAYMENT = "fee.payment"
 TAX_PAYABLE = "tax.payable"
+GUARANTEE_DEPOSIT = "guarantee.deposit"
+GUARANTEE_FUND = "guarantee.fund"
+# What the fund is owed by those for whom it paid: always the sum of receivable.guarantee.
+FUND_RECOVERABLE = "fund.recoverable"
+LOSS_CHARGEBACK = "loss.chargeback"
+LOSS_BAD_DEBT = "loss.bad_debt"
+RECEIVABLE_GUARANTEE = "receivable.guarantee"
+RECEIVABLE_CHARGEBACK = "receivable.chargeback"
+RECEIVABLE_USER = "receivable.user"
 # What an owner owes the platform.
-RECEIVABLES = ("receivable.guarantee", "receivable.chargeback", "receivable.user")
+RECEIVABLES = (RECEIVABLE_GUARANTEE, RECEIVABLE_CHARGEBACK, RECEIVABLE_USER)
 
 # fmt: off
 _ROWS: tuple[tuple[str, AccountClass, str, tuple[Party, ...], tuple[Party, ...]], ...] = (

@@ -22,6 +22,8 @@ class Plan:
 
     def __init__(self, legs: Iterable[Leg | SpreadLeg], books: Books, now: datetime) -> None:
         self.movements: list[Leg] = []
+        # The leg that each movement is of.
+        self.origins: list[Leg | SpreadLeg] = []
         self.shortage: InsufficientFunds | None = None
         self._books = books
         self._now = now
@@ -32,6 +34,7 @@ class Plan:
                 self._spread(leg)
             else:
                 self._move(leg)
+            self.origins += [leg] * (len(self.movements) - len(self.origins))
 
     def _spread(self, leg: SpreadLeg) -> None:
         parts = [(key, minor) for key, minor in leg.parts() if key is not None and minor]

@@ -18,9 +18,12 @@ from danbao_payments.domain.books import Books
 from danbao_payments.domain.chart import (
     CLEARING_CAPTURE,
     CLEARING_REFUND,
+    FUND_RECOVERABLE,
+    GUARANTEE_FUND,
     PLATFORM,
     RAIL_IN_TRANSIT,
     RAIL_SETTLED,
+    RECEIVABLE_GUARANTEE,
     RECEIVABLES,
     USER_AVAILABLE,
 )
@@ -30,15 +33,18 @@ from danbao_payments.domain.commands import (
     CreatePayment,
     CreateTopUp,
     ExpireHolds,
+    Leg,
     PostTransaction,
     RefundPayment,
     RefundTopUp,
     ReportCharge,
     ReportPayback,
     ReverseTransaction,
+    SpreadLeg,
     VoidPayment,
 )
 from danbao_payments.domain.payment import CaptureMode, Payment
+from danbao_payments.domain.recovery import PAYS, comes_from_fund, debtor_of
 from danbao_payments.domain.top_up import TopUp, TopUpRefund, TopUpState, awaiting_accounts
 from danbao_payments.domain.transfer import PostedTransaction, Transaction, Transfer
 from danbao_payments.store import rows
@@ -47,10 +53,12 @@ from danbao_payments.store.limits import load_limits, save_limits
 
 # Commands of a batch are decided a little later than it is loaded: a hold that ends meanwhile must be there.
 _AHEAD = timedelta(seconds=1)
+_RECEIVABLES = frozenset(RECEIVABLES)
 
 _LOCK_ACCOUNTS = f"SELECT {rows.ACCOUNT} FROM accounts WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
 # What never changes of an account needs no lock.
 _OWNERS = "SELECT owner, currency FROM accounts WHERE id = ANY($1::uuid[])"
+_KEYS = "SELECT owner, kind, currency FROM accounts WHERE id = ANY($1::uuid[])"
 _LOCK_PAYMENTS = f"SELECT {rows.PAYMENT} FROM payments WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
 _LOCK_DUE_PAYMENTS = (
     f"SELECT {rows.PAYMENT} FROM payments WHERE payer_account = ANY($1::uuid[]) AND hold_id IS NOT NULL"
@@ -130,6 +138,7 @@ class PaymentsStore:
                 payment = rows.payment_of(row)
                 books.payments.load(payment.id, payment)
                 wanted.accounts_of_payment(payment)
+            wanted.accounts_of_debtors(books)
         if wanted.closing:
             for owner, currency in await connection.fetch(_OWNERS, sorted(wanted.closing)):
                 wanted.accounts |= {account_id(owner, kind, currency) for kind in RECEIVABLES}
@@ -228,7 +237,6 @@ async def _load_posted(connection: asyncpg.Connection, books: Books, wanted: _Wa
     for row in await connection.fetch(_REVERSED_TRANSFERS, sorted(wanted.reversing)):
         transfer = Transfer._make(row)
         transfers.setdefault(transfer.transaction_id, []).append(transfer)
-        wanted.accounts |= {transfer.debit_account, transfer.credit_account}
         if transfer.payment_id is not None:
             wanted.payments.add(transfer.payment_id)
     for row in await connection.fetch(_REVERSED, sorted(wanted.reversing)):
@@ -237,33 +245,53 @@ async def _load_posted(connection: asyncpg.Connection, books: Books, wanted: _Wa
             books.posted.load(transaction.id, PostedTransaction(transaction, tuple(transfers[transaction.id])))
         if transaction.reverses is not None:
             books.reversals.load(transaction.reverses, transaction.id)
+    touched = {
+        account for each in transfers.values() for one in each for account in (one.debit_account, one.credit_account)
+    }
+    for owner, kind, currency in await connection.fetch(_KEYS, sorted(touched)):
+        # What gave is credited now.
+        wanted.credited(owner, kind, currency)
 
 
 async def _load_accounts(connection: asyncpg.Connection, books: Books, wanted: set[UUID], now: datetime) -> None:
     holding = []
+    missing: set[UUID] = set()
     for row in await connection.fetch(_LOCK_ACCOUNTS, sorted(wanted)):
         account = rows.account_of(row)
         books.accounts.load(account.id, account)
         if account.debits_pending:
             holding.append(account.id)
-    if not holding:
-        return
-    missing: set[UUID] = set()
+        if account.kind in _RECEIVABLES and not account.is_empty:
+            books.debtors.add(account.owner)
+            if account.kind == RECEIVABLE_GUARANTEE:
+                # Whoever owes it may pay in this batch, and then the fund gets it.
+                missing |= _fund_accounts(account.currency)
+    if holding:
+        missing |= await _load_due_holds(connection, books, holding, now)
+    missing -= wanted
+    if missing:
+        for row in await connection.fetch(_LOCK_ACCOUNTS, sorted(missing)):
+            account = rows.account_of(row)
+            books.accounts.load(account.id, account)
+
+
+async def _load_due_holds(
+    connection: asyncpg.Connection, books: Books, holding: list[UUID], now: datetime
+) -> set[UUID]:
+    """Gives the accounts through which these holds end."""
     due: list[Payment] = []
     for row in await connection.fetch(_LOCK_DUE_PAYMENTS, holding, now + _AHEAD):
         payment = rows.payment_of(row)
         if payment.id not in books.payments:
             books.payments.load(payment.id, payment)
         due.append(payment)
-        clearing = account_id(PLATFORM, CLEARING_CAPTURE, payment.currency)
-        if clearing not in books.accounts:
-            missing.add(clearing)
     for payment in sorted(due, key=lambda each: (each.expire_time, each.id)):
         books.due_holds.setdefault(payment.payer_account, []).append(payment.id)
-    if missing:
-        for row in await connection.fetch(_LOCK_ACCOUNTS, sorted(missing)):
-            account = rows.account_of(row)
-            books.accounts.load(account.id, account)
+    return {account_id(PLATFORM, CLEARING_CAPTURE, payment.currency) for payment in due}
+
+
+def _fund_accounts(currency: str) -> set[UUID]:
+    return {account_id(PLATFORM, kind, currency) for kind in (GUARANTEE_FUND, FUND_RECOVERABLE)}
 
 
 async def _load_awaited(connection: asyncpg.Connection, books: Books, charging: set[tuple[str, str]]) -> None:
@@ -286,6 +314,8 @@ class _Wanted:
         self.closing: set[UUID] = set()
         self.reversing: set[UUID] = set()
         self.payments: set[UUID] = set()
+        # Legs for which the guarantee fund may pay, each with the others of its transaction.
+        self.from_fund: list[tuple[Leg | SpreadLeg, Sequence[Leg | SpreadLeg]]] = []
         self.top_ups: set[UUID] = set()
         self.refunds: set[UUID] = set()
         # Rails and currencies in which top-ups are to be made.
@@ -293,18 +323,31 @@ class _Wanted:
         for command in commands:
             self._add(command)
 
+    def credited(self, owner: str, kind: str, currency: str) -> None:
+        """An account that may be credited, and what its owner may owe then."""
+        self.accounts.add(account_id(owner, kind, currency))
+        for debt in PAYS.get(kind, ()):
+            self.accounts.add(account_id(owner, debt, currency))
+
     def accounts_of_payment(self, payment: Payment) -> None:
-        self.accounts |= {
-            payment.payer_account,
-            payment.payee_account,
-            account_id(PLATFORM, CLEARING_CAPTURE, payment.currency),
-        }
+        currency = payment.currency
+        self.accounts.add(account_id(PLATFORM, CLEARING_CAPTURE, currency))
+        self.credited(payment.payer, USER_AVAILABLE, currency)
+        self.credited(payment.payee_owner, payment.payee_kind, currency)
         for part in payment.parts:
-            self.accounts.add(account_id(part.owner, part.kind, payment.currency))
+            self.credited(part.owner, part.kind, currency)
+
+    def accounts_of_debtors(self, books: Books) -> None:
+        """Who owes the fund what it pays for these payments."""
+        for leg, legs in self.from_fund:
+            payment = books.payments.get(leg.payment) if leg.payment is not None else None
+            owner = None if payment is None else debtor_of(leg, legs, payment)
+            if owner is not None:
+                self.accounts.add(account_id(owner, RECEIVABLE_GUARANTEE, leg.amount.currency))
 
     def accounts_of_top_up(self, top_up: TopUp) -> None:
+        self.credited(top_up.owner, USER_AVAILABLE, top_up.currency)
         self.accounts |= {
-            account_id(top_up.owner, USER_AVAILABLE, top_up.currency),
             account_id(top_up.rail, RAIL_IN_TRANSIT, top_up.currency),
             account_id(top_up.rail, RAIL_SETTLED, top_up.currency),
             account_id(PLATFORM, CLEARING_REFUND, top_up.currency),
@@ -315,15 +358,22 @@ class _Wanted:
         if isinstance(command, CreatePayment):
             currency = command.amount.currency
             accounts.add(account_id(command.payer, USER_AVAILABLE, currency))
-            accounts.add(account_id(command.payee.owner, command.payee.kind, currency))
+            self.credited(command.payee.owner, command.payee.kind, currency)
             for term in command.splits:
-                accounts.add(account_id(term.destination.owner, term.destination.kind, currency))
+                self.credited(term.destination.owner, term.destination.kind, currency)
             if command.capture_mode == CaptureMode.MANUAL:
                 accounts.add(account_id(PLATFORM, CLEARING_CAPTURE, currency))
         elif isinstance(command, PostTransaction):
             for leg in command.legs:
-                for key in (*leg.debits, *leg.credits):
+                for key in leg.debits:
                     accounts.add(account_id(key.owner, key.kind, leg.amount.currency))
+                for key in leg.credits:
+                    self.credited(key.owner, key.kind, leg.amount.currency)
+                if comes_from_fund(leg):
+                    self.from_fund.append((leg, command.legs))
+                    accounts |= _fund_accounts(leg.amount.currency)
+                elif any(key.kind == RECEIVABLE_GUARANTEE for key in (*leg.debits, *leg.credits)):
+                    accounts |= _fund_accounts(leg.amount.currency)
                 if leg.payment is not None:
                     self.payments.add(leg.payment)
         elif isinstance(command, CapturePayment | VoidPayment | RefundPayment):

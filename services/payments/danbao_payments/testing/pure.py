@@ -117,14 +117,19 @@ class PureBooks:
         return [event.kind for event in self.events]
 
     def check(self) -> None:
-        """Debits equal credits in each currency, and nothing waits in clearing.capture."""
+        """Debits equal credits in each currency, nothing waits in clearing.capture, the fund is owed what it gave."""
         sums: dict[str, list[int]] = {}
+        owed: dict[str, int] = {}
         for account in self.books.accounts.values():
             total = sums.setdefault(account.currency, [0, 0])
             total[0] += account.debits_posted - account.credits_posted
             total[1] += account.debits_pending - account.credits_pending
             if account.kind == "clearing.capture":
                 assert account.debits_posted == account.credits_posted, account
+            if account.kind in ("receivable.guarantee", "fund.recoverable"):
+                net = account.debits_posted - account.credits_posted
+                owed[account.currency] = owed.get(account.currency, 0) + net
+        assert not any(owed.values()), owed
         assert all(total == [0, 0] for total in sums.values()), sums
 
     def _find_due_holds(self, now: datetime) -> None:

@@ -70,6 +70,10 @@ _BROKEN = {
         WHERE accounts.currency <> transfers.currency""",
     "something waits in clearing.capture": """
         SELECT id FROM accounts WHERE kind = 'clearing.capture' AND credits_posted <> debits_posted""",
+    "what the guarantee fund is owed is not what is owed to it": """
+        SELECT currency, sum(debits_posted - credits_posted) FROM accounts
+        WHERE kind IN ('receivable.guarantee', 'fund.recoverable') GROUP BY currency
+        HAVING sum(debits_posted) <> sum(credits_posted)""",
     "what is held is not what payments hold": """
         SELECT id FROM accounts LEFT JOIN (
             SELECT payer_account, sum(authorized_minor - captured_minor - released_minor) AS held FROM payments
@@ -162,6 +166,11 @@ class PaymentsStack:
     async def available(self, owner: str, kind: str = "user.available") -> int:
         found = (await self.accounts(owner)).get(kind)
         return 0 if found is None else found.available_minor
+
+    async def now_s(self) -> int:
+        """The test clock, in whole seconds since 1970."""
+        clock = clock_pb2_grpc.ClockServiceStub(self.channel("operator"))
+        return int((await clock.GetClock(clock_pb2.GetClockRequest(), timeout=5)).now.seconds)
 
     async def advance(self, seconds: float) -> None:
         """Moves the test clock."""

@@ -159,7 +159,8 @@ def test_operators_put_money_from_suspense_into_wallets(pure):
 def test_an_asset_that_is_not_there_cannot_be_credited(pure):
     pure.fund(BUYER, 10)
     with pytest.raises(InsufficientFunds):
-        post(pure, leg(wallet(BUYER), AccountKey(BUYER, "receivable.user"), 5), caller=OPERATOR)
+        loss = AccountKey("platform", "loss.bad_debt")
+        post(pure, leg(loss, AccountKey(BUYER, "receivable.user"), 5), caller=OPERATOR)
 
 
 @pytest.mark.parametrize("minor", [0, -1])

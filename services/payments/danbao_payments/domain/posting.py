@@ -125,7 +125,9 @@ class Posting:
     ) -> PostedTransaction:
         """Puts the transaction into the books, with what it recovers of debts. Raises BalanceOverflow."""
         debtors = self._books.debtors
-        debtors.update(account.owner for account in self._accounts.values() if account.kind in _RECEIVABLES)
+        for account in self._accounts.values():
+            if account.kind in _RECEIVABLES:
+                debtors.add(account.owner)
         if debtors:
             self._recover()
             self._keep_fund_whole()

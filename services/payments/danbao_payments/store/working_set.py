@@ -256,7 +256,7 @@ async def _load_posted(connection: asyncpg.Connection, books: Books, wanted: _Wa
 async def _load_accounts(connection: asyncpg.Connection, books: Books, wanted: set[UUID], now: datetime) -> None:
     holding = []
     missing: set[UUID] = set()
-    for row in await connection.fetch(_LOCK_ACCOUNTS, sorted(wanted)):
+    for row in await connection.fetch(_LOCK_ACCOUNTS, list(wanted)):
         account = rows.account_of(row)
         books.accounts.load(account.id, account)
         if account.debits_pending:

@@ -161,7 +161,7 @@ def run_service(settings: ServiceSettings, *, name: str, serve: Callable[[], Awa
     import uvloop
 
     configure_logging(service=name, level=settings.log_level)
-    provider = start_telemetry(service=name, endpoint=settings.otlp_endpoint, ratio=settings.trace_ratio)
+    spans = start_telemetry(service=name, endpoint=settings.otlp_endpoint, ratio=settings.trace_ratio)
 
     async def main() -> None:
         await serve()
@@ -174,5 +174,5 @@ def run_service(settings: ServiceSettings, *, name: str, serve: Callable[[], Awa
     try:
         uvloop.run(main())
     finally:
-        if provider is not None:
-            provider.shutdown()
+        if spans is not None:
+            spans.stop()

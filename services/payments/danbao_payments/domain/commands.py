@@ -16,7 +16,7 @@ from danbao_payments.domain.account_commands import AccountCommand
 from danbao_payments.domain.callers import OURSELVES, Caller
 from danbao_payments.domain.chart import USER_AVAILABLE
 from danbao_payments.domain.errors import LegsInvalid, SplitNotWhole
-from danbao_payments.domain.payment import CaptureMode, OnExpiry
+from danbao_payments.domain.payment import CaptureMode, FeeRefund, OnExpiry
 from danbao_payments.domain.payment_split import check_whole
 from danbao_payments.domain.splits import Part, RemainderPolicy, split
 from danbao_payments.domain.transfer import Metadata, Purpose
@@ -134,8 +134,13 @@ class RefundPayment:
     amount: Money | None = None
     description: str = ""
     caller: Caller = OURSELVES
-    fees_back: bool = True
+    fee_refund: str = FeeRefund.PROPORTIONAL.value
     purpose: str = Purpose.REFUND.value
+
+    @property
+    def fees_back(self) -> bool:
+        """Whether the platform's parts go back as well."""
+        return self.fee_refund == FeeRefund.PROPORTIONAL
 
     def check(self) -> None:
         """Raises AmountNotPositive, CurrencyUnknown."""

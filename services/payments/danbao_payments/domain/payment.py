@@ -41,6 +41,13 @@ class OnExpiry(StrEnum):
     CAPTURE = "CAPTURE"  # it does not run out: it counts until it has been captured
 
 
+class FeeRefund(StrEnum):
+    """Whether the platform's parts of a split go back with a refund."""
+
+    PROPORTIONAL = "PROPORTIONAL"
+    NONE = "NONE"
+
+
 class RefundState(StrEnum):
     NONE = "NONE"
     PARTIAL = "PARTIAL"

@@ -104,7 +104,7 @@ def refund_payment(request: payment_pb2.RefundPaymentRequest, caller: Caller) ->
         _optional_money(request),
         request.description,
         caller,
-        fees_back=request.fee_refund != payment_pb2.FEE_REFUND_NONE,
+        fee_refund=_FEE_REFUNDS[request.fee_refund],
         purpose=_PURPOSES[request.purpose] or Purpose.REFUND.value,
     )
 
@@ -200,6 +200,9 @@ _REMAINDER_POLICIES = {
 } | {0: ""}
 _REMAINDER_POLICY_NUMBERS = {name: number for number, name in _REMAINDER_POLICIES.items()}
 _CAPTURE_MODE_NUMBERS = {name: number for number, name in _CAPTURE_MODES.items()}
+_FEE_REFUNDS = {number: name.removeprefix("FEE_REFUND_") for name, number in payment_pb2.FeeRefund.items()} | {
+    payment_pb2.FEE_REFUND_UNSPECIFIED: "PROPORTIONAL"
+}
 _PURPOSES = {number: name.removeprefix("PURPOSE_") for name, number in ledger_pb2.Purpose.items()} | {0: ""}
 _PURPOSE_NUMBERS = {name: number for number, name in _PURPOSES.items()}
 PAYMENT_STATES = {name.removeprefix("STATE_"): number for name, number in payment_pb2.Payment.State.items()}

@@ -38,10 +38,12 @@ from danbao_payments.rpc.events import EventServicer
 from danbao_payments.rpc.ledger import LedgerServicer
 from danbao_payments.rpc.payments import PaymentServicer
 from danbao_payments.store.chain import ChainReader
+from danbao_payments.store.movements import rail_work_of
 from danbao_payments.store.payment_queries import PaymentQueries
 from danbao_payments.store.queries import BooksQueries
+from danbao_payments.store.rail_queries import RailQueries
 from danbao_payments.store.statements import StatementQueries
-from danbao_payments.store.working_set import PaymentsStore, rail_work_of
+from danbao_payments.store.working_set import PaymentsStore
 from danbao_payments.workers.holds import HoldSweeper
 from danbao_payments.workers.rails import RailWorker
 
@@ -93,16 +95,20 @@ async def running(settings: PaymentsSettings, *, rails: Mapping[str, Rail] | Non
             TimeOrderedIds(),
             on_commit=committed,
         )
-        rail_worker = RailWorker(rails, queries, group_commit)
+        movements = RailQueries(database)
+        rail_worker = RailWorker(rails, movements, group_commit)
         sweeper = HoldSweeper(queries, group_commit, clock)
         group_commit.start()
         stack.push_async_callback(group_commit.stop)
+        for rail in rails.values():
+            rail.listen(rail_worker.report)
+            stack.push_async_callback(rail.stop)
         stack.push_async_callback(rail_worker.stop)
         _in_background(stack, "rails", rail_worker.run)
         _in_background(stack, "holds", sweeper.run)
 
         server = Server(settings, name=NAME, peers=PEERS, ready=database.ready)
-        mutations = MutationRunner(CommandRunner(group_commit), queries)
+        mutations = MutationRunner(CommandRunner(group_commit), movements)
         server.add(
             account_pb2_grpc.add_AccountServiceServicer_to_server,
             AccountServicer(mutations, queries, StatementQueries(database), clock),
@@ -115,7 +121,7 @@ async def running(settings: PaymentsSettings, *, rails: Mapping[str, Rail] | Non
         )
         server.add(
             payment_pb2_grpc.add_PaymentServiceServicer_to_server,
-            PaymentServicer(mutations, queries, PaymentQueries(database), clock),
+            PaymentServicer(mutations, queries, PaymentQueries(database), movements, clock),
             PAYMENTS,
         )
         server.add(event_pb2_grpc.add_EventServiceServicer_to_server, EventServicer(events), EVENTS)

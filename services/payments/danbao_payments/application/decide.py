@@ -11,8 +11,10 @@ from danbao_payments.application.accounts import close_account, create_accounts,
 from danbao_payments.application.holds import expire_holds
 from danbao_payments.application.limits import set_limits
 from danbao_payments.application.payments import capture_payment, create_payment, refund_payment, void_payment
-from danbao_payments.application.top_ups import create_top_up, refund_top_up, report_charge, report_payback
+from danbao_payments.application.rail_reports import report_rail_result
+from danbao_payments.application.top_ups import create_top_up, refund_top_up
 from danbao_payments.application.transactions import post_transaction, reverse_transaction
+from danbao_payments.application.withdrawals import create_withdrawal
 from danbao_payments.domain.account_commands import CloseAccount, CreateAccounts, FreezeAccount, UnfreezeAccount
 from danbao_payments.domain.books import Books
 from danbao_payments.domain.commands import (
@@ -20,12 +22,12 @@ from danbao_payments.domain.commands import (
     Command,
     CreatePayment,
     CreateTopUp,
+    CreateWithdrawal,
     ExpireHolds,
     PostTransaction,
     RefundPayment,
     RefundTopUp,
-    ReportCharge,
-    ReportPayback,
+    ReportRailResult,
     ReverseTransaction,
     SetLimits,
     VoidPayment,
@@ -45,8 +47,8 @@ def decider(rails: frozenset[str]) -> Callable[[Command, Books, Moment], object]
         RefundTopUp: refund_top_up,
         SetLimits: set_limits,
         ExpireHolds: expire_holds,
-        ReportCharge: report_charge,
-        ReportPayback: report_payback,
+        CreateWithdrawal: partial(create_withdrawal, rails=rails),
+        ReportRailResult: report_rail_result,
         CreateAccounts: create_accounts,
         FreezeAccount: freeze_account,
         UnfreezeAccount: unfreeze_account,

@@ -9,8 +9,10 @@ from danbao_kit.working_set import Log, Rows, WorkingSet
 from danbao_payments.domain.account import Account, account_id, new_account
 from danbao_payments.domain.limits import Limits, Usage
 from danbao_payments.domain.payment import Payment
-from danbao_payments.domain.top_up import TopUp, TopUpRefund
+from danbao_payments.domain.rail_refund import RailRefund
+from danbao_payments.domain.top_up import TopUp
 from danbao_payments.domain.transfer import PostedTransaction, Transaction, Transfer
+from danbao_payments.domain.withdrawal import Withdrawal
 
 
 class Books(WorkingSet):
@@ -21,7 +23,8 @@ class Books(WorkingSet):
         self.accounts: Rows[UUID, Account] = self.rows()
         self.payments: Rows[UUID, Payment] = self.rows()
         self.top_ups: Rows[UUID, TopUp] = self.rows()
-        self.top_up_refunds: Rows[UUID, TopUpRefund] = self.rows()
+        self.withdrawals: Rows[UUID, Withdrawal] = self.rows()
+        self.rail_refunds: Rows[UUID, RailRefund] = self.rows()
         # By scope, and by subject, each with the currency.
         self.limits: Rows[tuple[str, str], Limits] = self.rows()
         self.usage: Rows[tuple[str, str], Usage] = self.rows()

@@ -66,6 +66,7 @@ USER_AVAILABLE = "user.available"
 SELLER_PAYABLE = "seller.payable"
 ESCROW_TRADE = "escrow.trade"
 CLEARING_CAPTURE = "clearing.capture"
+CLEARING_PAYOUT = "clearing.payout"
 CLEARING_REFUND = "clearing.refund"
 RAIL_IN_TRANSIT = "rail.in_transit"
 RAIL_SETTLED = "rail.settled"
@@ -101,7 +102,7 @@ _ROWS: tuple[tuple[str, AccountClass, str, tuple[Party, ...], tuple[Party, ...]]
     ("guarantee.deposit",    AccountClass.LIABILITY,  SUBJECTS, (_E, _C),        (_E, _C)),
     ("guarantee.fund",       AccountClass.LIABILITY,  PLATFORM, (_E, _O),        (_E, _C, _O)),
     ("fund.recoverable",     AccountClass.LIABILITY,  PLATFORM, (_O,),           (_O,)),
-    ("clearing.payout",      AccountClass.LIABILITY,  PLATFORM, (),              ()),
+    (CLEARING_PAYOUT,        AccountClass.LIABILITY,  PLATFORM, (),              ()),
     (CLEARING_REFUND,        AccountClass.LIABILITY,  PLATFORM, (),              ()),
     (TAX_PAYABLE,            AccountClass.LIABILITY,  PLATFORM, (_O,),           (_E, _O)),
     ("fee.escrow",           AccountClass.REVENUE,    PLATFORM, (_O,),           (_E, _O)),

@@ -7,6 +7,8 @@ DanbaoError
 ├── PaymentNotFound         NOT_FOUND
 ├── TransactionNotFound     NOT_FOUND
 ├── TopUpNotFound           NOT_FOUND
+├── WithdrawalNotFound      NOT_FOUND
+├── MovementNotFound        NOT_FOUND            no movement over a rail
 ├── RailUnknown             FAILED_PRECONDITION  no such rail is connected
 ├── KindNotAllowed          PERMISSION_DENIED    the chart of accounts, or who asks, forbids it
 ├── CurrencyMismatch        FAILED_PRECONDITION
@@ -15,6 +17,7 @@ DanbaoError
 ├── AccountNotEmpty         FAILED_PRECONDITION  it cannot be closed
 ├── PaymentStateInvalid     FAILED_PRECONDITION
 ├── TopUpStateInvalid       FAILED_PRECONDITION
+├── RailResultConflicts     FAILED_PRECONDITION  a rail contradicts what is known
 ├── HoldExpired             FAILED_PRECONDITION
 ├── HoldAlreadyCaptured     FAILED_PRECONDITION
 ├── HoldAlreadyVoided       FAILED_PRECONDITION
@@ -88,6 +91,20 @@ class TopUpNotFound(DanbaoError):
         super().__init__(f"{top_up} does not exist", top_up=top_up)
 
 
+class WithdrawalNotFound(DanbaoError):
+    code, reason = Code.NOT_FOUND, "WITHDRAWAL_NOT_FOUND"
+
+    def __init__(self, withdrawal: str) -> None:
+        super().__init__(f"{withdrawal} does not exist", withdrawal=withdrawal)
+
+
+class MovementNotFound(DanbaoError):
+    code, reason = Code.NOT_FOUND, "MOVEMENT_NOT_FOUND"
+
+    def __init__(self, movement: str) -> None:
+        super().__init__(f"{movement} does not exist", movement=movement)
+
+
 class RailUnknown(DanbaoError):
     code, reason = Code.FAILED_PRECONDITION, "RAIL_UNKNOWN"
 
@@ -147,6 +164,22 @@ class TopUpStateInvalid(DanbaoError):
 
     def __init__(self, top_up_id: UUID, *, state: str) -> None:
         super().__init__(f"topUps/{top_up_id} is {state}", top_up=f"topUps/{top_up_id}", state=state)
+
+
+class RailResultConflicts(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "RAIL_RESULT_CONFLICTS"
+
+    def __init__(self, movement: str, *, state: str, result: str, known_reference: str, rail_reference: str) -> None:
+        super().__init__(
+            f"{movement} is {state}, which {result} contradicts"
+            if rail_reference in ("", known_reference) or not known_reference
+            else f"{movement} is known to its rail by another reference",
+            movement=movement,
+            state=state,
+            result=result,
+            known_reference=known_reference,
+            rail_reference=rail_reference,
+        )
 
 
 class HoldExpired(DanbaoError):

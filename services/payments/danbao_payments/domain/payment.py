@@ -89,11 +89,24 @@ class Payment(NamedTuple):
     description: str
     create_time: datetime
     update_time: datetime
-    last_transaction: UUID
+    # None while a rail has not answered.
+    last_transaction: UUID | None
     on_expiry: str
     # Empty without a split; then all of it goes to the payee.
     remainder_policy: str
     parts: tuple[SplitPart, ...]
+    # Empty when the payer's wallet pays.
+    rail: str = ""
+    instrument: str = ""
+    rail_reference: str = ""
+    failure: str = ""
+    charged_back_minor: int = 0
+    refunds_settled_minor: int = 0
+    settle_time: datetime | None = None
+    # Which accounts bore what of its chargebacks: (owner, kind, minor units).
+    chargeback_from: tuple[tuple[str, str, int], ...] = ()
+    # Of the request that made it, where a rail is to be asked.
+    traceparent: str = ""
 
     @property
     def held_minor(self) -> int:

@@ -36,6 +36,7 @@ from danbao_payments.domain.payment_split import SplitPart
 from danbao_payments.domain.top_up import TopUp
 from danbao_payments.domain.transfer import PostedTransaction, Purpose, Transfer
 from danbao_payments.rpc.legs import post_transaction, reverse_transaction
+from danbao_payments.rpc.rails import create_withdrawal, report_rail_result
 from danbao_payments.rpc.values import facts_of, id_of, key_of, money_of, timestamp
 
 # --- who calls --------------------------------------------------------------------------------------------------------
@@ -172,6 +173,8 @@ COMMANDS: Mapping[str, Callable[[Any, Caller], Any]] = {
     "ReverseTransaction": reverse_transaction,
     "CreateTopUp": create_top_up,
     "RefundTopUp": refund_top_up,
+    "CreateWithdrawal": create_withdrawal,
+    "ReportRailResult": report_rail_result,
     "SetLimits": set_limits,
     "CreateAccount": create_account,
     "BatchCreateAccounts": create_accounts,
@@ -248,7 +251,7 @@ def payment_message(payment: Payment) -> payment_pb2.Payment:
         refunded_minor=payment.refunded_minor,
         create_time=timestamp(payment.create_time),
         update_time=timestamp(payment.update_time),
-        last_transaction=f"transactions/{payment.last_transaction}",
+        last_transaction="" if payment.last_transaction is None else f"transactions/{payment.last_transaction}",
         etag=str(payment.version),
         description=payment.description,
     )
@@ -258,6 +261,13 @@ def payment_message(payment: Payment) -> payment_pb2.Payment:
     if payment.parts:
         message.splits.extend(_split_message(part) for part in payment.parts)
         message.remainder_policy = _REMAINDER_POLICY_NUMBERS[payment.remainder_policy]
+    if payment.rail:
+        message.rail, message.instrument = payment.rail, payment.instrument
+        message.rail_reference, message.failure = payment.rail_reference, payment.failure
+        message.charged_back_minor = payment.charged_back_minor
+        message.refunds_settled_minor = payment.refunds_settled_minor
+        if payment.settle_time is not None:
+            message.settle_time.CopyFrom(timestamp(payment.settle_time))
     if payment.metadata:
         message.metadata.update(payment.metadata)
     return message
@@ -317,6 +327,8 @@ def top_up_message(top_up: TopUp) -> payment_pb2.TopUp:
         refunds_settled_minor=top_up.refunds_settled_minor,
         create_time=timestamp(top_up.create_time),
         update_time=timestamp(top_up.update_time),
+        settle_time=None if top_up.settle_time is None else timestamp(top_up.settle_time),
+        returned_minor=top_up.returned_minor,
     )
     if top_up.metadata:
         message.metadata.update(top_up.metadata)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
-from danbao_kit.money import Money
-from danbao_kit.telemetry import span
-from danbao_payments.application.ports import DueCharge, DuePayback, RailWork
 from danbao_payments.domain.account import Account, account_id
 from danbao_payments.domain.account_commands import CloseAccount, CreateAccounts, FreezeAccount, UnfreezeAccount
 from danbao_payments.domain.books import Books
 from danbao_payments.domain.chart import (
     CLEARING_CAPTURE,
+    CLEARING_PAYOUT,
     CLEARING_REFUND,
     FUND_RECOVERABLE,
     GUARANTEE_FUND,
@@ -25,6 +23,7 @@ from danbao_payments.domain.chart import (
     RAIL_SETTLED,
     RECEIVABLE_GUARANTEE,
     RECEIVABLES,
+    SUSPENSE,
     USER_AVAILABLE,
 )
 from danbao_payments.domain.commands import (
@@ -32,24 +31,35 @@ from danbao_payments.domain.commands import (
     Command,
     CreatePayment,
     CreateTopUp,
+    CreateWithdrawal,
     ExpireHolds,
     Leg,
     PostTransaction,
     RefundPayment,
     RefundTopUp,
-    ReportCharge,
-    ReportPayback,
+    ReportRailResult,
     ReverseTransaction,
     SpreadLeg,
     VoidPayment,
 )
+from danbao_payments.domain.movement import MovementKind
 from danbao_payments.domain.payment import CaptureMode, Payment
+from danbao_payments.domain.rail_refund import RailRefund
 from danbao_payments.domain.recovery import PAYS, comes_from_fund, debtor_of
-from danbao_payments.domain.top_up import TopUp, TopUpRefund, TopUpState, awaiting_accounts
+from danbao_payments.domain.top_up import TopUp, awaiting_accounts
 from danbao_payments.domain.transfer import PostedTransaction, Transaction, Transfer
+from danbao_payments.domain.withdrawal import Withdrawal
 from danbao_payments.store import rows
 from danbao_payments.store.chain import append
+from danbao_payments.store.copy import insert
 from danbao_payments.store.limits import load_limits, save_limits
+from danbao_payments.store.movements import (
+    load_awaited,
+    load_refunds,
+    load_top_ups,
+    load_withdrawals,
+    save_movements,
+)
 
 # Commands of a batch are decided a little later than it is loaded: a hold that ends meanwhile must be there.
 _AHEAD = timedelta(seconds=1)
@@ -69,14 +79,6 @@ _REVERSED_TRANSFERS = (
     f"SELECT {', '.join(f'transfers.{name}' for name in Transfer._fields)} FROM transactions"
     " JOIN transfers ON sequence BETWEEN first_sequence AND last_sequence WHERE id = ANY($1::uuid[]) ORDER BY sequence"
 )
-_LOCK_TOP_UPS = f"SELECT {rows.TOP_UP} FROM top_ups WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
-_LOCK_REFUNDS = f"SELECT {rows.TOP_UP_REFUND} FROM top_up_refunds WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
-
-_AWAITED = (
-    "SELECT owner, rail, currency, sum(amount_minor) FROM top_ups WHERE state = 'PENDING'"
-    " AND (rail, currency) IN (SELECT * FROM unnest($1::text[], $2::text[])) GROUP BY owner, rail, currency"
-)
-
 _UPDATE_ACCOUNTS = (
     "UPDATE accounts SET state = new.state, debits_pending = new.debits_pending, debits_posted = new.debits_posted,"
     " credits_pending = new.credits_pending, credits_posted = new.credits_posted, update_time = new.update_time"
@@ -87,24 +89,16 @@ _UPDATE_ACCOUNTS = (
 _UPDATE_PAYMENTS = (
     "UPDATE payments SET version = new.version, state = new.state, captured_minor = new.captured_minor,"
     " released_minor = new.released_minor, refunded_minor = new.refunded_minor, hold_id = new.hold_id,"
-    " update_time = new.update_time, last_transaction = new.last_transaction, parts = new.parts"
+    " update_time = new.update_time, last_transaction = new.last_transaction, parts = new.parts,"
+    " rail_reference = new.rail_reference, failure = new.failure, charged_back_minor = new.charged_back_minor,"
+    " refunds_settled_minor = new.refunds_settled_minor, settle_time = new.settle_time,"
+    " chargeback_from = new.chargeback_from"
     " FROM unnest($1::uuid[], $2::int[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],"
-    " $8::timestamptz[], $9::uuid[], $10::jsonb[])"
+    " $8::timestamptz[], $9::uuid[], $10::jsonb[], $11::text[], $12::text[], $13::bigint[], $14::bigint[],"
+    " $15::timestamptz[], $16::jsonb[])"
     " AS new (id, version, state, captured_minor, released_minor, refunded_minor, hold_id, update_time,"
-    " last_transaction, parts) WHERE payments.id = new.id"
-)
-_UPDATE_TOP_UPS = (
-    "UPDATE top_ups SET state = new.state, rail_reference = new.rail_reference, failure = new.failure,"
-    " refunded_minor = new.refunded_minor, refunds_settled_minor = new.refunds_settled_minor,"
-    " update_time = new.update_time"
-    " FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::timestamptz[])"
-    " AS new (id, state, rail_reference, failure, refunded_minor, refunds_settled_minor, update_time)"
-    " WHERE top_ups.id = new.id"
-)
-_UPDATE_REFUNDS = (
-    "UPDATE top_up_refunds SET state = new.state, rail_reference = new.rail_reference, update_time = new.update_time"
-    " FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[])"
-    " AS new (id, state, rail_reference, update_time) WHERE top_up_refunds.id = new.id"
+    " last_transaction, parts, rail_reference, failure, charged_back_minor, refunds_settled_minor, settle_time,"
+    " chargeback_from) WHERE payments.id = new.id"
 )
 
 
@@ -118,19 +112,19 @@ class PaymentsStore:
         needs: Mapping[str, set[Any]],
         now: datetime,
     ) -> Books:
-        """Locks and reads what the commands may touch, in the order refunds, top-ups, payments, accounts."""
+        """Locks and reads what the commands may touch, in the order refunds, top-ups, withdrawals,
+        payments, accounts."""
         books = Books()
         wanted = _Wanted(commands)
         if wanted.refunds:
-            for row in await connection.fetch(_LOCK_REFUNDS, sorted(wanted.refunds)):
-                refund = TopUpRefund._make(row)
-                books.top_up_refunds.load(refund.id, refund)
-                wanted.top_ups.add(refund.top_up_id)
+            for refund in await load_refunds(connection, books, wanted.refunds):
+                wanted.accounts_of_refund(refund)
         if wanted.top_ups:
-            for row in await connection.fetch(_LOCK_TOP_UPS, sorted(wanted.top_ups)):
-                top_up = rows.top_up_of(row)
-                books.top_ups.load(top_up.id, top_up)
+            for top_up in await load_top_ups(connection, books, wanted.top_ups):
                 wanted.accounts_of_top_up(top_up)
+        if wanted.withdrawals:
+            for withdrawal in await load_withdrawals(connection, books, wanted.withdrawals):
+                wanted.accounts_of_withdrawal(withdrawal)
         if wanted.reversing:
             await _load_posted(connection, books, wanted)
         if wanted.payments:
@@ -146,23 +140,23 @@ class PaymentsStore:
         if wanted.accounts:
             await _load_accounts(connection, books, wanted.accounts, now)
         if wanted.charging:
-            await _load_awaited(connection, books, wanted.charging)
+            await load_awaited(connection, books, wanted.charging)
         return books
 
     async def save(self, connection: asyncpg.Connection, working_set: Books) -> None:
         """Writes what accepted commands changed."""
         books = working_set
         if books.transfers.accepted:
-            await _insert(connection, "transfers", Transfer._fields, books.transfers.accepted)
+            await insert(connection, "transfers", Transfer._fields, books.transfers.accepted)
             await append(connection, books.transfers.accepted)
-            await _insert(
+            await insert(
                 connection,
                 "transactions",
                 Transaction._fields,
                 rows.with_json(books.transactions.accepted, Transaction),
             )
         if created := [account for _, account in books.accounts.created()]:
-            await _insert(connection, "accounts", Account._fields, created)
+            await insert(connection, "accounts", Account._fields, created)
         if updated := [
             (a.id, a.state, a.debits_pending, a.debits_posted, a.credits_pending, a.credits_posted, a.update_time)
             for _, a in books.accounts.updated()
@@ -170,11 +164,11 @@ class PaymentsStore:
             await connection.execute(_UPDATE_ACCOUNTS, *rows.columns_of(updated))
         await self._save_payments(connection, books)
         await save_limits(connection, books)
-        await self._save_top_ups(connection, books)
+        await save_movements(connection, books)
 
     async def _save_payments(self, connection: asyncpg.Connection, books: Books) -> None:
         if created := [payment for _, payment in books.payments.created()]:
-            await _insert(connection, "payments", Payment._fields, rows.payment_rows(created))
+            await insert(connection, "payments", Payment._fields, rows.payment_rows(created))
         if updated := [
             (
                 p.id,
@@ -187,49 +181,16 @@ class PaymentsStore:
                 p.update_time,
                 p.last_transaction,
                 rows.json_of_parts(p.parts),
+                p.rail_reference,
+                p.failure,
+                p.charged_back_minor,
+                p.refunds_settled_minor,
+                p.settle_time,
+                rows.json_of_chargeback(p.chargeback_from),
             )
             for _, p in books.payments.updated()
         ]:
             await connection.execute(_UPDATE_PAYMENTS, *rows.columns_of(updated))
-
-    async def _save_top_ups(self, connection: asyncpg.Connection, books: Books) -> None:
-        if created := [top_up for _, top_up in books.top_ups.created()]:
-            await _insert(connection, "top_ups", TopUp._fields, rows.with_json(created, TopUp))
-        if updated := [
-            (t.id, t.state, t.rail_reference, t.failure, t.refunded_minor, t.refunds_settled_minor, t.update_time)
-            for _, t in books.top_ups.updated()
-        ]:
-            await connection.execute(_UPDATE_TOP_UPS, *rows.columns_of(updated))
-        if refunds := [refund for _, refund in books.top_up_refunds.created()]:
-            await _insert(connection, "top_up_refunds", TopUpRefund._fields, refunds)
-        if ended := [(r.id, r.state, r.rail_reference, r.update_time) for _, r in books.top_up_refunds.updated()]:
-            await connection.execute(_UPDATE_REFUNDS, *rows.columns_of(ended))
-
-
-async def _insert(
-    connection: asyncpg.Connection, table: str, columns: Sequence[str], records: Iterable[tuple[Any, ...]]
-) -> None:
-    """New rows, by COPY: it takes half of what INSERT from arrays takes, on both sides."""
-    with span(f"SQL COPY {table}", attributes={"db.system": "postgresql", "db.statement": f"COPY {table} FROM STDIN"}):
-        await connection.copy_records_to_table(table, columns=columns, records=records)
-
-
-def rail_work_of(books: Books) -> list[RailWork]:
-    """What a committed batch wants of rails. Whoever takes it and dies is found by its age."""
-    charges = [
-        DueCharge(t.id, t.rail, t.instrument, Money(t.currency, t.amount_minor), t.traceparent)
-        for _, t in books.top_ups.created()
-        if t.state == TopUpState.PENDING
-    ]
-    return [*charges, *(_due_payback(refund, books) for _, refund in books.top_up_refunds.created())]
-
-
-def _due_payback(refund: TopUpRefund, books: Books) -> DuePayback:
-    top_up = books.top_ups.get(refund.top_up_id)
-    assert top_up is not None, "a refund is of a top-up"
-    amount = Money(top_up.currency, refund.amount_minor)
-    return DuePayback(refund.id, top_up.rail, top_up.instrument, top_up.rail_reference, amount, refund.traceparent)
-
 
 async def _load_posted(connection: asyncpg.Connection, books: Books, wanted: _Wanted) -> None:
     """What is to be reversed: written once, so it needs no lock, and whether it has been."""
@@ -294,15 +255,9 @@ def _fund_accounts(currency: str) -> set[UUID]:
     return {account_id(PLATFORM, kind, currency) for kind in (GUARANTEE_FUND, FUND_RECOVERABLE)}
 
 
-async def _load_awaited(connection: asyncpg.Connection, books: Books, charging: set[tuple[str, str]]) -> None:
-    """After the rails' accounts are locked: whoever makes or answers a top-up of theirs holds these."""
-    rails, currencies = zip(*charging, strict=True)
-    awaited: dict[UUID, int] = {}
-    for owner, rail, currency, minor in await connection.fetch(_AWAITED, rails, currencies):
-        for key in awaiting_accounts(owner, rail, currency):
-            awaited[key] = awaited.get(key, 0) + int(minor)
-    for key, minor in awaited.items():
-        books.awaited.load(key, minor)
+def _clearing_of_rails(currency: str) -> set[UUID]:
+    """Through which money goes out, and what stands in for an account that is closed."""
+    return {account_id(PLATFORM, kind, currency) for kind in (CLEARING_PAYOUT, CLEARING_REFUND, SUSPENSE)}
 
 
 class _Wanted:
@@ -317,9 +272,16 @@ class _Wanted:
         # Legs for which the guarantee fund may pay, each with the others of its transaction.
         self.from_fund: list[tuple[Leg | SpreadLeg, Sequence[Leg | SpreadLeg]]] = []
         self.top_ups: set[UUID] = set()
+        self.withdrawals: set[UUID] = set()
         self.refunds: set[UUID] = set()
         # Rails and currencies in which top-ups are to be made.
         self.charging: set[tuple[str, str]] = set()
+        self.movements = {
+            MovementKind.TOP_UP: self.top_ups,
+            MovementKind.WITHDRAWAL: self.withdrawals,
+            MovementKind.PAYMENT: self.payments,
+            MovementKind.REFUND: self.refunds,
+        }
         for command in commands:
             self._add(command)
 
@@ -350,8 +312,22 @@ class _Wanted:
         self.accounts |= {
             account_id(top_up.rail, RAIL_IN_TRANSIT, top_up.currency),
             account_id(top_up.rail, RAIL_SETTLED, top_up.currency),
-            account_id(PLATFORM, CLEARING_REFUND, top_up.currency),
         }
+        self.accounts |= _clearing_of_rails(top_up.currency)
+
+    def accounts_of_withdrawal(self, withdrawal: Withdrawal) -> None:
+        self.credited(withdrawal.owner, withdrawal.kind, withdrawal.currency)
+        self.accounts.add(account_id(withdrawal.rail, RAIL_SETTLED, withdrawal.currency))
+        self.accounts |= _clearing_of_rails(withdrawal.currency)
+
+    def accounts_of_refund(self, refund: RailRefund) -> None:
+        self.credited(refund.owner, USER_AVAILABLE, refund.currency)
+        self.accounts.add(account_id(refund.rail, RAIL_SETTLED, refund.currency))
+        self.accounts |= _clearing_of_rails(refund.currency)
+        if refund.top_up_id is not None:
+            self.top_ups.add(refund.top_up_id)
+        if refund.payment_id is not None:
+            self.payments.add(refund.payment_id)
 
     def _add(self, command: Command) -> None:
         accounts = self.accounts
@@ -383,10 +359,13 @@ class _Wanted:
             self.charging.add((command.rail, command.amount.currency))
         elif isinstance(command, RefundTopUp):
             self.top_ups.add(command.name)
-        elif isinstance(command, ReportCharge):
-            self.top_ups.add(command.top_up)
-        elif isinstance(command, ReportPayback):
-            self.refunds.add(command.refund)
+        elif isinstance(command, CreateWithdrawal):
+            currency = command.amount.currency
+            accounts.add(account_id(command.owner, command.kind, currency))
+            accounts.add(account_id(command.rail, RAIL_SETTLED, currency))
+            accounts |= _clearing_of_rails(currency)
+        elif isinstance(command, ReportRailResult):
+            self.movements[command.movement.kind].add(command.movement.id)
         elif isinstance(command, ReverseTransaction):
             self.reversing.add(command.name)
         elif isinstance(command, CreateAccounts):

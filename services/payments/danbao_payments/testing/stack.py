@@ -182,7 +182,7 @@ class PaymentsStack:
     async def forget(self) -> None:
         """Empties the books of a running service; only the clock stays where it is."""
         tables = (
-            "accounts, transfers, ledger_batches, transactions, payments, top_ups, top_up_refunds, events,"
+            "accounts, transfers, ledger_batches, transactions, payments, top_ups, withdrawals, rail_refunds, events,"
             " request_records, limits, limit_usage"
         )
         connection = await asyncpg.connect(self.database.owner_dsn)

@@ -81,6 +81,8 @@ EXAMPLES: dict[str, _Example] = {
     f"{_LEDGER}/VerifyChain": ("operator", lambda _: {}),
     f"{_LEDGER}/GetTransaction": ("operator", lambda made: {"name": made.transaction}),
     f"{_LEDGER}/GetTrialBalance": ("operator", lambda _: {}),
+    f"{PAYMENTS}.AuditService/GetAudit": ("operator", lambda _: {}),
+    f"{PAYMENTS}.AuditService/GetAssetLoss": ("operator", lambda _: {"currency": CURRENCY}),
     f"{_PAYMENTS}/CreatePayment": ("user", lambda _: _payment("AUTOMATIC")),
     f"{_PAYMENTS}/CapturePayment": (
         "partner",

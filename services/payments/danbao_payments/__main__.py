@@ -9,6 +9,7 @@ from functools import partial
 from pydantic import ValidationError
 
 from danbao_kit.business_clock import ClockMixed
+from danbao_kit.metrics import start_metrics
 from danbao_kit.migrations import upgrade
 from danbao_kit.server import run_service
 from danbao_kit.settings import MigrationSettings
@@ -29,7 +30,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _serve() -> None:
     settings = PaymentsSettings()  # type: ignore[call-arg]
-    run_service(settings, name=NAME, serve=partial(serve, settings))
+    metrics = start_metrics(service=NAME, endpoint=settings.otlp_endpoint)
+    try:
+        run_service(settings, name=NAME, serve=partial(serve, settings))
+    finally:
+        if metrics is not None:
+            metrics.shutdown()
 
 
 def _migrate() -> None:

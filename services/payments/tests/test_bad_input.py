@@ -9,11 +9,11 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pool
 
-from danbao.payments.v1 import account_pb2, event_pb2, ledger_pb2, payment_pb2
+from danbao.payments.v1 import account_pb2, audit_pb2, event_pb2, ledger_pb2, payment_pb2
 from danbao.type.v1 import cursor_pb2
 from danbao_kit.rpc_client import RemoteError
 from danbao_kit.testing.service import as_caller
-from danbao_payments.app import ACCOUNTS, EVENTS, LEDGER, PAYMENTS
+from danbao_payments.app import ACCOUNTS, AUDIT, EVENTS, LEDGER, PAYMENTS
 from danbao_payments.domain.account import account_id
 from danbao_payments.testing.stack import (
     OPERATOR,
@@ -58,6 +58,8 @@ MESSAGES = {
     "ListAccounts": account_pb2.ListAccountsRequest,
     "ListEntries": account_pb2.ListEntriesRequest,
     "GetStreamHead": event_pb2.GetStreamHeadRequest,
+    "GetAudit": audit_pb2.GetAuditRequest,
+    "GetAssetLoss": audit_pb2.GetAssetLossRequest,
 }
 MUTATIONS = {name for name, message in MESSAGES.items() if "request_id" in message.DESCRIPTOR.fields_by_name}
 
@@ -107,6 +109,8 @@ def request(method: str, **fields: Any) -> Any:
         ),
         "ListTransactions": lambda: ledger_pb2.ListTransactionsRequest(owner=BUYER),
         "VerifyChain": ledger_pb2.VerifyChainRequest,
+        "GetAudit": audit_pb2.GetAuditRequest,
+        "GetAssetLoss": audit_pb2.GetAssetLossRequest,
         "CreateAccount": lambda: account_pb2.CreateAccountRequest(request_id=new_id(), account=NEW),
         "BatchCreateAccounts": lambda: account_pb2.BatchCreateAccountsRequest(request_id=new_id(), accounts=[NEW]),
         "FreezeAccount": lambda: account_pb2.FreezeAccountRequest(request_id=new_id(), name=f"accounts/{NOBODY}"),
@@ -254,6 +258,17 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("SetLimits", {"scope": "trades/1"}, "FIELD_INVALID", "scope"),
     ("SetLimits", {"currency": None}, "FIELD_INVALID", "currency"),
     ("SetLimits", {"per_day_minor": -1}, "FIELD_INVALID", "per_day_minor"),
+    ("VerifyChain", {"after_sequence": -1}, "FIELD_INVALID", "after_sequence"),
+    ("VerifyChain", {"after_sequence": 1}, "FIELD_INVALID", "after_hash"),
+    ("VerifyChain", {"after_hash": "0" * 64}, "FIELD_INVALID", "after_hash"),
+    ("VerifyChain", {"after_sequence": 1, "after_hash": "0" * 63}, "FIELD_INVALID", "after_hash"),
+    ("VerifyChain", {"max_batches": -1}, "FIELD_INVALID", "max_batches"),
+    ("GetAudit", {"currency": "cny"}, "FIELD_INVALID", "currency"),
+    ("GetAudit", {"currency": "XYZ"}, "CURRENCY_UNKNOWN", "currency"),
+    ("GetAudit", {"max_age_seconds": -1}, "FIELD_INVALID", "max_age_seconds"),
+    ("GetAssetLoss", {"currency": "XYZ"}, "CURRENCY_UNKNOWN", "currency"),
+    ("GetAssetLoss", {"start_time": {"nanos": -1}}, "FIELD_INVALID", "start_time"),
+    ("GetAssetLoss", {"start_time": {"seconds": 2}, "end_time": {"seconds": 2}}, "FIELD_INVALID", "end_time"),
     ("GetLimits", {"scope": None}, "FIELD_INVALID", "scope"),
     ("GetLimits", {"currency": "XYZ"}, "CURRENCY_UNKNOWN", "currency"),
     ("SetLimits", {"scope": None}, "FIELD_INVALID", "scope"),
@@ -340,7 +355,9 @@ async def test_bytes_that_are_no_message_are_told_so(served: PaymentsStack, meth
     before = await state(served)
     pool = descriptor_pool.Default()
     service = next(
-        name for name in (ACCOUNTS, LEDGER, PAYMENTS, EVENTS) if method in pool.FindServiceByName(name).methods_by_name
+        name
+        for name in (ACCOUNTS, LEDGER, PAYMENTS, EVENTS, AUDIT)
+        if method in pool.FindServiceByName(name).methods_by_name
     )
     raw = served.channel("gateway").unary_unary(f"/{service}/{method}")
     with pytest.raises(grpc.aio.AioRpcError) as refused:
@@ -430,10 +447,10 @@ def test_every_method_is_in_the_matrix():
     pool = descriptor_pool.Default()
     methods = {
         method.name
-        for service in (ACCOUNTS, LEDGER, PAYMENTS, EVENTS)
+        for service in (ACCOUNTS, LEDGER, PAYMENTS, EVENTS, AUDIT)
         for method in pool.FindServiceByName(service).methods
         if not method.server_streaming
     }
     assert methods == set(MESSAGES)
     # These have nothing to get wrong.
-    assert methods - {method for method, *_ in BAD} == {"GetTrialBalance", "VerifyChain", "GetStreamHead"}
+    assert methods - {method for method, *_ in BAD} == {"GetTrialBalance", "GetStreamHead"}

@@ -12,6 +12,7 @@ from uuid import UUID
 from danbao_kit.decision import RequestKey
 from danbao_kit.money import Money
 from danbao_payments.domain.account import Account
+from danbao_payments.domain.audit import ALWAYS, Look, Window
 from danbao_payments.domain.chain import Chain
 from danbao_payments.domain.limits import Limits, Usage
 from danbao_payments.domain.movement import Movement, RailResult
@@ -210,7 +211,22 @@ class StatementReader(Protocol):
 class ChainVerifier(Protocol):
     """Recomputes the hashes of everything posted."""
 
-    async def verify(self) -> Chain: ...
+    async def verify(
+        self, *, after: tuple[int, bytes] | None = None, max_batches: int | None = None, budget_s: float | None = None
+    ) -> Chain:
+        """From the beginning, or after the batch that ends with this sequence and has this hash; as far as the batches
+        and the time suffice."""
+        ...
+
+
+class Auditor(Protocol):
+    """Looks at all books at one moment."""
+
+    async def look(
+        self, *, now: datetime, budget_s: float | None = None, window: Window = ALWAYS, losses_only: bool = False
+    ) -> Look:
+        """`now` is business time. With `losses_only` only what tells a loss. Raises StoreUnavailable."""
+        ...
 
 
 class BooksReader(Protocol):

@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from danbao.payments.v1 import (
     account_pb2,
     account_pb2_grpc,
+    audit_pb2_grpc,
     event_pb2_grpc,
     ledger_pb2_grpc,
     payment_pb2,
@@ -35,6 +36,7 @@ _STUBS = (
     ledger_pb2_grpc.LedgerServiceStub,
     payment_pb2_grpc.PaymentServiceStub,
     event_pb2_grpc.EventServiceStub,
+    audit_pb2_grpc.AuditServiceStub,
 )
 OPERATOR = as_caller(subject="olga", roles="operator")
 PARTNER = as_caller(subject="shop", roles="partner", partner="shop")
@@ -104,7 +106,11 @@ class PaymentsStack:
 
     async def start(self) -> None:
         settings = settings_for(
-            PaymentsSettings, name="payments", database=self.database, authority=self.authority, **self.options
+            PaymentsSettings,
+            name="payments",
+            database=self.database,
+            authority=self.authority,
+            **({"audit_seconds": 0} | self.options),
         )
         server = await self._stack.enter_async_context(running(settings, rails=self.rails))
         await server.start()

@@ -1,4 +1,8 @@
-"""danbao-payments serve | migrate: runs the service, or brings its store to the newest migration."""
+"""danbao-payments serve | migrate | import-statement FILE.csv …
+
+serve: runs the service. migrate: brings its store to the newest migration. import-statement: sends a rail's statement
+to a running service and says what differs from the books; `import-statement --help` says how.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from danbao_kit.migrations import upgrade
 from danbao_kit.server import run_service
 from danbao_kit.settings import MigrationSettings
 from danbao_payments.app import NAME, PaymentsSettings, serve
+from danbao_payments.clients.statement_import import import_statement
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,6 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
             return _told(_serve)
         case ["migrate"]:
             return _told(_migrate)
+        case ["import-statement", *others]:
+            return import_statement(others)
         case _:
             print(__doc__, file=sys.stderr)
             return 2

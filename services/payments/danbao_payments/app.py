@@ -20,6 +20,8 @@ from danbao.payments.v1 import (
     ledger_pb2_grpc,
     payment_pb2,
     payment_pb2_grpc,
+    reconciliation_pb2,
+    reconciliation_pb2_grpc,
 )
 from danbao_kit.background import keep_running
 from danbao_kit.business_clock import ClockServicer, follow_clock, open_clock
@@ -42,12 +44,14 @@ from danbao_payments.rpc.commands import MutationRunner
 from danbao_payments.rpc.events import EventServicer
 from danbao_payments.rpc.ledger import LedgerServicer
 from danbao_payments.rpc.payments import PaymentServicer
+from danbao_payments.rpc.reconciliations import ReconciliationServicer
 from danbao_payments.store.audit import BooksAuditor
 from danbao_payments.store.chain import ChainReader
 from danbao_payments.store.movements import rail_work_of
 from danbao_payments.store.payment_queries import PaymentQueries
 from danbao_payments.store.queries import BooksQueries
 from danbao_payments.store.rail_queries import RailQueries
+from danbao_payments.store.reconciliations import ReconciliationQueries
 from danbao_payments.store.statements import StatementQueries
 from danbao_payments.store.working_set import PaymentsStore
 from danbao_payments.workers.auditor import AuditWorker
@@ -59,14 +63,15 @@ ACCOUNTS = account_pb2.DESCRIPTOR.services_by_name["AccountService"].full_name
 LEDGER = ledger_pb2.DESCRIPTOR.services_by_name["LedgerService"].full_name
 PAYMENTS = payment_pb2.DESCRIPTOR.services_by_name["PaymentService"].full_name
 AUDIT = audit_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name
+RECONCILIATIONS = reconciliation_pb2.DESCRIPTOR.services_by_name["ReconciliationService"].full_name
 EVENTS = event_pb2.DESCRIPTOR.services_by_name["EventService"].full_name
 
 # Which peer may call what. Which accounts it may move then, the chart of accounts says.
 PEERS: Mapping[str, tuple[str, ...]] = {
-    "gateway": (ACCOUNTS, LEDGER, PAYMENTS, EVENTS, AUDIT),
+    "gateway": (ACCOUNTS, LEDGER, PAYMENTS, RECONCILIATIONS, EVENTS, AUDIT),
     "escrow": (ACCOUNTS, LEDGER, PAYMENTS, EVENTS),
     "credit": (ACCOUNTS, LEDGER, PAYMENTS, EVENTS),
-    "operator": (ACCOUNTS, LEDGER, PAYMENTS, EVENTS, AUDIT, CLOCK_SERVICE),
+    "operator": (ACCOUNTS, LEDGER, PAYMENTS, RECONCILIATIONS, EVENTS, AUDIT, CLOCK_SERVICE),
 }
 
 
@@ -128,7 +133,8 @@ async def running(settings: PaymentsSettings, *, rails: Mapping[str, Rail] | Non
             _in_background(stack, "audit", audits.run)
 
         server = Server(settings, name=NAME, peers=PEERS, ready=database.ready)
-        mutations = MutationRunner(CommandRunner(group_commit), movements)
+        commands = CommandRunner(group_commit)
+        mutations = MutationRunner(commands, movements)
         server.add(
             account_pb2_grpc.add_AccountServiceServicer_to_server,
             AccountServicer(mutations, queries, StatementQueries(database), clock),
@@ -148,6 +154,11 @@ async def running(settings: PaymentsSettings, *, rails: Mapping[str, Rail] | Non
             audit_pb2_grpc.add_AuditServiceServicer_to_server,
             AuditServicer(auditor, clock, lambda: None if audits is None else audits.last),
             AUDIT,
+        )
+        server.add(
+            reconciliation_pb2_grpc.add_ReconciliationServiceServicer_to_server,
+            ReconciliationServicer(commands, ReconciliationQueries(database)),
+            RECONCILIATIONS,
         )
         server.add(event_pb2_grpc.add_EventServiceServicer_to_server, EventServicer(events), EVENTS)
         server.on_drain(events.close)

@@ -12,6 +12,7 @@ from danbao_payments.application.holds import expire_holds
 from danbao_payments.application.limits import set_limits
 from danbao_payments.application.payments import capture_payment, create_payment, refund_payment, void_payment
 from danbao_payments.application.rail_reports import report_rail_result
+from danbao_payments.application.reconciliations import import_statement, resolve_item
 from danbao_payments.application.top_ups import create_top_up, refund_top_up
 from danbao_payments.application.transactions import post_transaction, reverse_transaction
 from danbao_payments.application.withdrawals import create_withdrawal
@@ -32,9 +33,14 @@ from danbao_payments.domain.commands import (
     SetLimits,
     VoidPayment,
 )
+from danbao_payments.domain.reconciliation_commands import (
+    ImportStatement,
+    ReconciliationCommand,
+    ResolveReconciliationItem,
+)
 
 
-def decider(rails: frozenset[str]) -> Callable[[Command, Books, Moment], object]:
+def decider(rails: frozenset[str]) -> Callable[[Command | ReconciliationCommand, Books, Moment], object]:
     """Decides every command of payments; `rails` are those that are connected."""
     by_type: dict[type, Callable[[Any, Books, Moment], object]] = {
         CreatePayment: create_payment,
@@ -53,9 +59,11 @@ def decider(rails: frozenset[str]) -> Callable[[Command, Books, Moment], object]
         FreezeAccount: freeze_account,
         UnfreezeAccount: unfreeze_account,
         CloseAccount: close_account,
+        ImportStatement: partial(import_statement, rails=rails),
+        ResolveReconciliationItem: resolve_item,
     }
 
-    def decide(command: Command, books: Books, moment: Moment) -> object:
+    def decide(command: Command | ReconciliationCommand, books: Books, moment: Moment) -> object:
         return by_type[type(command)](command, books, moment)
 
     return decide

@@ -10,6 +10,7 @@ from danbao_payments.domain.account import Account, account_id, new_account
 from danbao_payments.domain.limits import Limits, Usage
 from danbao_payments.domain.payment import Payment
 from danbao_payments.domain.rail_refund import RailRefund
+from danbao_payments.domain.reconciliation import ImportedStatement, Reconciliation, ReconciliationItem
 from danbao_payments.domain.top_up import TopUp
 from danbao_payments.domain.transfer import PostedTransaction, Transaction, Transfer
 from danbao_payments.domain.withdrawal import Withdrawal
@@ -35,6 +36,12 @@ class Books(WorkingSet):
         self.posted: Rows[UUID, PostedTransaction] = self.rows()
         self.reversals: Rows[UUID, UUID] = self.rows()
         self.transfers: Log[Transfer] = self.log()
+        # By rail: the number of its last statement. Which accounts a transaction that was posted touches: read only.
+        self.last_statements: Rows[str, int] = self.rows()
+        self.touched: Rows[UUID, frozenset[UUID]] = self.rows()
+        self.reconciliations: Rows[UUID, Reconciliation] = self.rows()
+        self.reconciliation_items: Rows[tuple[UUID, int], ReconciliationItem] = self.rows()
+        self.imported: Log[ImportedStatement] = self.log()
         # Payments whose hold on an account has run out, or is about to, and was not ended yet: oldest first.
         self.due_holds: dict[UUID, list[UUID]] = {}
         # Owners who may owe the platform something: those who do are all among them.

@@ -7,6 +7,8 @@ DanbaoError
 ├── PaymentNotFound         NOT_FOUND
 ├── TransactionNotFound     NOT_FOUND
 ├── TopUpNotFound           NOT_FOUND
+├── ReconciliationNotFound  NOT_FOUND
+├── ReconciliationItemNotFound  NOT_FOUND
 ├── WithdrawalNotFound      NOT_FOUND
 ├── MovementNotFound        NOT_FOUND            no movement over a rail
 ├── RailUnknown             FAILED_PRECONDITION  no such rail is connected
@@ -24,9 +26,12 @@ DanbaoError
 ├── CaptureAmountExceeded   FAILED_PRECONDITION
 ├── RefundAmountExceeded    FAILED_PRECONDITION
 ├── AlreadyReversed         FAILED_PRECONDITION
+├── ItemAlreadyResolved     FAILED_PRECONDITION
 ├── LimitExceeded           FAILED_PRECONDITION  of a transaction, a day or a month
 ├── InsufficientFunds       FAILED_PRECONDITION
 ├── BalanceOverflow         FAILED_PRECONDITION
+├── TransactionUnrelated    FAILED_PRECONDITION  it explains nothing of this rail's
+├── ReconciliationOvertaken ABORTED              another statement of the rail came first
 └── WouldBePosted           no answer            what validate_only found; nobody outside sees it
 
 They stand in the order in which they are checked.
@@ -103,6 +108,20 @@ class MovementNotFound(DanbaoError):
 
     def __init__(self, movement: str) -> None:
         super().__init__(f"{movement} does not exist", movement=movement)
+
+
+class ReconciliationNotFound(DanbaoError):
+    code, reason = Code.NOT_FOUND, "RECONCILIATION_NOT_FOUND"
+
+    def __init__(self, reconciliation: str) -> None:
+        super().__init__(f"{reconciliation} does not exist", reconciliation=reconciliation)
+
+
+class ReconciliationItemNotFound(DanbaoError):
+    code, reason = Code.NOT_FOUND, "RECONCILIATION_ITEM_NOT_FOUND"
+
+    def __init__(self, item: str) -> None:
+        super().__init__(f"{item} does not exist", item=item)
 
 
 class RailUnknown(DanbaoError):
@@ -285,6 +304,32 @@ class BalanceOverflow(DanbaoError):
             account=f"accounts/{account_id}",
             amount_minor=amount_minor,
         )
+
+
+class ItemAlreadyResolved(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "ITEM_ALREADY_RESOLVED"
+
+    def __init__(self, item: str) -> None:
+        super().__init__(f"{item} was explained before", item=item, state="RESOLVED")
+
+
+class TransactionUnrelated(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "TRANSACTION_UNRELATED"
+
+    def __init__(self, item: str, *, rail: str, currency: str) -> None:
+        super().__init__(
+            f"what explains {item} must touch {currency} accounts of {rail} or suspense",
+            item=item,
+            rail=rail,
+            currency=currency,
+        )
+
+
+class ReconciliationOvertaken(DanbaoError):
+    code, reason = Code.ABORTED, "RECONCILIATION_OVERTAKEN"
+
+    def __init__(self, rail: str) -> None:
+        super().__init__(f"another statement of {rail} came first; send it again", retry_after_ms=500, rail=rail)
 
 
 class WouldBePosted(DanbaoError):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from danbao_payments.domain.account import Account
 from danbao_payments.domain.payment import Payment
 from danbao_payments.domain.rail_refund import RailRefund
+from danbao_payments.domain.reconciliation import Reconciliation, ReconciliationItem
 from danbao_payments.domain.top_up import TopUp
 from danbao_payments.domain.transfer import PostedTransaction
 from danbao_payments.domain.withdrawal import Withdrawal
@@ -62,6 +63,22 @@ class RailRefundEvent:
     refund: RailRefund
 
 
+@dataclass(frozen=True, slots=True)
+class ReconciliationEvent:
+    """`kind` is reconciliation_completed."""
+
+    kind: str
+    reconciliation: Reconciliation
+
+
+@dataclass(frozen=True, slots=True)
+class ReconciliationItemEvent:
+    """`kind` is reconciliation_item_resolved."""
+
+    kind: str
+    item: ReconciliationItem
+
+
 Event = (
     PaymentEvent
     | TransactionEvent
@@ -69,4 +86,6 @@ Event = (
     | WithdrawalEvent
     | RailRefundEvent
     | AccountEvent
+    | ReconciliationEvent
+    | ReconciliationItemEvent
 )

@@ -306,14 +306,13 @@ class _Matcher:
                 found = next((key for key in named if key[0] and key in carried), None)
                 if found is not None:
                     lines.setdefault(found, []).append(at)
-        both = sorted(lines)
-        for key in both:
-            these, those = lines[key], self._still(carried[key])
+        for both in sorted(lines):
+            these, those = lines[both], self._still(carried[both])
             moved_minor = sum(self._movements[at].amount_minor for at in those)
             if those and moved_minor == sum(self._lines[at].amount_minor for at in these):
                 self._match(these, those)
-        for key in both:
-            these, those = [at for at in lines[key] if self._line_left[at]], self._still(carried[key])
+        for both in sorted(lines):
+            these, those = [at for at in lines[both] if self._line_left[at]], self._still(carried[both])
             if these and those:
                 self._take(these, those)
                 self._breaks.append(Break(BreakKind.AMOUNT_DIFFERS, *self._values(these, those)))

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias, cast
 
 from google.protobuf.message import Message
 
-from danbao.payments.v1 import account_pb2, event_pb2, ledger_pb2, payment_pb2, rail_pb2
+from danbao.payments.v1 import account_pb2, event_pb2, ledger_pb2, payment_pb2, rail_pb2, reconciliation_pb2
 from danbao_payments.domain.account import Account
 from danbao_payments.domain.account_commands import CreateAccounts
 from danbao_payments.domain.events import (
@@ -15,6 +15,8 @@ from danbao_payments.domain.events import (
     Event,
     PaymentEvent,
     RailRefundEvent,
+    ReconciliationEvent,
+    ReconciliationItemEvent,
     TopUpEvent,
     TransactionEvent,
 )
@@ -22,12 +24,14 @@ from danbao_payments.domain.limits import Limits
 from danbao_payments.domain.payment import Payment
 from danbao_payments.domain.rail_refund import RailRefund
 from danbao_payments.domain.rail_report import RailReport
+from danbao_payments.domain.reconciliation import Reconciliation, ReconciliationItem
 from danbao_payments.domain.top_up import TopUp
 from danbao_payments.domain.transfer import PostedTransaction
 from danbao_payments.domain.withdrawal import Withdrawal
 from danbao_payments.rpc.limits import limits_message
 from danbao_payments.rpc.mapping import account_message, payment_message, top_up_message, transaction_message
 from danbao_payments.rpc.rails import REPORTED_AS, refund_message, withdrawal_message
+from danbao_payments.rpc.reconciliations import item_message, reconciliation_message
 from danbao_payments.rpc.values import timestamp
 
 _REPLIES: dict[str, type[Message]] = {
@@ -43,6 +47,8 @@ _REPLIES: dict[str, type[Message]] = {
     "FreezeAccount": account_pb2.Account,
     "UnfreezeAccount": account_pb2.Account,
     "CloseAccount": account_pb2.Account,
+    "ImportStatement": reconciliation_pb2.Reconciliation,
+    "ResolveReconciliationItem": reconciliation_pb2.ReconciliationItem,
 }
 
 Value: TypeAlias = (
@@ -54,6 +60,8 @@ Value: TypeAlias = (
     | RailReport
     | Account
     | Limits
+    | Reconciliation
+    | ReconciliationItem
 )
 
 
@@ -79,6 +87,10 @@ class PaymentsCodec:
             payload = self._message(event.posted)
         elif isinstance(event, AccountEvent):
             payload = self._message(event.account)
+        elif isinstance(event, ReconciliationEvent):
+            payload = self._message(event.reconciliation)
+        elif isinstance(event, ReconciliationItemEvent):
+            payload = self._message(event.item)
         elif isinstance(event, TopUpEvent):
             payload = self._message(event.top_up)
         elif isinstance(event, RailRefundEvent):
@@ -110,6 +122,10 @@ class PaymentsCodec:
             movement = self._message(value.movement)
             field: dict[str, Any] = {REPORTED_AS[type(movement)]: movement}
             message = payment_pb2.RailReport(changed=value.changed, **field)
+        elif isinstance(value, Reconciliation):
+            message = reconciliation_message(value)
+        elif isinstance(value, ReconciliationItem):
+            message = item_message(value)
         else:
             message = transaction_message(value)
         self._last = (value, message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import (
     CHAR,
     BigInteger,
+    Boolean,
     Column,
     Date,
     DateTime,
@@ -252,4 +253,86 @@ rail_refunds = Table(
     _time("update_time"),
     *_request(),
     _recorded(),
+)
+
+reconciliations = Table(
+    "reconciliations",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    # Counts the statements of the rail.
+    Column("number", Integer, nullable=False),
+    _text("state"),
+    _text("rail"),
+    Column("currency", CHAR(3), nullable=False),
+    _time("start_time"),
+    _time("end_time"),
+    _text("source"),
+    _time("movements_from"),
+    _time("movements_until"),
+    Column("ledger_sequence", BigInteger, nullable=False),
+    Column("lines", Integer, nullable=False),
+    _minor("in_minor"),
+    _minor("out_minor"),
+    Column("matched_lines", Integer, nullable=False),
+    Column("matched_movements", Integer, nullable=False),
+    _minor("matched_minor"),
+    # By kind: how many, and what they come to.
+    Column("breaks", JSONB, nullable=False),
+    Column("open_items", Integer, nullable=False),
+    _time("create_time"),
+    _time("update_time"),
+)
+
+# Written once. A line is matched, or an item's; those with the same match number are one match.
+statement_lines = Table(
+    "statement_lines",
+    metadata,
+    Column("reconciliation_id", Uuid, primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    _text("rail"),
+    _text("external_id"),
+    _text("direction"),
+    _minor("amount_minor"),
+    Column("booking_date", Date, nullable=False),
+    _text("reference"),
+    _text("description"),
+    Column("match_number", Integer),
+    Column("item_number", Integer),
+)
+
+# Written once: which movements were matched, or are an item's.
+reconciled_movements = Table(
+    "reconciled_movements",
+    metadata,
+    Column("reconciliation_id", Uuid, primary_key=True),
+    Column("transaction_id", Uuid, primary_key=True),
+    Column("direction", Text, primary_key=True),
+    _text("name"),
+    _minor("amount_minor"),
+    Column("match_number", Integer),
+    Column("item_number", Integer),
+    # No line told of it; a later statement's may.
+    Column("missing", Boolean, nullable=False),
+)
+
+reconciliation_items = Table(
+    "reconciliation_items",
+    metadata,
+    Column("reconciliation_id", Uuid, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    _text("kind"),
+    _text("state"),
+    _text("direction"),
+    Column("currency", CHAR(3), nullable=False),
+    _minor("lines_minor"),
+    _minor("movements_minor"),
+    # The first of its lines, and of its movements.
+    Column("lines", JSONB, nullable=False),
+    Column("line_count", Integer, nullable=False),
+    Column("movements", JSONB, nullable=False),
+    Column("movement_count", Integer, nullable=False),
+    Column("transaction_id", Uuid),
+    _text("reason"),
+    _text("resolved_by"),
+    _time("resolve_time", nullable=True),
 )

@@ -46,6 +46,7 @@ from danbao_payments.domain.movement import MovementKind
 from danbao_payments.domain.payment import CaptureMode, Payment
 from danbao_payments.domain.rail_refund import RailRefund
 from danbao_payments.domain.recovery import PAYS, comes_from_fund, debtor_of
+from danbao_payments.domain.reconciliation_commands import ResolveReconciliationItem
 from danbao_payments.domain.top_up import TopUp, awaiting_accounts
 from danbao_payments.domain.transfer import PostedTransaction, Transaction, Transfer
 from danbao_payments.domain.withdrawal import Withdrawal
@@ -61,6 +62,7 @@ from danbao_payments.store.movements import (
     save_movements,
 )
 
+from danbao_payments.store.reconciliations import load_reconciliations, save_reconciliations
 # Commands of a batch are decided a little later than it is loaded: a hold that ends meanwhile must be there.
 _AHEAD = timedelta(seconds=1)
 _RECEIVABLES = frozenset(RECEIVABLES)
@@ -112,7 +114,7 @@ class PaymentsStore:
         needs: Mapping[str, set[Any]],
         now: datetime,
     ) -> Books:
-        """Locks and reads what the commands may touch, in the order refunds, top-ups, withdrawals,
+        """Locks and reads what the commands may touch, in the order reconciliations, refunds, top-ups, withdrawals,
         payments, accounts."""
         books = Books()
         wanted = _Wanted(commands)
@@ -126,6 +128,7 @@ class PaymentsStore:
             for withdrawal in await load_withdrawals(connection, books, wanted.withdrawals):
                 wanted.accounts_of_withdrawal(withdrawal)
         if wanted.reversing:
+        await load_reconciliations(connection, books, commands)
             await _load_posted(connection, books, wanted)
         if wanted.payments:
             for row in await connection.fetch(_LOCK_PAYMENTS, sorted(wanted.payments)):
@@ -176,6 +179,7 @@ class PaymentsStore:
                 p.state,
                 p.captured_minor,
                 p.released_minor,
+        await save_reconciliations(connection, books)
                 p.refunded_minor,
                 p.hold_id,
                 p.update_time,
@@ -283,7 +287,7 @@ class _Wanted:
             MovementKind.REFUND: self.refunds,
         }
         for command in commands:
-            self._add(command)
+            self._add(command.posting("") if isinstance(command, ResolveReconciliationItem) else command)
 
     def credited(self, owner: str, kind: str, currency: str) -> None:
         """An account that may be credited, and what its owner may owe then."""

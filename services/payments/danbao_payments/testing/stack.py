@@ -20,6 +20,7 @@ from danbao.payments.v1 import (
     ledger_pb2_grpc,
     payment_pb2,
     payment_pb2_grpc,
+    reconciliation_pb2_grpc,
 )
 from danbao.testing.v1 import clock_pb2, clock_pb2_grpc
 from danbao.type.v1 import money_pb2
@@ -36,6 +37,7 @@ _STUBS = (
     ledger_pb2_grpc.LedgerServiceStub,
     payment_pb2_grpc.PaymentServiceStub,
     event_pb2_grpc.EventServiceStub,
+    reconciliation_pb2_grpc.ReconciliationServiceStub,
     audit_pb2_grpc.AuditServiceStub,
 )
 OPERATOR = as_caller(subject="olga", roles="operator")
@@ -189,7 +191,8 @@ class PaymentsStack:
         """Empties the books of a running service; only the clock stays where it is."""
         tables = (
             "accounts, transfers, ledger_batches, transactions, payments, top_ups, withdrawals, rail_refunds, events,"
-            " request_records, limits, limit_usage"
+            " request_records, limits, limit_usage, reconciliations, statement_lines, reconciled_movements,"
+            " reconciliation_items"
         )
         connection = await asyncpg.connect(self.database.owner_dsn)
         try:

@@ -181,23 +181,36 @@ _MOVEMENT_ONCE = """
         ) AS movements
     ) AS asked WHERE place > 1"""
 
-# What a rail brought, by the movement that the transaction names; what only passes between a rail's own accounts does
-# not count.
-_TOP_UP_BOOKED = f"""
-    SELECT 'topUps/' || id AS resource, top_ups.currency, 'booked ' || due AS expected,
-        'booked ' || coalesce(booked, 0) AS found, abs(due - coalesce(booked, 0)) AS off
-    FROM top_ups
-    CROSS JOIN LATERAL (
-        SELECT CASE WHEN state IN ('SUCCEEDED', 'RETURNED') THEN amount_minor ELSE 0 END AS due
-    ) AS wanted
+# What crossed the border to a rail, by the movement that the transaction names; what only passes between a rail's own
+# accounts does not count. Refunds of before movements were named cannot be told apart.
+_BOOKED_ONCE = f"""
+    SELECT movement AS resource, currency, 'booked ' || due AS expected, 'booked ' || coalesce(booked, 0) AS found,
+        abs(due - coalesce(booked, 0)) AS off
+    FROM (
+        SELECT 'topUps/' || id AS movement, currency,
+            CASE WHEN state IN ('SUCCEEDED', 'RETURNED') THEN amount_minor ELSE 0 END AS due
+        FROM top_ups
+        UNION ALL
+        SELECT 'withdrawals/' || id, currency,
+            CASE WHEN state IN ('SUCCEEDED', 'RETURNED') THEN amount_minor ELSE 0 END
+        FROM withdrawals
+        UNION ALL
+        SELECT 'refunds/' || id, currency, CASE WHEN state IN ('SETTLED', 'RETURNED') THEN amount_minor ELSE 0 END
+        FROM rail_refunds
+    ) AS movements
     LEFT JOIN (
-        SELECT coalesce(metadata ->> 'movement', metadata ->> 'top_up') AS name, sum(amount_minor) AS booked
-        FROM transactions JOIN transfers ON transaction_id = transactions.id
-        JOIN accounts AS debit ON debit.id = debit_account AND debit.kind = 'rail.in_transit'
-        JOIN accounts AS credit ON credit.id = credit_account AND credit.kind NOT IN {_RAIL}
-        WHERE transfers.kind = 'POSTED' AND payment_id IS NULL GROUP BY 1
-    ) AS bookings ON bookings.name = 'topUps/' || id
-    WHERE due <> coalesce(booked, 0)"""
+        SELECT
+            coalesce(metadata ->> 'movement', CASE WHEN debit.kind = 'rail.in_transit' THEN metadata ->> 'top_up' END)
+                AS name,
+            sum(amount_minor) FILTER (
+                WHERE debit.kind = 'rail.in_transit' AND credit.kind NOT IN {_RAIL}
+                    OR debit.kind IN ('clearing.payout', 'clearing.refund') AND credit.kind = 'rail.settled'
+            ) AS booked
+        FROM transactions JOIN transfers ON transaction_id = transactions.id AND transfers.kind = 'POSTED'
+        JOIN accounts AS debit ON debit.id = debit_account JOIN accounts AS credit ON credit.id = credit_account
+        WHERE metadata ?| ARRAY['movement', 'top_up'] GROUP BY 1
+    ) AS bookings ON bookings.name = movement
+    WHERE due <> coalesce(booked, 0) AND (bookings.name IS NOT NULL OR movement NOT LIKE 'refunds/%')"""
 
 _ANSWERS_STAND = f"""
     SELECT 'requests/' || caller || '/' || method || '/' || request_id AS resource, '' AS currency,
@@ -428,8 +441,8 @@ CHECKS: Sequence[Check] = (
     ),
     Check(Rule(8, "movement_once", "a request makes one movement over a rail", Term.DUPLICATED), _MOVEMENT_ONCE),
     Check(
-        Rule(8, "top_up_booked_once", "a top-up that succeeded is booked once, another never", Term.DUPLICATED),
-        _TOP_UP_BOOKED,
+        Rule(8, "booked_once", "what a rail moved is booked once, and nothing that it did not move", Term.DUPLICATED),
+        _BOOKED_ONCE,
     ),
     Check(Rule(10, "events_gapless", "events are numbered without gaps up to the stream's head"), _EVENTS),
     Check(Rule(13, "answers_stand", "what was answered as done is there", Term.MISSING), _ANSWERS_STAND),

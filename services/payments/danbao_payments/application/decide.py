@@ -43,7 +43,7 @@ from danbao_payments.domain.reconciliation_commands import (
 def decider(rails: frozenset[str]) -> Callable[[Command | ReconciliationCommand, Books, Moment], object]:
     """Decides every command of payments; `rails` are those that are connected."""
     by_type: dict[type, Callable[[Any, Books, Moment], object]] = {
-        CreatePayment: create_payment,
+        CreatePayment: partial(create_payment, rails=rails),
         CapturePayment: capture_payment,
         VoidPayment: void_payment,
         RefundPayment: refund_payment,

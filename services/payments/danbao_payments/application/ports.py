@@ -50,6 +50,8 @@ class RailOrder:
     traceparent: str = ""
     # It was written down that the rail's answer is unknown.
     is_unknown: bool = False
+    # False: nobody wants it any more, so it is looked up and never asked again.
+    is_wanted: bool = True
 
     @property
     def id(self) -> UUID:

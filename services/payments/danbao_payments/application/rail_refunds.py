@@ -78,6 +78,7 @@ def _tell(effect: RailRefundEffect, refund: RailRefund, books: Books, moment: Mo
         moment.emit(RailRefundEvent("rail_refund_unknown", refund))
         return
     if refund.top_up_id is None:
+        _count_of_payment(effect, refund, books, moment)
         moment.emit(RailRefundEvent(f"rail_refund_{_KINDS[effect]}", refund))
         return
     top_up = books.top_ups.get(refund.top_up_id)
@@ -85,6 +86,19 @@ def _tell(effect: RailRefundEffect, refund: RailRefund, books: Books, moment: Mo
     counted = _counted(effect, refund, top_up)._replace(update_time=moment.now)
     books.top_ups.put(counted.id, counted)
     moment.emit(TopUpEvent(f"top_up_refund_{_KINDS[effect]}", counted))
+
+
+def _count_of_payment(effect: RailRefundEffect, refund: RailRefund, books: Books, moment: Moment) -> None:
+    """What a payment gave back stays counted when the rail refuses: its payer has it, in the wallet."""
+    payment = None if refund.payment_id is None else books.payments.get(refund.payment_id)
+    assert payment is not None, "a refund is of a top-up or of a payment"
+    minor = {_E.SETTLE: refund.amount_minor, _E.RETURN: -refund.amount_minor}.get(effect, 0)
+    if minor:
+        settled_minor = payment.refunds_settled_minor + minor
+        counted = payment._replace(
+            version=payment.version + 1, refunds_settled_minor=settled_minor, update_time=moment.now
+        )
+        books.payments.put(counted.id, counted)
 
 
 def _counted(effect: RailRefundEffect, refund: RailRefund, top_up: TopUp) -> TopUp:

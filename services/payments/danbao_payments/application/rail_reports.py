@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from danbao_kit.decision import Moment
+from danbao_payments.application.rail_payments import report_payment
 from danbao_payments.application.rail_refunds import report_refund
 from danbao_payments.application.top_ups import report_top_up
 from danbao_payments.application.withdrawals import report_withdrawal
@@ -35,7 +36,7 @@ def report_rail_result(command: ReportRailResult, books: Books, moment: Moment) 
         return report_withdrawal(command, found, books, moment)
     if isinstance(found, RailRefund):
         return report_refund(command, found, books, moment)
-    raise MovementNotFound(name)  # no payment names a rail yet
+    return report_payment(command, found, books, moment)
 
 
 def _find(command: ReportRailResult, books: Books) -> TopUp | Withdrawal | Payment | RailRefund | None:

@@ -12,6 +12,7 @@ from danbao_payments.domain.chart import (
     FEE_PAYMENT,
     FUND_RECOVERABLE,
     PLATFORM,
+    RAILS,
     RECEIVABLES,
     SELLER_PAYABLE,
     SUBJECTS,
@@ -24,11 +25,12 @@ from danbao_payments.domain.commands import AccountKey, CreatePayment, Leg, Spre
 from danbao_payments.domain.errors import KindNotAllowed, PaymentNotFound
 from danbao_payments.domain.payment import Payment
 from danbao_payments.domain.recovery import WRITTEN_OFF_FROM
-from danbao_payments.domain.transfer import PostedTransaction, TransferKind
+from danbao_payments.domain.transfer import PostedTransaction, Purpose, TransferKind
 
 _OPENED_BY_PARTNERS = frozenset({USER_AVAILABLE, SELLER_PAYABLE})
 _PAYEE_KINDS = frozenset({USER_AVAILABLE, SELLER_PAYABLE, ESCROW_TRADE})
 _SPLIT_KINDS = _PAYEE_KINDS | {FEE_PAYMENT, TAX_PAYABLE}
+_SENDING_BACK = frozenset({Party.ESCROW, Party.OPERATOR})
 
 
 def check_may_pay(command: CreatePayment) -> None:
@@ -83,16 +85,30 @@ def check_debts_of(leg: Leg | SpreadLeg, caller: Caller) -> None:
     for key in (*leg.debits, *leg.credits):
         if key.kind == FUND_RECOVERABLE:
             raise _not_allowed(f"{key.kind} moves by payments' own rules only", key.owner, key.kind, caller)
+    if leg.purpose == Purpose.CHARGEBACK and any(key.owner.startswith(RAILS) for key in leg.debits):
+        key = leg.debits[0]
+        raise _not_allowed("what a rail says of chargebacks is reported, not posted", key.owner, key.kind, caller)
     for key in leg.credits:
         loss = WRITTEN_OFF_FROM.get(key.kind)
         if loss is not None and any(debit != AccountKey(PLATFORM, loss) for debit in leg.debits):
             raise _not_allowed(f"{key.kind} is written off from {loss} alone", key.owner, key.kind, caller)
 
 
-def check_may_reverse(posted: PostedTransaction, caller: Caller) -> None:
-    """Raises KindNotAllowed for what gave money back to a payer, and for what held money or ended a hold."""
+def check_may_send_back(key: AccountKey, leg: Leg | SpreadLeg, payment: Payment | None, caller: Caller) -> None:
+    """Raises KindNotAllowed unless the leg gives money of a payment that a rail brought back over that rail."""
+    kind_of(key, caller)
+    if caller.party not in _SENDING_BACK or not leg.purpose or payment is None or not payment.rail:
+        why = f"{key.kind} takes only what goes back of a payment that a rail brought"
+        raise _not_allowed(why, key.owner, key.kind, caller)
+
+
+def check_may_reverse(posted: PostedTransaction, caller: Caller, books: Books) -> None:
+    """Raises KindNotAllowed for what gave money back to a payer, what held money or ended a hold, and what a rail
+    brought for a payment."""
     for transfer in posted.transfers:
-        if transfer.purpose or transfer.kind != TransferKind.POSTED:
+        giver = None if transfer.payment_id is None else books.accounts.get(transfer.debit_account)
+        brought = giver is not None and giver.owner.startswith(RAILS)
+        if transfer.purpose or transfer.kind != TransferKind.POSTED or brought:
             name = f"transactions/{transfer.transaction_id}"
             why = f"{name} belongs to its payment, which alone can undo it"
             raise _not_allowed(why, f"payments/{transfer.payment_id}", transfer.kind, caller)

@@ -41,6 +41,7 @@ class SplitTerm:
     fixed_minor: int | None = None
     basis_points: int | None = None
     cap_minor: int | None = None
+    beneficiary: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,16 @@ class CreatePayment:
     splits: tuple[SplitTerm, ...] = ()
     remainder_policy: str = ""
     limit_class: str = ""
+    rail: str = ""
+    instrument: str = ""
 
     def check(self) -> None:
         """Raises FieldInvalid, AmountNotPositive, CurrencyUnknown, SplitNotWhole."""
         violations = []
+        if self.rail and self.capture_mode != CaptureMode.AUTOMATIC:
+            violations.append(FieldViolation("rail", "only with capture_mode AUTOMATIC"))
+        if self.instrument and not self.rail:
+            violations.append(FieldViolation("instrument", "only with a rail"))
         if self.payee == AccountKey(self.payer, USER_AVAILABLE):
             violations.append(FieldViolation("payee", "must not be the account that pays"))
         if self.hold_lifetime is not None and self.capture_mode != CaptureMode.MANUAL:

@@ -114,6 +114,11 @@ class Payment(NamedTuple):
         return 0 if self.hold_id is None else self.authorized_minor - self.captured_minor - self.released_minor
 
     @property
+    def is_unanswered(self) -> bool:
+        """Whether its rail has yet to say whether it brings the money; also when nobody wants it any more."""
+        return self.rail != "" and self.last_transaction is None and not self.failure
+
+    @property
     def refundable_minor(self) -> int:
         """What may still go back, by whatever way."""
         return self.captured_minor - self.refunded_minor
@@ -182,12 +187,13 @@ def _no(refusal: Refusal) -> Step:
 
 _S, _C = PaymentState, PaymentCommand
 
-# What a final capture leaves of the hold falls free. What was captured stays so when the rest ends.
+# What a final capture leaves of the hold falls free. What was captured stays so when the rest ends. What becomes of a
+# payment by its rail's reports stands in rail_payment.py.
 # fmt: off
 TRANSITIONS: Mapping[tuple[PaymentState, PaymentCommand], Step] = MappingProxyType({
     (_S.PENDING,             _C.CAPTURE):      _no(_invalid),
     (_S.PENDING,             _C.CAPTURE_PART): _no(_invalid),
-    (_S.PENDING,             _C.VOID):         _no(_invalid),
+    (_S.PENDING,             _C.VOID):         _to(_S.VOIDED),
     (_S.PENDING,             _C.EXPIRE):       _no(_invalid),
     (_S.PENDING,             _C.REFUND):       _no(_invalid),
     (_S.AUTHORIZED,          _C.CAPTURE):      _to(_S.CAPTURED),

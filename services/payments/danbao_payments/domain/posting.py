@@ -120,6 +120,11 @@ class Posting:
         after_credit = credited._replace(credits_pending=credited.credits_pending - held_minor, update_time=now)
         self._add(kind.value, after_debit, after_credit, held_minor, hold_id, payment_id, "")
 
+    def account(self, owner: str, kind: str, currency: str) -> Account:
+        """The account as the transaction has left it so far."""
+        found = self._books.account(owner, kind, currency, self._moment.now)
+        return self._accounts.get(found.id, found)
+
     def record(
         self, description: str = "", metadata: Metadata = (), *, reverses: UUID | None = None
     ) -> PostedTransaction:
@@ -165,7 +170,7 @@ class Posting:
                 credited[account.id] = credited.get(account.id, 0) + transfer.amount_minor
         for wallet_id, credited_minor in credited.items():
             wallet = self._accounts[wallet_id]
-            debts = [self._account(wallet.owner, kind, wallet.currency) for kind in PAYS[wallet.kind]]
+            debts = [self.account(wallet.owner, kind, wallet.currency) for kind in PAYS[wallet.kind]]
             paid = recovered(
                 credited_minor=credited_minor,
                 there_minor=available_minor(wallet),
@@ -182,18 +187,13 @@ class Posting:
             if account.kind == RECEIVABLE_GUARANTEE:
                 moved[account.currency] = moved.get(account.currency, 0) + self._change(account)
         for currency, owed_minor in moved.items():
-            recoverable = self._account(PLATFORM, FUND_RECOVERABLE, currency)
-            fund = self._account(PLATFORM, GUARANTEE_FUND, currency)
+            recoverable = self.account(PLATFORM, FUND_RECOVERABLE, currency)
+            fund = self.account(PLATFORM, GUARANTEE_FUND, currency)
             missing = owed_minor + self._change(recoverable)
             if missing < 0:
                 self.post(recoverable, fund, -missing)
             elif missing > 0:
                 self.post(fund, recoverable, missing)
-
-    def _account(self, owner: str, kind: str, currency: str) -> Account:
-        """The account as the transaction has left it so far."""
-        found = self._books.account(owner, kind, currency, self._moment.now)
-        return self._accounts.get(found.id, found)
 
     def _change(self, account: Account) -> int:
         """By how much the transaction has debited the account so far, less what it credited."""

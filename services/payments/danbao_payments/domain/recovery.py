@@ -56,11 +56,12 @@ def comes_from_fund(leg: Leg | SpreadLeg) -> bool:
 
 def debtor_of(leg: Leg | SpreadLeg, legs: Sequence[Leg | SpreadLeg], payment: Payment) -> str | None:
     """Who owes what the fund gives to a leg for a payment: whose deposit the leg names, else another leg for that
-    payment, else the payment's beneficiary, else its payee's owner; nobody where that is no subject."""
+    payment, else the payment's beneficiary or its first part's, else its payee's owner; nobody if it is none."""
     for each in (leg, *legs):
         if each.payment == leg.payment:
             for key in each.debits:
                 if key.kind == GUARANTEE_DEPOSIT:
                     return key.owner
-    owner = payment.beneficiary or payment.payee_owner
+    of_parts = next((part.beneficiary for part in payment.parts if part.beneficiary), "")
+    owner = payment.beneficiary or of_parts or payment.payee_owner
     return owner if owner.startswith(SUBJECTS) else None

@@ -78,6 +78,8 @@ def create_payment(request: payment_pb2.CreatePaymentRequest, caller: Caller) ->
         splits=tuple(_split_term(split) for split in request.splits) if request.splits else (),
         remainder_policy=_REMAINDER_POLICIES[request.remainder_policy],
         limit_class=request.limit_class,
+        rail=request.rail,
+        instrument=request.instrument,
     )
 
 
@@ -87,6 +89,7 @@ def _split_term(split: payment_pb2.Split) -> SplitTerm:
         split.fixed_minor if split.HasField("fixed_minor") else None,
         split.basis_points if split.HasField("basis_points") else None,
         split.cap_minor or None,
+        split.beneficiary,
     )
 
 
@@ -274,7 +277,8 @@ def payment_message(payment: Payment) -> payment_pb2.Payment:
 
 
 def _split_message(part: SplitPart) -> payment_pb2.SplitPart:
-    split = payment_pb2.Split(destination=account_pb2.AccountKey(owner=part.owner, kind=part.kind))
+    key = account_pb2.AccountKey(owner=part.owner, kind=part.kind)
+    split = payment_pb2.Split(destination=key, beneficiary=part.beneficiary)
     if part.fixed_minor is not None:
         split.fixed_minor = part.fixed_minor
     elif part.basis_points is not None:

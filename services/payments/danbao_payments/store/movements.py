@@ -10,6 +10,8 @@ import asyncpg
 from danbao_kit.money import Money
 from danbao_payments.application.ports import Direction, RailOrder
 from danbao_payments.domain.books import Books
+from danbao_payments.domain.payment import Payment, PaymentState
+from danbao_payments.domain.rail_payment import movement_of, waiting_accounts
 from danbao_payments.domain.rail_refund import RailRefund, RailRefundState
 from danbao_payments.domain.top_up import TopUp, TopUpState, awaiting_accounts
 from danbao_payments.domain.withdrawal import Withdrawal, WithdrawalState
@@ -23,6 +25,12 @@ _LOCK_REFUNDS = f"SELECT {rows.RAIL_REFUND} FROM rail_refunds WHERE id = ANY($1:
 _AWAITED = (
     "SELECT owner, rail, currency, sum(amount_minor) FROM top_ups WHERE state IN ('PENDING', 'UNKNOWN')"
     " AND (rail, currency) IN (SELECT * FROM unnest($1::text[], $2::text[])) GROUP BY owner, rail, currency"
+)
+# Payments that were voided may be brought all the same, and then go back.
+_AWAITED_PAYMENTS = (
+    "SELECT payee_account, rail, currency, sum(amount_minor) FROM payments"
+    " WHERE rail <> '' AND last_transaction IS NULL AND failure = ''"
+    " AND (rail, currency) IN (SELECT * FROM unnest($1::text[], $2::text[])) GROUP BY payee_account, rail, currency"
 )
 
 _UPDATE_TOP_UPS = (
@@ -66,11 +74,14 @@ async def load_withdrawals(connection: asyncpg.Connection, books: Books, ids: It
 
 
 async def load_awaited(connection: asyncpg.Connection, books: Books, charging: set[tuple[str, str]]) -> None:
-    """After the rails' accounts are locked: whoever makes or answers a top-up of theirs holds these."""
+    """After the rails' accounts are locked: whoever makes or answers a movement of theirs holds these."""
     rails, currencies = zip(*charging, strict=True)
     awaited: dict[UUID, int] = {}
     for owner, rail, currency, minor in await connection.fetch(_AWAITED, rails, currencies):
         for key in awaiting_accounts(owner, rail, currency):
+            awaited[key] = awaited.get(key, 0) + int(minor)
+    for payee_account, rail, currency, minor in await connection.fetch(_AWAITED_PAYMENTS, rails, currencies):
+        for key in waiting_accounts(rail, payee_account, currency):
             awaited[key] = awaited.get(key, 0) + int(minor)
     for key, minor in awaited.items():
         books.awaited.load(key, minor)
@@ -113,6 +124,7 @@ def rail_work_of(books: Books) -> list[RailOrder]:
     orders = [order_of_top_up(t) for _, t in books.top_ups.created() if t.state == TopUpState.PENDING]
     orders += [order_of_withdrawal(w) for _, w in books.withdrawals.created() if w.state == WithdrawalState.PENDING]
     orders += [order_of_refund(r) for _, r in books.rail_refunds.created() if r.state == RailRefundState.PENDING]
+    orders += [order_of_payment(p) for _, p in books.payments.created() if p.state == PaymentState.PENDING]
     return orders
 
 
@@ -132,6 +144,18 @@ def order_of_withdrawal(withdrawal: Withdrawal) -> RailOrder:
         withdrawal.instrument,
         amount,
         traceparent=withdrawal.traceparent,
+    )
+
+
+def order_of_payment(payment: Payment) -> RailOrder:
+    return RailOrder(
+        movement_of(payment),
+        Direction.CHARGE,
+        payment.rail,
+        payment.instrument,
+        Money(payment.currency, payment.amount_minor),
+        traceparent=payment.traceparent,
+        is_wanted=payment.state == PaymentState.PENDING,
     )
 
 

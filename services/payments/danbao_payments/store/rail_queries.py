@@ -8,21 +8,23 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Select, Table, Uuid, all_, cast, func, select
+from sqlalchemy import ARRAY, ColumnElement, Select, Table, Uuid, all_, and_, cast, func, select
 
 from danbao_kit.database import Database
 from danbao_kit.decision import RequestKey
 from danbao_payments.application.ports import RailOrder
+from danbao_payments.domain.payment import Payment
 from danbao_payments.domain.rail_refund import RailRefund
 from danbao_payments.domain.top_up import TopUp
 from danbao_payments.domain.withdrawal import Withdrawal
 from danbao_payments.store import rows
-from danbao_payments.store.movements import order_of_refund, order_of_top_up, order_of_withdrawal
-from danbao_payments.store.tables import rail_refunds, top_ups, withdrawals
+from danbao_payments.store.movements import order_of_payment, order_of_refund, order_of_top_up, order_of_withdrawal
+from danbao_payments.store.tables import payments, rail_refunds, top_ups, withdrawals
 
 _TOP_UP = [top_ups.c[name] for name in TopUp._fields]
 _WITHDRAWAL = [withdrawals.c[name] for name in Withdrawal._fields]
 _REFUND = [rail_refunds.c[name] for name in RailRefund._fields]
+_PAYMENT = [payments.c[name] for name in Payment._fields]
 _UNKNOWN = "UNKNOWN"
 _UNANSWERED = ("PENDING", _UNKNOWN)
 
@@ -70,7 +72,7 @@ class RailQueries:
             return (
                 select(*columns)
                 .where(
-                    table.c.state.in_(_UNANSWERED),
+                    _is_unanswered(table),
                     table.c.recorded_at < func.now() - timedelta(seconds=older_than_s),
                     # One parameter however many there are.
                     table.c.id != all_(cast(list(without), ARRAY(Uuid))),
@@ -82,7 +84,10 @@ class RailQueries:
         charges = [rows.top_up_of(row) for row in await self._all(overdue(top_ups, _TOP_UP))]
         payouts = [rows.withdrawal_of(row) for row in await self._all(overdue(withdrawals, _WITHDRAWAL))]
         paybacks = [RailRefund._make(row) for row in await self._all(overdue(rail_refunds, _REFUND))]
+        brought = [rows.payment_of(row) for row in await self._all(overdue(payments, _PAYMENT))]
         return [
+            # A payment has no state for an answer that is unknown: it stays PENDING, and writing that down is no news.
+            *[replace(order_of_payment(each), is_unknown=True) for each in brought],
             *[replace(order_of_top_up(each), is_unknown=each.state == _UNKNOWN) for each in charges],
             *[replace(order_of_withdrawal(each), is_unknown=each.state == _UNKNOWN) for each in payouts],
             *[replace(order_of_refund(each), is_unknown=each.state == _UNKNOWN) for each in paybacks],
@@ -91,6 +96,12 @@ class RailQueries:
     async def _all(self, query: Any) -> Sequence[Any]:
         async with self._database.read() as connection:
             return (await connection.execute(query)).all()
+
+
+def _is_unanswered(table: Table) -> ColumnElement[bool]:
+    if table is payments:
+        return and_(payments.c.rail != "", payments.c.last_transaction.is_(None), payments.c.failure == "")
+    return table.c.state.in_(_UNANSWERED)
 
 
 def _waits_for(table: Table, request_ids: Sequence[str]) -> tuple[Any, Any]:

@@ -23,6 +23,7 @@ from danbao_payments.domain.chart import (
     RAIL_SETTLED,
     RECEIVABLE_GUARANTEE,
     RECEIVABLES,
+    SELLER_PAYABLE,
     SUSPENSE,
     USER_AVAILABLE,
 )
@@ -45,8 +46,8 @@ from danbao_payments.domain.commands import (
 from danbao_payments.domain.movement import MovementKind
 from danbao_payments.domain.payment import CaptureMode, Payment
 from danbao_payments.domain.rail_refund import RailRefund
-from danbao_payments.domain.recovery import PAYS, comes_from_fund, debtor_of
 from danbao_payments.domain.reconciliation_commands import ResolveReconciliationItem
+from danbao_payments.domain.recovery import PAYS, comes_from_fund, debtor_of
 from danbao_payments.domain.top_up import TopUp, awaiting_accounts
 from danbao_payments.domain.transfer import PostedTransaction, Transaction, Transfer
 from danbao_payments.domain.withdrawal import Withdrawal
@@ -61,8 +62,8 @@ from danbao_payments.store.movements import (
     load_withdrawals,
     save_movements,
 )
-
 from danbao_payments.store.reconciliations import load_reconciliations, save_reconciliations
+
 # Commands of a batch are decided a little later than it is loaded: a hold that ends meanwhile must be there.
 _AHEAD = timedelta(seconds=1)
 _RECEIVABLES = frozenset(RECEIVABLES)
@@ -91,16 +92,26 @@ _UPDATE_ACCOUNTS = (
 _UPDATE_PAYMENTS = (
     "UPDATE payments SET version = new.version, state = new.state, captured_minor = new.captured_minor,"
     " released_minor = new.released_minor, refunded_minor = new.refunded_minor, hold_id = new.hold_id,"
-    " update_time = new.update_time, last_transaction = new.last_transaction, parts = new.parts,"
-    " rail_reference = new.rail_reference, failure = new.failure, charged_back_minor = new.charged_back_minor,"
+    " update_time = new.update_time, last_transaction = new.last_transaction, parts = new.parts"
+    " FROM unnest($1::uuid[], $2::int[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],"
+    " $8::timestamptz[], $9::uuid[], $10::jsonb[])"
+    " AS new (id, version, state, captured_minor, released_minor, refunded_minor, hold_id, update_time,"
+    " last_transaction, parts) WHERE payments.id = new.id"
+)
+# Only of payments that a rail brings: what a rail says makes of them what they are in one statement.
+_UPDATE_RAIL_PAYMENTS = (
+    "UPDATE payments SET version = new.version, state = new.state, authorized_minor = new.authorized_minor,"
+    " captured_minor = new.captured_minor, refunded_minor = new.refunded_minor, update_time = new.update_time,"
+    " last_transaction = new.last_transaction, parts = new.parts, rail_reference = new.rail_reference,"
+    " failure = new.failure, charged_back_minor = new.charged_back_minor,"
     " refunds_settled_minor = new.refunds_settled_minor, settle_time = new.settle_time,"
     " chargeback_from = new.chargeback_from"
-    " FROM unnest($1::uuid[], $2::int[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],"
-    " $8::timestamptz[], $9::uuid[], $10::jsonb[], $11::text[], $12::text[], $13::bigint[], $14::bigint[],"
-    " $15::timestamptz[], $16::jsonb[])"
-    " AS new (id, version, state, captured_minor, released_minor, refunded_minor, hold_id, update_time,"
-    " last_transaction, parts, rail_reference, failure, charged_back_minor, refunds_settled_minor, settle_time,"
-    " chargeback_from) WHERE payments.id = new.id"
+    " FROM unnest($1::uuid[], $2::int[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::timestamptz[],"
+    " $8::uuid[], $9::jsonb[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::timestamptz[],"
+    " $15::jsonb[])"
+    " AS new (id, version, state, authorized_minor, captured_minor, refunded_minor, update_time, last_transaction,"
+    " parts, rail_reference, failure, charged_back_minor, refunds_settled_minor, settle_time, chargeback_from)"
+    " WHERE payments.id = new.id"
 )
 
 
@@ -117,6 +128,7 @@ class PaymentsStore:
         """Locks and reads what the commands may touch, in the order reconciliations, refunds, top-ups, withdrawals,
         payments, accounts."""
         books = Books()
+        await load_reconciliations(connection, books, commands)
         wanted = _Wanted(commands)
         if wanted.refunds:
             for refund in await load_refunds(connection, books, wanted.refunds):
@@ -128,7 +140,6 @@ class PaymentsStore:
             for withdrawal in await load_withdrawals(connection, books, wanted.withdrawals):
                 wanted.accounts_of_withdrawal(withdrawal)
         if wanted.reversing:
-        await load_reconciliations(connection, books, commands)
             await _load_posted(connection, books, wanted)
         if wanted.payments:
             for row in await connection.fetch(_LOCK_PAYMENTS, sorted(wanted.payments)):
@@ -168,6 +179,7 @@ class PaymentsStore:
         await self._save_payments(connection, books)
         await save_limits(connection, books)
         await save_movements(connection, books)
+        await save_reconciliations(connection, books)
 
     async def _save_payments(self, connection: asyncpg.Connection, books: Books) -> None:
         if created := [payment for _, payment in books.payments.created()]:
@@ -179,9 +191,24 @@ class PaymentsStore:
                 p.state,
                 p.captured_minor,
                 p.released_minor,
-        await save_reconciliations(connection, books)
                 p.refunded_minor,
                 p.hold_id,
+                p.update_time,
+                p.last_transaction,
+                rows.json_of_parts(p.parts),
+            )
+            for _, p in books.payments.updated()
+            if not p.rail
+        ]:
+            await connection.execute(_UPDATE_PAYMENTS, *rows.columns_of(updated))
+        if told := [
+            (
+                p.id,
+                p.version,
+                p.state,
+                p.authorized_minor,
+                p.captured_minor,
+                p.refunded_minor,
                 p.update_time,
                 p.last_transaction,
                 rows.json_of_parts(p.parts),
@@ -193,8 +220,9 @@ class PaymentsStore:
                 rows.json_of_chargeback(p.chargeback_from),
             )
             for _, p in books.payments.updated()
+            if p.rail
         ]:
-            await connection.execute(_UPDATE_PAYMENTS, *rows.columns_of(updated))
+            await connection.execute(_UPDATE_RAIL_PAYMENTS, *rows.columns_of(told))
 
 async def _load_posted(connection: asyncpg.Connection, books: Books, wanted: _Wanted) -> None:
     """What is to be reversed: written once, so it needs no lock, and whether it has been."""
@@ -302,6 +330,12 @@ class _Wanted:
         self.credited(payment.payee_owner, payment.payee_kind, currency)
         for part in payment.parts:
             self.credited(part.owner, part.kind, currency)
+        if payment.rail:
+            self.accounts |= {account_id(payment.rail, kind, currency) for kind in (RAIL_IN_TRANSIT, RAIL_SETTLED)}
+            self.accounts |= _clearing_of_rails(currency)
+            # Those who bear a chargeback when the trade's account is empty.
+            for beneficiary in {payment.beneficiary, *[part.beneficiary for part in payment.parts]} - {""}:
+                self.credited(beneficiary, SELLER_PAYABLE, currency)
 
     def accounts_of_debtors(self, books: Books) -> None:
         """Who owes the fund what it pays for these payments."""
@@ -343,6 +377,9 @@ class _Wanted:
                 self.credited(term.destination.owner, term.destination.kind, currency)
             if command.capture_mode == CaptureMode.MANUAL:
                 accounts.add(account_id(PLATFORM, CLEARING_CAPTURE, currency))
+            if command.rail:
+                accounts |= {account_id(command.rail, kind, currency) for kind in (RAIL_IN_TRANSIT, RAIL_SETTLED)}
+                self.charging.add((command.rail, currency))
         elif isinstance(command, PostTransaction):
             for leg in command.legs:
                 for key in leg.debits:

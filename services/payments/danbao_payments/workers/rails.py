@@ -182,4 +182,6 @@ class RailWorker:
             known = await rail.look_up(order)
             if known.standing is not Standing.NOT_FOUND:
                 return known
+            if not order.is_wanted:
+                return RailAnswer(Standing.REFUSED, failure="never reached the rail")
         return await ask[order.direction](order)

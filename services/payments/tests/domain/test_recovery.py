@@ -20,12 +20,13 @@ from danbao_payments.domain.commands import (
     Leg,
     PostTransaction,
     RefundPayment,
-    ReportCharge,
+    ReportRailResult,
     ReverseTransaction,
     Source,
     SpreadLeg,
 )
 from danbao_payments.domain.errors import InsufficientFunds, KindNotAllowed, WouldBePosted
+from danbao_payments.domain.movement import RailResult
 from danbao_payments.domain.payment import OnExpiry
 from danbao_payments.domain.recovery import recovered
 from danbao_payments.domain.splits import Part
@@ -312,7 +313,7 @@ def refund(pure):
 def top_up(pure):
     owes(pure, AccountKey(SELLER, "receivable.user"), 60)
     pure.run(CreateTopUp(SELLER, Money(CNY, 100), "rails/simulated", caller=PARTNER))
-    pure.run(ReportCharge(pure.events[-1].top_up.id, True, "ref"))
+    pure.run(ReportRailResult(pure.events[-1].top_up.movement, RailResult.SUCCEEDED, rail_reference="ref"))
 
 
 @pytest.mark.parametrize("way", [refund, top_up])

@@ -49,6 +49,7 @@ class _Fixtures:
     to_void: str
     to_refund: str
     top_up: str
+    withdrawal: str
     transaction: str
     to_pay: str
     to_ship: str
@@ -104,6 +105,12 @@ EXAMPLES: dict[str, _Example] = {
     f"{_PAYMENTS}/RefundTopUp": (
         "partner",
         lambda made: {"requestId": new_id(), "name": made.top_up, "amount": money(100)},
+    ),
+    f"{_PAYMENTS}/CreateWithdrawal": ("user", lambda _: _withdrawal()),
+    f"{_PAYMENTS}/GetWithdrawal": ("partner", lambda made: {"name": made.withdrawal}),
+    f"{_PAYMENTS}/ReportRailResult": (
+        "rail",
+        lambda made: {"requestId": new_id(), "movement": made.top_up, "result": "RAIL_RESULT_SETTLED"},
     ),
     f"{_PAYMENTS}/ListPayments": ("user", lambda _: {"payer": BUYER, "pageSize": 10}),
     f"{_PAYMENTS}/SetLimits": (
@@ -204,6 +211,7 @@ def _make_fixtures(client: GatewayClient, demo: DemoResult) -> _Fixtures:
         to_void=to_void.name,
         to_refund=to_refund.name,
         top_up=top_up.name,
+        withdrawal=client.call(f"{_PAYMENTS}/CreateWithdrawal", _withdrawal(), role="partner").name,
         transaction=to_refund.last_transaction,
         to_pay=to_pay,
         to_ship=to_ship,
@@ -237,6 +245,16 @@ def _payment(mode: str) -> dict[str, Any]:
         "payee": {"owner": SELLER, "kind": "user.available"},
         "amount": money(500),
         "captureMode": f"CAPTURE_MODE_{mode}",
+    }
+
+
+def _withdrawal() -> dict[str, Any]:
+    return {
+        "requestId": new_id(),
+        "owner": BUYER,
+        "kind": "user.available",
+        "amount": money(100),
+        "rail": "rails/simulated",
     }
 
 

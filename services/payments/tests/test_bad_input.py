@@ -9,7 +9,7 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pool
 
-from danbao.payments.v1 import account_pb2, audit_pb2, event_pb2, ledger_pb2, payment_pb2
+from danbao.payments.v1 import account_pb2, audit_pb2, event_pb2, ledger_pb2, payment_pb2, rail_pb2
 from danbao.type.v1 import cursor_pb2
 from danbao_kit.rpc_client import RemoteError
 from danbao_kit.testing.service import as_caller
@@ -23,8 +23,10 @@ from danbao_payments.testing.stack import (
     money,
     new_id,
     payment,
+    rail_report,
     remote_error,
     top_up,
+    withdrawal,
 )
 
 BUYER, SELLER = "subjects/buyer", "subjects/seller"
@@ -38,6 +40,9 @@ MESSAGES = {
     "CreateTopUp": payment_pb2.CreateTopUpRequest,
     "RefundTopUp": payment_pb2.RefundTopUpRequest,
     "GetTopUp": payment_pb2.GetTopUpRequest,
+    "CreateWithdrawal": rail_pb2.CreateWithdrawalRequest,
+    "GetWithdrawal": rail_pb2.GetWithdrawalRequest,
+    "ReportRailResult": rail_pb2.ReportRailResultRequest,
     "ListPayments": payment_pb2.ListPaymentsRequest,
     "SetLimits": payment_pb2.SetLimitsRequest,
     "GetLimits": payment_pb2.GetLimitsRequest,
@@ -78,7 +83,7 @@ async def served(service: PaymentsStack) -> AsyncIterator[PaymentsStack]:
 
 async def state(stack: PaymentsStack) -> list[Any]:
     """Everything that a refused request must leave alone; recorded refusals are not among it."""
-    tables = ("accounts", "transfers", "transactions", "payments", "top_ups", "top_up_refunds", "events")
+    tables = ("accounts", "transfers", "transactions", "payments", "top_ups", "withdrawals", "rail_refunds", "events")
     return await stack.sql(" UNION ALL ".join(f"SELECT t::text AS row FROM {table} t" for table in tables))
 
 
@@ -98,6 +103,9 @@ def request(method: str, **fields: Any) -> Any:
         "RefundTopUp": lambda: payment_pb2.RefundTopUpRequest(
             request_id=new_id(), name=f"topUps/{NOBODY}", amount=money(1)
         ),
+        "CreateWithdrawal": lambda: withdrawal(BUYER, 10),
+        "GetWithdrawal": lambda: rail_pb2.GetWithdrawalRequest(name=f"withdrawals/{NOBODY}"),
+        "ReportRailResult": lambda: rail_report(f"topUps/{NOBODY}", "SUCCEEDED"),
         "ListPayments": payment_pb2.ListPaymentsRequest,
         "SetLimits": lambda: payment_pb2.SetLimitsRequest(request_id=new_id(), scope=BUYER, currency="CNY"),
         "GetLimits": lambda: payment_pb2.GetLimitsRequest(scope=BUYER, currency="CNY"),
@@ -148,6 +156,7 @@ NAMES = {
     "GetPayment": "payments",
     "RefundTopUp": "topUps",
     "GetTopUp": "topUps",
+    "GetWithdrawal": "withdrawals",
     "GetTransaction": "transactions",
     "ReverseTransaction": "transactions",
     "GetAccount": "accounts",
@@ -219,6 +228,46 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("RefundTopUp", {"amount": money(0)}, "AMOUNT_NOT_POSITIVE", "amount.amount_minor"),
     ("RefundTopUp", {}, "TOP_UP_NOT_FOUND", ""),
     ("GetTopUp", {}, "TOP_UP_NOT_FOUND", ""),
+    ("CreateWithdrawal", {"owner": None}, "FIELD_INVALID", "owner"),
+    ("CreateWithdrawal", {"owner": "platform"}, "FIELD_INVALID", "owner"),
+    ("CreateWithdrawal", {"kind": None}, "FIELD_INVALID", "kind"),
+    ("CreateWithdrawal", {"kind": "guarantee.deposit"}, "FIELD_INVALID", "kind"),
+    ("CreateWithdrawal", {"amount": None}, "FIELD_INVALID", "amount"),
+    ("CreateWithdrawal", {"amount": money(0)}, "AMOUNT_NOT_POSITIVE", "amount.amount_minor"),
+    ("CreateWithdrawal", {"amount": money(1, "ABC")}, "CURRENCY_UNKNOWN", "amount.currency"),
+    ("CreateWithdrawal", {"rail": None}, "FIELD_INVALID", "rail"),
+    ("CreateWithdrawal", {"rail": "rails/none"}, "RAIL_UNKNOWN", ""),
+    ("CreateWithdrawal", {"instrument": "x" * 129}, "FIELD_INVALID", "instrument"),
+    ("CreateWithdrawal", {"limit_class": "a b"}, "FIELD_INVALID", "limit_class"),
+    ("CreateWithdrawal", {"metadata": {str(n): "y" for n in range(17)}}, "FIELD_INVALID", "metadata"),
+    ("CreateWithdrawal", {"amount": money(2**63 - 1)}, "INSUFFICIENT_FUNDS", ""),
+    ("GetWithdrawal", {}, "WITHDRAWAL_NOT_FOUND", ""),
+    *[
+        ("ReportRailResult", {"movement": name}, "FIELD_INVALID", "movement")
+        for name in (None, "x", "topUps/", f"topUps/{NOBODY}x", f"accounts/{NOBODY}", f"refunds/{'-' * 36}")
+    ],
+    ("ReportRailResult", {"result": None}, "FIELD_INVALID", "result"),
+    ("ReportRailResult", {"result": 77}, "FIELD_INVALID", "result"),
+    ("ReportRailResult", {"result": rail_pb2.RAIL_RESULT_CHARGEBACK}, "FIELD_INVALID", "result"),
+    ("ReportRailResult", {"amount": money(1)}, "FIELD_INVALID", "amount"),
+    (
+        "ReportRailResult",
+        {"movement": f"payments/{NOBODY}", "result": rail_pb2.RAIL_RESULT_CHARGEBACK, "amount": money(0)},
+        "AMOUNT_NOT_POSITIVE",
+        "amount.amount_minor",
+    ),
+    (
+        "ReportRailResult",
+        {"movement": f"payments/{NOBODY}", "result": rail_pb2.RAIL_RESULT_CHARGEBACK, "amount": money(1, "ABC")},
+        "CURRENCY_UNKNOWN",
+        "amount.currency",
+    ),
+    ("ReportRailResult", {"rail_reference": "x" * 129}, "FIELD_INVALID", "rail_reference"),
+    ("ReportRailResult", {"failure": "x" * 257}, "FIELD_INVALID", "failure"),
+    *[
+        ("ReportRailResult", {"movement": f"{kind}/{NOBODY}"}, "MOVEMENT_NOT_FOUND", "")
+        for kind in ("topUps", "withdrawals", "payments", "refunds")
+    ],
     ("BatchExecute", {}, "FIELD_INVALID", "operations"),
     ("BatchExecute", {"operations": [payment_pb2.Operation()] * 1001}, "FIELD_INVALID", "operations"),
     ("PostTransaction", {"legs": None}, "FIELD_INVALID", "legs"),

@@ -20,6 +20,7 @@ from danbao.payments.v1 import (
     ledger_pb2_grpc,
     payment_pb2,
     payment_pb2_grpc,
+    rail_pb2,
     reconciliation_pb2_grpc,
 )
 from danbao.testing.v1 import clock_pb2, clock_pb2_grpc
@@ -74,6 +75,22 @@ _BROKEN = {
         WHERE accounts.currency <> transfers.currency""",
     "something waits in clearing.capture": """
         SELECT id FROM accounts WHERE kind = 'clearing.capture' AND credits_posted <> debits_posted""",
+    "what waits in clearing.payout is not what is on its way": """
+        SELECT currency FROM (
+            SELECT currency, credits_posted - debits_posted AS minor FROM accounts WHERE kind = 'clearing.payout'
+            UNION ALL SELECT currency, -amount_minor FROM withdrawals WHERE state IN ('PENDING', 'UNKNOWN')
+        ) AS both_sides GROUP BY currency HAVING sum(minor) <> 0""",
+    "what waits in clearing.refund is not what is on its way": """
+        SELECT currency FROM (
+            SELECT currency, credits_posted - debits_posted AS minor FROM accounts WHERE kind = 'clearing.refund'
+            UNION ALL SELECT currency, -amount_minor FROM rail_refunds WHERE state IN ('PENDING', 'UNKNOWN')
+        ) AS both_sides GROUP BY currency HAVING sum(minor) <> 0""",
+    "refunds of a top-up are not those on their way and those paid": """
+        SELECT id FROM top_ups LEFT JOIN (
+            SELECT top_up_id, sum(amount_minor) FILTER (WHERE state IN ('PENDING', 'UNKNOWN', 'SETTLED')) AS asked,
+                sum(amount_minor) FILTER (WHERE state = 'SETTLED') AS paid FROM rail_refunds GROUP BY top_up_id
+        ) AS back ON top_up_id = id
+        WHERE coalesce(asked, 0) <> refunded_minor OR coalesce(paid, 0) <> refunds_settled_minor""",
     "what the guarantee fund is owed is not what is owed to it": """
         SELECT currency, sum(debits_posted - credits_posted) FROM accounts
         WHERE kind IN ('receivable.guarantee', 'fund.recoverable') GROUP BY currency
@@ -175,11 +192,6 @@ class PaymentsStack:
         found = (await self.accounts(owner)).get(kind)
         return 0 if found is None else found.available_minor
 
-    async def now_s(self) -> int:
-        """The test clock, in whole seconds since 1970."""
-        clock = clock_pb2_grpc.ClockServiceStub(self.channel("operator"))
-        return int((await clock.GetClock(clock_pb2.GetClockRequest(), timeout=5)).now.seconds)
-
     async def advance(self, seconds: float) -> None:
         """Moves the test clock."""
         clock = clock_pb2_grpc.ClockServiceStub(self.channel("operator"))
@@ -257,3 +269,25 @@ def top_up(owner: str, minor: int, *, currency: str = "CNY", **others: Any) -> p
         "rail": "rails/simulated",
     }
     return payment_pb2.CreateTopUpRequest(**(fields | others))
+
+
+def withdrawal(owner: str, minor: int, **others: Any) -> rail_pb2.CreateWithdrawalRequest:
+    """A request to send money of a wallet out over the simulated rail."""
+    fields: dict[str, Any] = {
+        "request_id": new_id(),
+        "owner": owner,
+        "kind": "user.available",
+        "amount": money(minor),
+        "rail": "rails/simulated",
+    }
+    return rail_pb2.CreateWithdrawalRequest(**(fields | others))
+
+
+def rail_report(movement: str, result: str, **others: Any) -> rail_pb2.ReportRailResultRequest:
+    """What a rail says of a movement; `result` without its prefix."""
+    fields: dict[str, Any] = {
+        "request_id": new_id(),
+        "movement": movement,
+        "result": rail_pb2.RailResult.Value(f"RAIL_RESULT_{result}"),
+    }
+    return rail_pb2.ReportRailResultRequest(**(fields | others))

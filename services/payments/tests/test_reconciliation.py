@@ -1,159 +1,44 @@
-"""Statements of a rail against the books: every planted break is found, none is invented, and each is explained once."""
+"""Statements of a rail against the books: every planted break is found, none is invented, each is explained once."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, timedelta
 from typing import Any
 
 import grpc
 import pytest
 
-from danbao.payments.v1 import event_pb2, ledger_pb2, payment_pb2, rail_pb2, reconciliation_pb2
-from danbao.testing.v1 import clock_pb2, clock_pb2_grpc
+from danbao.payments.v1 import ledger_pb2, payment_pb2, reconciliation_pb2
 from danbao_kit.rpc_client import RemoteError
 from danbao_kit.testing.certificates import CertificateAuthority
 from danbao_kit.testing.embedded_postgres import ServiceDatabase
-from danbao_kit.testing.service import as_caller
-from danbao_payments.clients.simulated_rail import SimulatedRail
-from danbao_payments.testing.stack import OPERATOR, PARTNER, PaymentsStack, money, new_id, remote_error, top_up
+from danbao_payments.testing.stack import OPERATOR, PARTNER, PaymentsStack, money, new_id, top_up, withdrawal
+from danbao_payments.testing.statements import (
+    RAIL,
+    Done,
+    Kind,
+    Statement,
+    found,
+    fund,
+    get,
+    items_of,
+    now_of,
+    report,
+    send,
+    statement_of_today,
+    today,
+)
 
-RAIL = "rails/simulated"
 BUYER = "subjects/buyer"
 DAY = timedelta(days=1)
-Kind = reconciliation_pb2.BreakKind
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of the external statement as the test writes it."""
-
-    external_id: str
-    direction: str
-    minor: int
-    reference: str
-    day: str
-
-    def message(self) -> reconciliation_pb2.StatementLine:
-        return reconciliation_pb2.StatementLine(
-            external_id=self.external_id,
-            direction=reconciliation_pb2.RailDirection.Value(f"RAIL_DIRECTION_{self.direction}"),
-            amount_minor=self.minor,
-            booking_date=self.day,
-            reference=self.reference,
-        )
-
-
-@dataclass
-class Statement:
-    """An external statement, sent as its parts."""
-
-    start: datetime
-    end: datetime
-    lines: list[Line] = field(default_factory=list)
-    currency: str = "CNY"
-    rail: str = RAIL
-    request_id: str = field(default_factory=new_id)
-    source: str = "test.csv"
-    grace: timedelta = timedelta()
-    chunk: int = 1000
-
-    def say(self, direction: str, minor: int, reference: str, **others: Any) -> Line:
-        """One more line, with an id of its own."""
-        made = Line(f"bank-{new_id()}", direction, minor, reference, self.start.date().isoformat())
-        self.lines.append(replace(made, **others))
-        return self.lines[-1]
-
-    def parts(self) -> list[reconciliation_pb2.ImportStatementRequest]:
-        header = reconciliation_pb2.StatementHeader(
-            request_id=self.request_id, rail=self.rail, currency=self.currency, source=self.source
-        )
-        header.start_time.FromDatetime(self.start)
-        header.end_time.FromDatetime(self.end)
-        if self.grace:
-            header.grace.FromTimedelta(self.grace)
-        parts = [reconciliation_pb2.ImportStatementRequest(header=header)]
-        for at in range(0, len(self.lines), self.chunk):
-            chunk = [line.message() for line in self.lines[at : at + self.chunk]]
-            parts.append(reconciliation_pb2.ImportStatementRequest(lines={"lines": chunk}))
-        return parts
-
-
-async def send(
-    stack: PaymentsStack,
-    parts: Iterable[reconciliation_pb2.ImportStatementRequest],
-    *,
-    as_: Any = OPERATOR,
-    peer: str = "gateway",
-    timeout: float | None = 20,
-) -> reconciliation_pb2.Reconciliation:
-    """The answer to a statement's stream. Raises RemoteError."""
-
-    async def stream() -> Any:
-        for part in parts:
-            yield part
-
-    try:
-        return await stack.stub_method("ImportStatement", peer)(stream(), metadata=as_, timeout=timeout)
-    except grpc.aio.AioRpcError as error:
-        raise remote_error(error) from error
-
-
-async def items_of(stack: PaymentsStack, name: str, **others: Any) -> list[reconciliation_pb2.ReconciliationItem]:
-    request = reconciliation_pb2.ListReconciliationItemsRequest(name=name, **others)
-    return list((await stack.call("ListReconciliationItems", request, as_=OPERATOR)).items)
-
-
-def found(items: Iterable[reconciliation_pb2.ReconciliationItem]) -> Counter[Any]:
-    """Breaks as (kind, external ids of lines, names of movements)."""
-    return Counter(
-        (
-            Kind.Name(item.kind).removeprefix("BREAK_KIND_"),
-            tuple(sorted(line.external_id for line in item.lines)),
-            tuple(sorted(movement.name for movement in item.movements)),
-        )
-        for item in items
-    )
-
-
-async def today(stack: PaymentsStack) -> tuple[datetime, datetime]:
-    """The day of business time, of which a statement may be."""
-    clock = clock_pb2_grpc.ClockServiceStub(stack.channel("operator"))
-    now = (await clock.GetClock(clock_pb2.GetClockRequest(), timeout=5)).now.ToDatetime(UTC)
-    begin = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    return begin, begin + DAY
-
-
-async def statement_of_today(stack: PaymentsStack, **others: Any) -> Statement:
-    return Statement(*await today(stack), **others)
 
 
 # --- orders against a statement with planted breaks -------------------------------------------------------------------
-
-
-class Bank(SimulatedRail):
-    """The simulated rail, with its own list of what it moved: nothing of it comes from the books."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.moved: dict[str, tuple[str, int]] = {}
-
-
-@dataclass(frozen=True)
-class Done:
-    """Something that the test has had done over the rail, in its own words."""
-
-    name: str
-    direction: str
-    minor: int
-    reference: str
 
 
 async def orders(stack: PaymentsStack, seed: int, count: int) -> list[Done]:
@@ -182,17 +67,6 @@ async def execute(stack: PaymentsStack, operations: Sequence[dict[str, Any]]) ->
     return answer
 
 
-def withdrawal(owner: str, minor: int, **others: Any) -> Any:
-    fields = {
-        "request_id": new_id(),
-        "owner": owner,
-        "kind": "user.available",
-        "amount": money(minor),
-        "rail": RAIL,
-    }
-    return rail_pb2.CreateWithdrawalRequest(**(fields | others))
-
-
 async def batch_of(stack: PaymentsStack, reference: str, amounts: Sequence[int]) -> list[Done]:
     """Top-ups that the rail reports later, all of them under one reference."""
     operations = [
@@ -201,16 +75,9 @@ async def batch_of(stack: PaymentsStack, reference: str, amounts: Sequence[int])
     answer = await stack.call("BatchExecute", payment_pb2.BatchExecuteRequest(operations=operations), timeout=1)
     done = []
     for result, minor in zip(answer.results, amounts, strict=True):
-        await report(stack, result.top_up.name, reference)
+        await report(stack, result.top_up.name, rail_reference=reference)
         done.append(Done(result.top_up.name, "IN", minor, reference))
     return done
-
-
-async def report(stack: PaymentsStack, name: str, reference: str = "", result: str = "SUCCEEDED") -> Any:
-    request = rail_pb2.ReportRailResultRequest(
-        request_id=new_id(), movement=name, result=f"RAIL_RESULT_{result}", rail_reference=reference
-    )
-    return await stack.call("ReportRailResult", request, as_=OPERATOR)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -278,5 +145,294 @@ async def test_orders_told_as_they_were_leave_no_break(stack: PaymentsStack):
     assert await items_of(stack, made.name) == []
 
 
-def get(name: str) -> reconciliation_pb2.GetReconciliationRequest:
-    return reconciliation_pb2.GetReconciliationRequest(name=name)
+# --- one statement after another --------------------------------------------------------------------------------------
+
+
+async def test_the_same_statement_again_gets_the_same_answer_and_another_is_told_which_part_differs(
+    stack: PaymentsStack,
+):
+    done = await fund(stack, 500)
+    statement = await statement_of_today(stack)
+    statement.say("IN", 500, done.reference)
+    statement.say("IN", 7, "stranger")
+    first = await send(stack, statement.parts())
+    # In other chunks it is the same statement.
+    assert await send(stack, replace(statement, chunk=1).parts()) == first
+    assert (await stack.sql("SELECT count(*) AS made FROM reconciliations"))[0]["made"] == 1
+    assert (await stack.sql("SELECT count(*) AS lines FROM statement_lines"))[0]["lines"] == 2
+    other = [replace(statement.lines[0], minor=501), statement.lines[1]]
+    for field_name, changed in {
+        "lines": replace(statement, lines=other),
+        "currency": replace(statement, currency="EUR"),
+        "source": replace(statement, source="other.csv"),
+        "end_time": replace(statement, end=statement.end + timedelta(hours=1)),
+        "grace": replace(statement, grace=timedelta(hours=1)),
+    }.items():
+        with pytest.raises(RemoteError) as refused:
+            await send(stack, changed.parts())
+        assert (refused.value.code, refused.value.reason) == ("ALREADY_EXISTS", "REQUEST_ID_REUSED")
+        assert refused.value.metadata["field"] == field_name
+
+
+async def test_what_an_earlier_statement_told_is_not_broken_again(stack: PaymentsStack):
+    told, missed = await fund(stack, 500), await fund(stack, 40)
+    first = await statement_of_today(stack)
+    line = first.say("IN", 500, told.reference)
+    made = await send(stack, first.parts())
+    assert found(await items_of(stack, made.name)) == {("MISSING_THERE", (), (missed.name,)): 1}
+    # The same time once more: what was matched is not missing, and what was missing is not missing again.
+    empty = await send(stack, (await statement_of_today(stack)).parts())
+    assert (empty.state, empty.lines) == (reconciliation_pb2.Reconciliation.STATE_RESOLVED, 0)
+    again = await statement_of_today(stack)
+    again.lines.append(line)
+    other_id = again.say("IN", 500, told.reference)
+    late = again.say("IN", 40, missed.reference)
+    made = await send(stack, again.parts())
+    assert found(await items_of(stack, made.name)) == {
+        ("DUPLICATE", (line.external_id,), ()): 1,
+        ("DUPLICATE", (other_id.external_id,), ()): 1,
+    }
+    assert (made.matched_lines, made.matched_movements) == (1, 1), late
+
+
+async def test_a_movement_near_the_end_may_stand_in_the_next_statement(stack: PaymentsStack):
+    early = await fund(stack, 1)
+    begin, _ = await today(stack)
+    now = await now_of(stack)
+    await stack.advance(120)
+    late = await fund(stack, 2)
+    lost = await fund(stack, 3)
+    end = now + timedelta(seconds=180)
+    await stack.advance(120)
+    first = Statement(begin, end, grace=timedelta(seconds=90))
+    made = await send(stack, first.parts())
+    assert found(await items_of(stack, made.name)) == {("MISSING_THERE", (), (early.name,)): 1}
+    following = Statement(end, end + timedelta(hours=1))
+    following.say("IN", 2, late.reference)
+    made = await send(stack, following.parts())
+    assert found(await items_of(stack, made.name)) == {("MISSING_THERE", (), (lost.name,)): 1}
+    # It answers from where the one before stopped looking to where the books ended.
+    assert made.movements_from.ToDatetime(UTC) == end - timedelta(seconds=90)
+    assert made.movements_until.ToDatetime(UTC) < end + timedelta(hours=1)
+
+
+async def test_what_comes_after_the_books_were_read_is_for_the_next_statement(stack: PaymentsStack):
+    begin, end = await today(stack)
+    first = await send(stack, Statement(begin, end).parts())
+    assert first.open_items == 0
+    done = await fund(stack, 5)
+    made = await send(stack, Statement(end, end + DAY).parts())
+    assert found(await items_of(stack, made.name)) == {("MISSING_THERE", (), (done.name,)): 1}
+
+
+async def test_rails_and_currencies_have_statements_of_their_own(stack: PaymentsStack):
+    yuan = await fund(stack, 5)
+    euro = await stack.fund(BUYER, 6, "EUR")
+    statement = await statement_of_today(stack, currency="EUR")
+    stranger = statement.say("IN", 5, yuan.reference)
+    made = await send(stack, statement.parts())
+    assert found(await items_of(stack, made.name)) == {
+        ("MISSING_HERE", (stranger.external_id,), ()): 1,
+        ("MISSING_THERE", (), (euro.name,)): 1,
+    }
+    statement = await statement_of_today(stack)
+    statement.say("IN", 5, yuan.reference)
+    assert (await send(stack, statement.parts())).open_items == 0
+
+
+async def test_money_that_came_back_is_matched_both_ways(stack: PaymentsStack):
+    paid = await fund(stack, 900)
+    await stack.call(
+        "RefundTopUp",
+        payment_pb2.RefundTopUpRequest(request_id=new_id(), name=paid.name, amount=money(300)),
+    )
+    returned = await fund(stack, 70)
+    await report(stack, returned.name, "RETURNED")
+    back = await stack.call("CreateWithdrawal", withdrawal(BUYER, 100), as_=PARTNER)
+    await report(stack, back.name, "RETURNED")
+    refund = (await stack.sql("SELECT id, rail_reference FROM rail_refunds"))[0]
+    statement = await statement_of_today(stack)
+    for direction, minor, reference in (
+        ("IN", 900, paid.reference),
+        ("OUT", 300, refund["rail_reference"]),
+        ("IN", 70, returned.reference),
+        ("OUT", 70, returned.reference),
+        ("OUT", 100, back.rail_reference),
+        ("IN", 100, back.rail_reference),
+    ):
+        statement.say(direction, minor, reference)
+    made = await send(stack, statement.parts())
+    assert found(await items_of(stack, made.name)) == {}
+    assert made.matched_movements == 6
+
+
+async def test_a_settlement_s_reference_stands_for_what_was_settled(stack: PaymentsStack):
+    settled = [await fund(stack, minor) for minor in (10, 20, 30)]
+    rail, other = {"owner": RAIL, "kind": "rail.settled"}, {"owner": RAIL, "kind": "rail.in_transit"}
+    for each in settled:
+        request = ledger_pb2.PostTransactionRequest(
+            request_id=new_id(),
+            legs=[{"debit": rail, "credit": other, "amount": money(each.minor)}],
+            metadata={"movement": each.name, "rail_reference": "payout-1"},
+        )
+        await stack.call("PostTransaction", request, as_=OPERATOR)
+    statement = await statement_of_today(stack)
+    statement.say("IN", 60, "payout-1")
+    made = await send(stack, statement.parts())
+    assert (made.open_items, made.matched_lines, made.matched_movements) == (0, 1, 3)
+
+
+async def test_two_replicas_that_import_at_once_account_for_everything_once(
+    database: ServiceDatabase, authority: CertificateAuthority
+):
+    replicas = [PaymentsStack(database, authority, {"clock": "test"}) for _ in range(2)]
+    for replica in replicas:
+        await replica.start()
+    try:
+        done = await orders(replicas[0], 4, 40)
+        begin, end = await today(replicas[0])
+        statements = [Statement(begin, end) for _ in range(6)]
+        for each in done:
+            for number, statement in enumerate(statements):
+                statement.say(each.direction, each.minor, each.reference, external_id=f"{number}-{each.name}")
+        sent = [
+            send(replicas[number % 2], statement.parts())
+            for number, statement in enumerate([*statements, statements[0]])
+        ]
+        made = await asyncio.gather(*sent)
+        assert made[0] == made[-1]
+        assert sum(each.matched_movements for each in made[:-1]) == len(done)
+        assert sorted(each.matched_movements for each in made[:-1]) == [0, 0, 0, 0, 0, len(done)]
+        for each in made[:-1]:
+            assert each.matched_lines + each.open_items == len(done)
+        numbers = await replicas[0].sql("SELECT number FROM reconciliations ORDER BY number")
+        assert [row["number"] for row in numbers] == [1, 2, 3, 4, 5, 6]
+    finally:
+        for replica in replicas:
+            await replica.stop()
+
+
+# --- what is not a statement ------------------------------------------------------------------------------------------
+
+
+async def nothing_was_left(stack: PaymentsStack) -> bool:
+    tables = ("reconciliations", "statement_lines", "reconciled_movements", "reconciliation_items")
+    return not await stack.sql(" UNION ALL ".join(f"SELECT 1 FROM {table}" for table in tables))
+
+
+Spoil = Callable[[list[Any]], list[Any]]
+
+
+def header_with(name: str, value: Any = None) -> Spoil:
+    """The header with another value in a field; None clears it."""
+
+    def spoil(parts: list[Any]) -> list[Any]:
+        parts[0].header.ClearField(name)
+        if value is not None:
+            parts[0].header.MergeFrom(reconciliation_pb2.StatementHeader(**{name: value}))
+        return parts
+
+    return spoil
+
+
+def line_with(name: str, value: Any = None) -> Spoil:
+    """The fourth line, which is the last chunk's second, with another value in a field; None clears it."""
+
+    def spoil(parts: list[Any]) -> list[Any]:
+        parts[-1].lines.lines[1].ClearField(name)
+        if value is not None:
+            setattr(parts[-1].lines.lines[1], name, value)
+        return parts
+
+    return spoil
+
+
+NOT_STATEMENTS: dict[str, tuple[Spoil, str, str]] = {
+    "no messages": (lambda parts: [], "FIELD_INVALID", "header"),
+    "lines first": (lambda parts: parts[::-1], "FIELD_INVALID", "header"),
+    "no header": (lambda parts: parts[1:], "FIELD_INVALID", "header"),
+    "two headers": (lambda parts: [parts[0], *parts], "FIELD_INVALID", "header"),
+    "nothing in a message": (
+        lambda parts: [*parts, reconciliation_pb2.ImportStatementRequest()],
+        "FIELD_INVALID",
+        "content",
+    ),
+    "no lines in a chunk": (
+        lambda parts: [*parts, reconciliation_pb2.ImportStatementRequest(lines={})],
+        "FIELD_INVALID",
+        "lines.lines",
+    ),
+    "too long a chunk": (
+        lambda parts: [parts[0], reconciliation_pb2.ImportStatementRequest(lines={"lines": [LINE] * 1001})],
+        "FIELD_INVALID",
+        "lines.lines",
+    ),
+    "no request id": (header_with("request_id"), "FIELD_INVALID", "header.request_id"),
+    "no rail": (header_with("rail"), "FIELD_INVALID", "header.rail"),
+    "no currency": (header_with("currency"), "FIELD_INVALID", "header.currency"),
+    "unknown currency": (header_with("currency", "XYZ"), "CURRENCY_UNKNOWN", "header.currency"),
+    "unknown rail": (header_with("rail", "rails/none"), "RAIL_UNKNOWN", ""),
+    "no begin": (header_with("start_time"), "FIELD_INVALID", "header.start_time"),
+    "no end": (header_with("end_time"), "FIELD_INVALID", "header.end_time"),
+    "an end before its begin": (header_with("end_time", {"seconds": 1}), "FIELD_INVALID", "header.end_time"),
+    "more than 92 days": (header_with("start_time", {"seconds": 1}), "FIELD_INVALID", "header.end_time"),
+    "no time at all": (header_with("start_time", {"seconds": 10**15}), "FIELD_INVALID", "header.start_time"),
+    "too much grace": (header_with("grace", {"seconds": 691_200}), "FIELD_INVALID", "header.grace"),
+    "no external id": (line_with("external_id"), "FIELD_INVALID", "lines[3].external_id"),
+    "no direction": (line_with("direction"), "FIELD_INVALID", "lines[3].direction"),
+    "a direction there is not": (line_with("direction", 7), "FIELD_INVALID", "lines[3].direction"),
+    "an amount of nothing": (line_with("amount_minor", 0), "AMOUNT_NOT_POSITIVE", "lines[3].amount_minor"),
+    "a sign": (line_with("amount_minor", -5), "AMOUNT_NOT_POSITIVE", "lines[3].amount_minor"),
+    "more than fits": (line_with("amount_minor", 2**63 - 1), "FIELD_INVALID", "lines"),
+    "a day that is none": (line_with("booking_date", "2026-02-30"), "FIELD_INVALID", "lines[3].booking_date"),
+    "a day elsewhere": (line_with("booking_date", "1999-12-31"), "FIELD_INVALID", "lines[3].booking_date"),
+    "no day": (line_with("booking_date"), "FIELD_INVALID", "lines[3].booking_date"),
+    "too long a reference": (line_with("reference", "x" * 129), "FIELD_INVALID", "lines[3].reference"),
+}
+LINE = {"external_id": "1", "direction": "RAIL_DIRECTION_IN", "amount_minor": 1, "booking_date": "2026-01-01"}
+
+
+@pytest.mark.parametrize("what", NOT_STATEMENTS)
+async def test_what_is_no_statement_is_told_what_is_wrong_and_leaves_nothing(stack: PaymentsStack, what: str):
+    spoil, reason, where = NOT_STATEMENTS[what]
+    statement = await statement_of_today(stack, chunk=2)
+    for number in range(4):
+        statement.say("IN", 100, f"r{number}")
+    with pytest.raises(RemoteError) as refused:
+        await send(stack, spoil(statement.parts()))
+    assert refused.value.reason == reason, refused.value
+    assert refused.value.metadata.get("field", "") == where
+    assert await nothing_was_left(stack)
+
+
+async def test_a_stream_that_breaks_off_leaves_nothing_and_may_be_sent_again(stack: PaymentsStack):
+    statement = await statement_of_today(stack, chunk=1)
+    for number in range(3):
+        statement.say("IN", 100, f"r{number}")
+
+    async def broken() -> Any:
+        for part in statement.parts()[:-1]:
+            yield part
+        raise ConnectionError("the caller died")
+
+    with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
+        await stack.stub_method("ImportStatement")(broken(), metadata=OPERATOR, timeout=5)
+    assert await nothing_was_left(stack)
+    assert (await send(stack, statement.parts())).lines == 3
+
+
+async def test_a_statement_needs_a_deadline(stack: PaymentsStack):
+    with pytest.raises(RemoteError) as refused:
+        await send(stack, (await statement_of_today(stack)).parts(), timeout=None)
+    assert refused.value.reason == "DEADLINE_REQUIRED"
+
+
+async def test_more_lines_than_a_statement_may_have_are_refused(stack: PaymentsStack, monkeypatch: Any):
+    monkeypatch.setattr("danbao_payments.rpc.reconciliations.MOST_LINES", 5)
+    statement = await statement_of_today(stack, chunk=2)
+    for number in range(6):
+        statement.say("IN", 100, f"r{number}")
+    with pytest.raises(RemoteError) as refused:
+        await send(stack, statement.parts())
+    assert (refused.value.reason, refused.value.metadata["field"]) == ("FIELD_INVALID", "lines")
+    assert await nothing_was_left(stack)

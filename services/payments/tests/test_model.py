@@ -71,6 +71,7 @@ amounts = mostly(
     st.tuples(currencies, minors), st.tuples(st.sampled_from(["CNY", "EUR", "XYZ"]), st.integers(-1, 2000)), once_in=12
 )
 payers = st.sampled_from([*["partner", "operator"] * 3, "escrow", f"user:{A}", f"user:{B}"])
+classes = st.sampled_from(["", "", "new"])
 operators = mostly(st.just("operator"), st.just("partner"))
 policies = st.sampled_from(["FIRST", "LARGEST_REMAINDER"])
 purposes = st.sampled_from(["REFUND", "DISPUTE", "CHARGEBACK"])
@@ -115,7 +116,7 @@ def new_payments(draw: Any) -> tuple[str, Body]:
         "on_expiry": draw(st.sampled_from(["CANCEL", "CANCEL", "CAPTURE"])) if manual else "CANCEL",
         "splits": terms,
         "remainder_policy": policy,
-        "limit_class": draw(st.sampled_from(["", "", "new"])),
+        "limit_class": draw(classes),
     }
 
 
@@ -186,16 +187,17 @@ class Beside(RuleBasedStateMachine):
             self.ask("escrow", "CreatePayment", simple_payment(payer, payee, 300, terms, mode))
         self.ask("escrow", "PostTransaction", post(plain(TRADES[0], DEPOSIT, "CNY", 100)))
         if limited is not None:
-            self.ask("operator", "SetLimits", limits(A, None, limited * 2, limited * 3))
+            self.ask("operator", "SetLimits", limits(A, None, limited * 2, None))
             self.ask("operator", "SetLimits", limits("limitClasses/new", limited, limited * 3 // 2, None))
 
     @rule(asked=new_payments())
     def pay(self, asked: tuple[str, Body]) -> None:
         self.ask(asked[0], "CreatePayment", asked[1])
 
-    @rule(asked=new_payments())
-    def pay_again(self, asked: tuple[str, Body]) -> None:
-        self.ask(asked[0], "CreatePayment", asked[1])
+    @rule(payer=owners, minor=st.integers(1, 120), mode=st.sampled_from(["AUTOMATIC", "MANUAL"]), limit_class=classes)
+    def pay_a_little(self, payer: str, minor: int, mode: str, limit_class: str) -> None:
+        body = simple_payment(payer, (D, WALLET), minor, (), mode) | {"limit_class": limit_class}
+        self.ask("partner", "CreatePayment", body)
 
     @rule(who=payers, number=st.integers(0, 99), amount=st.none() | amounts)
     def capture(self, who: str, number: int, amount: Any) -> None:
@@ -234,7 +236,7 @@ class Beside(RuleBasedStateMachine):
     def post(self, who: str, drawn: list[Body], late: int | None) -> None:
         self.ask(who, "PostTransaction", self.posting(drawn, late))
 
-    @rule(number=st.integers(0, 99), minors=st.lists(minors, min_size=1, max_size=2), purpose=purposes)
+    @rule(number=st.integers(0, 99), minors=st.lists(st.integers(1, 80), min_size=1, max_size=2), purpose=purposes)
     def give_back_by_legs(self, number: int, minors: list[int], purpose: str) -> None:
         """Legs that name a payment, from who received it to who paid: the same cap as refunds."""
         if not self.model.payments:
@@ -243,7 +245,7 @@ class Beside(RuleBasedStateMachine):
         payment = self.model.payments[name]
         sources = payment["receivers"]
         drawn = [
-            plain(sources[place % len(sources)][:2], payment["payer"][:2], payment["payer"][2], minor)
+            plain(sources[(number + place) % len(sources)][:2], payment["payer"][:2], payment["payer"][2], minor)
             | {"payment": name, "purpose": purpose}
             for place, minor in enumerate(minors)
         ]

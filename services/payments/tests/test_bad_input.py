@@ -9,11 +9,19 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pool
 
-from danbao.payments.v1 import account_pb2, audit_pb2, event_pb2, ledger_pb2, payment_pb2, rail_pb2
+from danbao.payments.v1 import (
+    account_pb2,
+    audit_pb2,
+    event_pb2,
+    ledger_pb2,
+    payment_pb2,
+    rail_pb2,
+    reconciliation_pb2,
+)
 from danbao.type.v1 import cursor_pb2
 from danbao_kit.rpc_client import RemoteError
 from danbao_kit.testing.service import as_caller
-from danbao_payments.app import ACCOUNTS, AUDIT, EVENTS, LEDGER, PAYMENTS
+from danbao_payments.app import ACCOUNTS, AUDIT, EVENTS, LEDGER, PAYMENTS, RECONCILIATIONS
 from danbao_payments.domain.account import account_id
 from danbao_payments.testing.stack import (
     OPERATOR,
@@ -63,6 +71,9 @@ MESSAGES = {
     "ListAccounts": account_pb2.ListAccountsRequest,
     "ListEntries": account_pb2.ListEntriesRequest,
     "GetStreamHead": event_pb2.GetStreamHeadRequest,
+    "GetReconciliation": reconciliation_pb2.GetReconciliationRequest,
+    "ListReconciliationItems": reconciliation_pb2.ListReconciliationItemsRequest,
+    "ResolveReconciliationItem": reconciliation_pb2.ResolveReconciliationItemRequest,
     "GetAudit": audit_pb2.GetAuditRequest,
     "GetAssetLoss": audit_pb2.GetAssetLossRequest,
 }
@@ -83,7 +94,18 @@ async def served(service: PaymentsStack) -> AsyncIterator[PaymentsStack]:
 
 async def state(stack: PaymentsStack) -> list[Any]:
     """Everything that a refused request must leave alone; recorded refusals are not among it."""
-    tables = ("accounts", "transfers", "transactions", "payments", "top_ups", "withdrawals", "rail_refunds", "events")
+    tables = (
+        "accounts",
+        "transfers",
+        "transactions",
+        "payments",
+        "top_ups",
+        "withdrawals",
+        "rail_refunds",
+        "events",
+        "reconciliations",
+        "reconciliation_items",
+    )
     return await stack.sql(" UNION ALL ".join(f"SELECT t::text AS row FROM {table} t" for table in tables))
 
 
@@ -129,6 +151,13 @@ def request(method: str, **fields: Any) -> Any:
         "GetAccount": lambda: account_pb2.GetAccountRequest(name=f"accounts/{NOBODY}"),
         "ListAccounts": lambda: account_pb2.ListAccountsRequest(owner=BUYER),
         "ListEntries": lambda: account_pb2.ListEntriesRequest(account=f"accounts/{NOBODY}"),
+        "GetReconciliation": lambda: reconciliation_pb2.GetReconciliationRequest(name=f"reconciliations/{NOBODY}"),
+        "ListReconciliationItems": lambda: reconciliation_pb2.ListReconciliationItemsRequest(
+            name=f"reconciliations/{NOBODY}"
+        ),
+        "ResolveReconciliationItem": lambda: reconciliation_pb2.ResolveReconciliationItemRequest(
+            request_id=new_id(), name=f"reconciliations/{NOBODY}/items/1", reason="known"
+        ),
     }[method]()
     for name in fields:
         valid.ClearField(name)
@@ -163,6 +192,8 @@ NAMES = {
     "FreezeAccount": "accounts",
     "UnfreezeAccount": "accounts",
     "CloseAccount": "accounts",
+    "GetReconciliation": "reconciliations",
+    "ListReconciliationItems": "reconciliations",
 }
 BAD: list[tuple[str, dict[str, Any], str, str]] = [
     *[(method, {"request_id": None}, "FIELD_INVALID", "request_id") for method in sorted(MUTATIONS)],
@@ -373,6 +404,48 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("ListEntries", {"account": f"accounts/{'-' * 36}"}, "FIELD_INVALID", "account"),
     ("ListEntries", {}, "ACCOUNT_NOT_FOUND", ""),
     ("ListEntries", {"page_size": 1001}, "FIELD_INVALID", "page_size"),
+    ("GetReconciliation", {}, "RECONCILIATION_NOT_FOUND", ""),
+    ("ListReconciliationItems", {}, "RECONCILIATION_NOT_FOUND", ""),
+    ("ListReconciliationItems", {"kind": 77}, "FIELD_INVALID", "kind"),
+    ("ListReconciliationItems", {"state": 77}, "FIELD_INVALID", "state"),
+    ("ListReconciliationItems", {"page_size": 1001}, "FIELD_INVALID", "page_size"),
+    ("ResolveReconciliationItem", {}, "RECONCILIATION_ITEM_NOT_FOUND", ""),
+    *[
+        ("ResolveReconciliationItem", {"name": name}, "FIELD_INVALID", "name")
+        for name in (
+            None,
+            f"reconciliations/{NOBODY}",
+            f"reconciliations/{NOBODY}/items/",
+            f"reconciliations/{NOBODY}/items/0",
+            f"reconciliations/{NOBODY}/items/1x",
+            f"reconciliations/{NOBODY}/items/1000000000",
+            f"reconciliations/{'-' * 36}/items/1",
+            f"items/{NOBODY}",
+        )
+    ],
+    ("ResolveReconciliationItem", {"reason": None}, "FIELD_INVALID", "resolution"),
+    ("ResolveReconciliationItem", {"reason": "x" * 257}, "FIELD_INVALID", "reason"),
+    ("ResolveReconciliationItem", {"transaction": "x"}, "FIELD_INVALID", "transaction"),
+    ("ResolveReconciliationItem", {"transaction": f"transactions/{'-' * 36}"}, "FIELD_INVALID", "transaction"),
+    ("ResolveReconciliationItem", {"posting": {}}, "FIELD_INVALID", "posting.legs"),
+    (
+        "ResolveReconciliationItem",
+        {"posting": {"legs": [leg(debit=None)]}},
+        "FIELD_INVALID",
+        "posting.legs[0].debit",
+    ),
+    (
+        "ResolveReconciliationItem",
+        {"posting": {"legs": [leg(amount=money(0))]}},
+        "AMOUNT_NOT_POSITIVE",
+        "posting.legs[0].amount.amount_minor",
+    ),
+    (
+        "ResolveReconciliationItem",
+        {"posting": {"legs": [leg(amount=money(1, "XYZ"))]}},
+        "CURRENCY_UNKNOWN",
+        "posting.legs[0].amount.currency",
+    ),
 ]
 
 
@@ -405,7 +478,7 @@ async def test_bytes_that_are_no_message_are_told_so(served: PaymentsStack, meth
     pool = descriptor_pool.Default()
     service = next(
         name
-        for name in (ACCOUNTS, LEDGER, PAYMENTS, EVENTS, AUDIT)
+        for name in (ACCOUNTS, LEDGER, PAYMENTS, RECONCILIATIONS, EVENTS, AUDIT)
         if method in pool.FindServiceByName(name).methods_by_name
     )
     raw = served.channel("gateway").unary_unary(f"/{service}/{method}")

@@ -10,6 +10,7 @@ from danbao_payments.application.withdrawals import report_withdrawal
 from danbao_payments.domain.books import Books
 from danbao_payments.domain.commands import ReportRailResult
 from danbao_payments.domain.errors import CurrencyMismatch, MovementNotFound
+from danbao_payments.domain.movement import MovementKind
 from danbao_payments.domain.payment import Payment
 from danbao_payments.domain.rail_access import can_see_movement, check_may_report
 from danbao_payments.domain.rail_refund import RailRefund
@@ -19,7 +20,11 @@ from danbao_payments.domain.withdrawal import Withdrawal
 
 
 def report_rail_result(command: ReportRailResult, books: Books, moment: Moment) -> RailReport:
-    """Books what a rail says. Raises MovementNotFound, KindNotAllowed, CurrencyMismatch, RailResultConflicts, …"""
+    """Books what a rail says.
+
+    Raises MovementNotFound, KindNotAllowed, CurrencyMismatch, RailResultConflicts, BalanceOverflow, and of a chargeback
+    RefundAmountExceeded.
+    """
     name = command.movement.name
     found = _find(command, books)
     if found is None or not found.rail:
@@ -40,10 +45,11 @@ def report_rail_result(command: ReportRailResult, books: Books, moment: Moment) 
 
 
 def _find(command: ReportRailResult, books: Books) -> TopUp | Withdrawal | Payment | RailRefund | None:
-    key = command.movement.id
-    return {
-        "topUps": books.top_ups,
-        "withdrawals": books.withdrawals,
-        "payments": books.payments,
-        "refunds": books.rail_refunds,
-    }[command.movement.kind.value].get(key)
+    kind, key = command.movement.kind, command.movement.id
+    if kind is MovementKind.TOP_UP:
+        return books.top_ups.get(key)
+    if kind is MovementKind.WITHDRAWAL:
+        return books.withdrawals.get(key)
+    if kind is MovementKind.REFUND:
+        return books.rail_refunds.get(key)
+    return books.payments.get(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -83,6 +84,17 @@ async def fill(stack: PaymentsStack) -> None:
     await stack.call("PostTransaction", post({**helped, "purpose": ledger_pb2.PURPOSE_COMPENSATION}), as_=OPERATOR)
     undo = ledger_pb2.ReverseTransactionRequest(request_id=new_id(), name=given.name)
     await stack.call("ReverseTransaction", undo, as_=OPERATOR)
+    carded = await stack.call("CreatePayment", payment(BUYER, SELLER, 600, rail="rails/simulated", instrument="ok"))
+    while carded.state != payment_pb2.Payment.STATE_CAPTURED:
+        await asyncio.sleep(0.05)
+        carded = await stack.call("GetPayment", payment_pb2.GetPaymentRequest(name=carded.name))
+    lost = {"movement": carded.name, "result": rail_pb2.RAIL_RESULT_CHARGEBACK, "amount": money(150)}
+    await stack.call("ReportRailResult", rail_pb2.ReportRailResultRequest(request_id=new_id(), **lost), as_=OPERATOR)
+    back = payment_pb2.RefundPaymentRequest(request_id=new_id(), name=carded.name, amount=money(50))
+    await stack.call("RefundPayment", back)
+    while carded.refunds_settled_minor != 50:
+        await asyncio.sleep(0.05)
+        carded = await stack.call("GetPayment", payment_pb2.GetPaymentRequest(name=carded.name))
     await stack.call("CreatePayment", payment(BUYER, SELLER, 10))
 
 
@@ -266,6 +278,30 @@ WAYS: dict[str, Way] = {
         f"SELECT 'payments/' || id FROM payments WHERE {_PAID}",
         1,
     ),
+    "what was charged back": Way(
+        ("UPDATE payments SET charged_back_minor = charged_back_minor + 1 WHERE rail <> ''",),
+        {"refunded"},
+        "refunded",
+        0,
+        "SELECT 'payments/' || id FROM payments WHERE rail <> ''",
+        1,
+    ),
+    "what a rail brought for a payment": Way(
+        ("UPDATE payments SET captured_minor = captured_minor - 1 WHERE rail <> ''",),
+        {"captured"},
+        "captured",
+        0,
+        "SELECT 'payments/' || id FROM payments WHERE rail <> ''",
+        1,
+    ),
+    "what a rail paid back of a payment": Way(
+        ("UPDATE payments SET refunds_settled_minor = refunds_settled_minor - 1 WHERE rail <> ''",),
+        {"refunds_over_rails"},
+        "refunds_over_rails",
+        0,
+        "SELECT 'payments/' || id FROM payments WHERE rail <> ''",
+        1,
+    ),
     "what a payment captured": Way(
         (f"UPDATE payments SET captured_minor = captured_minor + 1, authorized_minor = 1001 WHERE {_PAID}",),
         {"captured"},
@@ -370,7 +406,7 @@ WAYS: dict[str, Way] = {
     ),
     "a top-up made twice for one request": Way(
         (_again("top_ups", "amount_minor = 100000", id=f"'{NEW}'", create_time="'2040-01-01'"),),
-        {"movement_once", "booked_once", "refunds_of_top_ups"},
+        {"movement_once", "booked_once", "refunds_over_rails"},
         "movement_once",
         8,
         f"SELECT 'topUps/{NEW}'",
@@ -402,16 +438,16 @@ WAYS: dict[str, Way] = {
     ),
     "a refund on its way again": Way(
         ("UPDATE rail_refunds SET state = 'PENDING'",),
-        {"on_its_way", "refunds_of_top_ups", "booked_once"},
-        "refunds_of_top_ups",
+        {"on_its_way", "refunds_over_rails", "booked_once"},
+        "refunds_over_rails",
         0,
         "SELECT 'topUps/' || id FROM top_ups WHERE amount_minor = 100000",
         300,
     ),
     "what went back of a top-up": Way(
         ("UPDATE top_ups SET refunded_minor = refunded_minor + 1 WHERE amount_minor = 100000",),
-        {"refunds_of_top_ups"},
-        "refunds_of_top_ups",
+        {"refunds_over_rails"},
+        "refunds_over_rails",
         0,
         "SELECT 'topUps/' || id FROM top_ups WHERE amount_minor = 100000",
         1,
@@ -492,7 +528,7 @@ async def test_in_an_intact_copy_nothing_is_found(scratch: ServiceDatabase):
     assert [loss.total_minor for loss in losses(look)] == [0, 0]
     rows = await run(scratch, "SELECT (SELECT count(*) FROM transfers), (SELECT max(sequence) FROM transfers)")
     assert (look.counts.transfers, look.sequence) == tuple(rows[0])
-    assert look.counts.payments == 4
+    assert look.counts.payments == 5
     assert (
         look.chain_hash == (await run(scratch, "SELECT hash FROM ledger_batches ORDER BY 1"))[0][0] or look.chain_hash
     )
@@ -523,6 +559,9 @@ async def test_of_many_violations_a_hundred_are_shown_and_all_counted(scratch: S
     assert [each.resource for each in look.violations()[1:3]] == ["events/1003", "events/1005"]
 
 
+_SILENCE = "UPDATE withdrawals SET recorded_at = now() - interval '31 s' WHERE state = 'PENDING'"
+
+
 # --- what is lost -----------------------------------------------------------------------------------------------------
 
 
@@ -546,15 +585,15 @@ async def test_each_term_of_the_loss_is_what_is_missing(scratch: ServiceDatabase
         Term.MISSING: 154,
         Term.OVERPAID: 0,
     }
-    assert (yuan.total_minor, yuan.flows.settled_minor) == (1_165, 100_700)
-    assert yuan.parts_per_billion == 11_569_017
+    assert (yuan.total_minor, yuan.flows.settled_minor) == (1_165, 101_500)
+    assert yuan.parts_per_billion == 11_477_833
     assert losses(look, "USD") == [dollar]
 
 
 async def test_a_rate_is_rounded_up_and_a_loss_without_turnover_is_total(scratch: ServiceDatabase):
     await run(scratch, f"UPDATE accounts SET credits_posted = credits_posted + 1 WHERE {_WALLET}")
     yuan, dollar = losses(await look_at(scratch))
-    assert (yuan.total_minor, yuan.parts_per_billion, dollar.parts_per_billion) == (2, 19_861, 0)
+    assert (yuan.total_minor, yuan.parts_per_billion, dollar.parts_per_billion) == (2, 19_705, 0)
     yuan, _ = losses(await look_at(scratch, window=Window(since=NOW)))
     assert (yuan.flows.settled_minor, yuan.parts_per_billion) == (0, 1_000_000_000)
     tiny = yuan.__class__(yuan.currency, {Term.MISSING: 1}, yuan.flows._replace(settled_minor=10**15))
@@ -562,15 +601,16 @@ async def test_a_rate_is_rounded_up_and_a_loss_without_turnover_is_total(scratch
 
 
 async def test_value_in_limbo_and_losses_by_fraud_stand_beside_the_loss(scratch: ServiceDatabase):
+    await run(scratch, _SILENCE)
     (yuan, dollar) = losses(await look_at(scratch, window=Window(NOW - timedelta(days=36_500), NOW)))
-    # The hold's time is long up on this clock: 1800 wait to be released. The fund has paid 500 and got nothing back.
-    assert (yuan.flows.limbo_minor, yuan.flows.limbo_count, yuan.flows.fraud_minor) == (1_800, 1, 500)
+    # A rail owes 70, and 1800 are held though the hold's time is long up on this clock. The fund has paid 500.
+    assert (yuan.flows.limbo_minor, yuan.flows.limbo_count, yuan.flows.fraud_minor) == (1_870, 2, 500)
     assert dollar.flows == (5_000, 0, 0, 0)
     await run(scratch, "UPDATE top_ups SET state = 'PENDING', recorded_at = now() - interval '31 s'")
     (yuan, dollar) = losses(await look_at(scratch))
-    assert (yuan.flows.limbo_minor, yuan.flows.limbo_count) == (101_800, 2)
+    assert (yuan.flows.limbo_minor, yuan.flows.limbo_count) == (101_870, 3)
     assert (dollar.flows.limbo_minor, dollar.flows.limbo_count) == (5_000, 1)
-    await run(scratch, "UPDATE top_ups SET recorded_at = now()")
+    await run(scratch, "UPDATE top_ups SET recorded_at = now()", "UPDATE withdrawals SET recorded_at = now()")
     (yuan, dollar) = losses(await look_at(scratch))
     assert (yuan.flows.limbo_minor, dollar.flows.limbo_minor) == (1_800, 0)
 
@@ -623,6 +663,7 @@ def measured(reader: InMemoryMetricReader) -> dict[str, float]:
 async def test_the_worker_tells_losses_and_the_age_of_what_it_knows(
     scratch: ServiceDatabase, monkeypatch: pytest.MonkeyPatch
 ):
+    await run(scratch, _SILENCE)
     log = BytesIO()
     monkeypatch.setattr("danbao_kit.log._Sink.stream", log)
     reader, seconds = InMemoryMetricReader(), [0.0]
@@ -635,7 +676,7 @@ async def test_the_worker_tells_losses_and_the_age_of_what_it_knows(
     numbers = measured(reader)
     assert numbers["audit_age_seconds"] == 30.0
     assert (numbers["asset_loss_minor_units CNY"], numbers["asset_loss_rate CNY"]) == (0, 0.0)
-    assert numbers["limbo_value CNY"] == 1_800
+    assert numbers["limbo_value CNY"] == 1_870
     assert b"audit_violation" not in log.getvalue()
     where = (await run(scratch, f"SELECT id::text FROM accounts WHERE {_WALLET}"))[0][0]
     await run(scratch, f"UPDATE accounts SET credits_posted = credits_posted + 1 WHERE {_WALLET}")
@@ -672,7 +713,7 @@ async def test_an_operator_asks_and_is_told(served: PaymentsStack):
     audit = await served.call("GetAudit", audit_pb2.GetAuditRequest(), as_=OPERATOR)
     assert (audit.intact, audit.complete, list(audit.violations), audit.violation_count) == (True, True, [], 0)
     assert [each.check for each in audit.checks] == [check.rule.name for check in CHECKS]
-    assert (audit.counts.payments, audit.counts.top_ups) == (4, 2)
+    assert (audit.counts.payments, audit.counts.top_ups) == (5, 2)
     head = await served.call("VerifyChain", ledger_pb2.VerifyChainRequest(), as_=OPERATOR)
     assert (head.hash, head.verified_sequence) == (audit.chain_hash, audit.sequence)
     where = (await served.sql(f"SELECT id::text FROM accounts WHERE {_WALLET}"))[0][0]
@@ -687,7 +728,7 @@ async def test_an_operator_asks_and_is_told(served: PaymentsStack):
     assert (loss.complete, loss.sequence) == (True, audit.sequence)
     (yuan,) = loss.currencies
     assert (yuan.loss_minor, yuan.unbalanced_minor, yuan.mismatched_minor) == (2, 1, 1)
-    assert (yuan.settled_minor, yuan.loss_parts_per_billion) == (100_700, 19_861)
+    assert (yuan.settled_minor, yuan.loss_parts_per_billion) == (101_500, 19_705)
     later = audit_pb2.GetAssetLossRequest()
     later.start_time.FromDatetime(datetime(2100, 1, 1))
     loss = await served.call("GetAssetLoss", later, as_=OPERATOR)

@@ -214,21 +214,20 @@ _BOOKED_ONCE = f"""
 
 _ANSWERS_STAND = f"""
     SELECT 'requests/' || caller || '/' || method || '/' || request_id AS resource, '' AS currency,
-        name AS expected, 'nothing' AS found, 0 AS off, method, reply
-    FROM ({_ANSWERED}) AS answered
-    WHERE name ~ '^(payments|transactions|topUps|withdrawals|accounts)/{_UUID}$'
-        AND CASE split_part(name, '/', 1)
-            WHEN 'payments' THEN NOT EXISTS (SELECT FROM payments WHERE id = split_part(name, '/', 2)::uuid)
-            WHEN 'transactions' THEN NOT EXISTS (SELECT FROM transactions WHERE id = split_part(name, '/', 2)::uuid)
-            WHEN 'topUps' THEN NOT EXISTS (SELECT FROM top_ups WHERE id = split_part(name, '/', 2)::uuid)
-            WHEN 'withdrawals' THEN NOT EXISTS (SELECT FROM withdrawals WHERE id = split_part(name, '/', 2)::uuid)
-            ELSE NOT EXISTS (SELECT FROM accounts WHERE id = split_part(name, '/', 2)::uuid)
-        END"""
+        answered.name AS expected, 'nothing' AS found, 0 AS off, method, reply
+    FROM ({_ANSWERED}) AS answered LEFT JOIN (
+        SELECT 'payments/' || id AS name FROM payments
+        UNION ALL SELECT 'transactions/' || id FROM transactions
+        UNION ALL SELECT 'topUps/' || id FROM top_ups
+        UNION ALL SELECT 'withdrawals/' || id FROM withdrawals
+        UNION ALL SELECT 'accounts/' || id FROM accounts
+    ) AS there ON there.name = answered.name
+    WHERE there.name IS NULL AND answered.name ~ '^(payments|transactions|topUps|withdrawals|accounts)/{_UUID}$'"""
 
 # What each payment's transfers say: taken from the payer or brought by the rail, and what went back since.
 _MOVED_OF_PAYMENTS = f"""
-    SELECT payments.id, payments.currency, captured_minor, refunded_minor, coalesce(taken, 0) AS taken,
-        coalesce(back, 0) AS back
+    SELECT payments.id, payments.currency, captured_minor, refunded_minor, charged_back_minor,
+        coalesce(taken, 0) AS taken, coalesce(back, 0) AS back, coalesce(charged_back, 0) AS charged_back
     FROM payments LEFT JOIN (
         SELECT payments.id AS payment,
             sum(amount) FILTER (
@@ -242,7 +241,11 @@ _MOVED_OF_PAYMENTS = f"""
                 WHEN debit.kind = 'rail.settled' AND credit.kind NOT IN {_RAIL} THEN -amount
                 WHEN debit.kind LIKE 'clearing.%' OR debit.kind IN {_RAIL} THEN 0
                 WHEN purpose <> '' OR credit_account = payer_account THEN amount
-                ELSE 0 END) AS back
+                ELSE 0 END) AS back,
+            sum(CASE
+                WHEN debit.kind = 'rail.settled' AND credit.kind NOT IN {_RAIL} THEN -amount
+                WHEN purpose = 'CHARGEBACK' AND credit.kind = 'rail.settled' THEN amount
+                ELSE 0 END) AS charged_back
         FROM payments JOIN transfers ON payment_id = payments.id AND transfers.kind IN ('POSTED', 'POST')
         JOIN accounts AS debit ON debit.id = debit_account JOIN accounts AS credit ON credit.id = credit_account
         CROSS JOIN LATERAL (SELECT transfers.amount_minor::numeric) AS moved (amount)
@@ -255,9 +258,11 @@ _CAPTURED = f"""
     FROM ({_MOVED_OF_PAYMENTS}) AS moved WHERE taken <> captured_minor"""
 
 _REFUNDED = f"""
-    SELECT 'payments/' || id AS resource, currency, 'refunded_minor ' || back AS expected,
-        'refunded_minor ' || refunded_minor AS found, abs(refunded_minor - back) AS off
-    FROM ({_MOVED_OF_PAYMENTS}) AS moved WHERE back <> refunded_minor"""
+    SELECT 'payments/' || id AS resource, currency, 'refunded_minor ' || back || ', charged_back_minor ' || charged_back
+            AS expected,
+        'refunded_minor ' || refunded_minor || ', charged_back_minor ' || charged_back_minor AS found,
+        greatest(abs(refunded_minor - back), abs(charged_back_minor - charged_back)) AS off
+    FROM ({_MOVED_OF_PAYMENTS}) AS moved WHERE back <> refunded_minor OR charged_back <> charged_back_minor"""
 
 _NOT_OVERPAID = f"""
     SELECT 'payments/' || id AS resource, currency, 'at most ' || taken AS expected, back || ' went back' AS found,
@@ -332,7 +337,7 @@ _ON_ITS_WAY = """
     ) AS way ON way.kind = accounts.kind AND way.currency = accounts.currency
     WHERE coalesce(credits_posted - debits_posted, 0) <> coalesce(minor, 0)"""
 
-_REFUNDS_OF_TOP_UPS = """
+_REFUNDS_OVER_RAILS = """
     SELECT 'topUps/' || top_ups.id AS resource, top_ups.currency,
         'back ' || coalesce(back, 0) || ', settled ' || coalesce(settled, 0) AS expected,
         'back ' || refunded_minor || ', settled ' || refunds_settled_minor AS found,
@@ -342,7 +347,14 @@ _REFUNDS_OF_TOP_UPS = """
             sum(amount_minor) FILTER (WHERE state = 'SETTLED') AS settled
         FROM rail_refunds GROUP BY top_up_id
     ) AS refunds ON top_up_id = top_ups.id
-    WHERE coalesce(back, 0) <> refunded_minor OR coalesce(settled, 0) <> refunds_settled_minor"""
+    WHERE coalesce(back, 0) <> refunded_minor OR coalesce(settled, 0) <> refunds_settled_minor
+    UNION ALL
+    SELECT 'payments/' || payments.id, payments.currency, 'settled ' || coalesce(settled, 0),
+        'settled ' || refunds_settled_minor, abs(refunds_settled_minor - coalesce(settled, 0))
+    FROM payments LEFT JOIN (
+        SELECT payment_id, sum(amount_minor) AS settled FROM rail_refunds WHERE state = 'SETTLED' GROUP BY payment_id
+    ) AS refunds ON payment_id = payments.id
+    WHERE coalesce(settled, 0) <> refunds_settled_minor"""
 
 _FUND = """
     SELECT coalesce('accounts/' || max(id::text) FILTER (WHERE kind = 'fund.recoverable'), 'currencies/' || currency)
@@ -460,7 +472,7 @@ CHECKS: Sequence[Check] = (
     Check(
         Rule(0, "on_its_way", "clearing.refund and clearing.payout are what rails still owe", Term.HELD), _ON_ITS_WAY
     ),
-    Check(Rule(0, "refunds_of_top_ups", "what went back of a top-up is its refunds"), _REFUNDS_OF_TOP_UPS),
+    Check(Rule(0, "refunds_over_rails", "what went back over a rail is its refunds"), _REFUNDS_OVER_RAILS),
     Check(Rule(0, "fund", "fund.recoverable is the sum of receivable.guarantee"), _FUND),
 )
 

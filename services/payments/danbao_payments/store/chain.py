@@ -22,7 +22,7 @@ _APPEND = (
     " || $4::bytea), $5"
 )
 _PAGE = 100
-_TRANSFERS = 1_000
+_TRANSFERS = 250
 _TRANSFER = [transfers.c[name] for name in Transfer._fields]
 
 

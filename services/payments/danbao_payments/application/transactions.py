@@ -13,11 +13,11 @@ from danbao_payments.application.holds import expire_due
 from danbao_payments.application.payments import check_parts_refundable, check_refundable, count_refund
 from danbao_payments.application.rail_payments import check_refund_has_room, refund_over_rail
 from danbao_payments.domain.access import (
-    check_debts_of,
     check_may_credit,
     check_may_debit,
     check_may_reverse,
     check_may_send_back,
+    check_own_rules,
     find_payment,
 )
 from danbao_payments.domain.account import account_id
@@ -105,7 +105,7 @@ def _post(
             else:
                 check_may_credit(key, caller)
         if reverses is None:
-            check_debts_of(leg, caller)
+            check_own_rules(leg, caller)
     for leg in legs:
         if leg.payment is not None and payments[leg.payment].currency != leg.amount.currency:
             expected = payments[leg.payment].currency

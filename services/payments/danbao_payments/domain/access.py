@@ -25,7 +25,7 @@ from danbao_payments.domain.commands import AccountKey, CreatePayment, Leg, Spre
 from danbao_payments.domain.errors import KindNotAllowed, PaymentNotFound
 from danbao_payments.domain.payment import Payment
 from danbao_payments.domain.recovery import WRITTEN_OFF_FROM
-from danbao_payments.domain.transfer import PostedTransaction, Purpose, TransferKind
+from danbao_payments.domain.transfer import PostedTransaction, TransferKind
 
 _OPENED_BY_PARTNERS = frozenset({USER_AVAILABLE, SELLER_PAYABLE})
 _PAYEE_KINDS = frozenset({USER_AVAILABLE, SELLER_PAYABLE, ESCROW_TRADE})
@@ -79,15 +79,15 @@ def check_may_credit(key: AccountKey, caller: Caller) -> None:
         raise _not_allowed(f"{key.kind} is not the caller's to credit", key.owner, key.kind, caller)
 
 
-def check_debts_of(leg: Leg | SpreadLeg, caller: Caller) -> None:
+def check_own_rules(leg: Leg | SpreadLeg, caller: Caller) -> None:
     """Raises KindNotAllowed where the leg would pay a debt otherwise than by writing it off from its own loss account,
-    or touch what the guarantee fund is owed. Debts are paid by payments' own rule."""
+    touch what the guarantee fund is owed, or stand for a rail's report. All of these are payments' own rules."""
     for key in (*leg.debits, *leg.credits):
         if key.kind == FUND_RECOVERABLE:
             raise _not_allowed(f"{key.kind} moves by payments' own rules only", key.owner, key.kind, caller)
-    if leg.purpose == Purpose.CHARGEBACK and any(key.owner.startswith(RAILS) for key in leg.debits):
-        key = leg.debits[0]
-        raise _not_allowed("what a rail says of chargebacks is reported, not posted", key.owner, key.kind, caller)
+    for key in leg.debits:
+        if leg.payment is not None and key.owner.startswith(RAILS):
+            raise _not_allowed("what a rail brings for a payment is reported, not posted", key.owner, key.kind, caller)
     for key in leg.credits:
         loss = WRITTEN_OFF_FROM.get(key.kind)
         if loss is not None and any(debit != AccountKey(PLATFORM, loss) for debit in leg.debits):

@@ -101,10 +101,18 @@ _BROKEN = {
             WHERE hold_id IS NOT NULL GROUP BY payer_account
         ) AS holds ON payer_account = id
         WHERE kind = 'user.available' AND coalesce(held, 0) <> debits_pending""",
+    # What a chargeback took from us and gave back does not count.
     "refunds are not their transfers": """
-        SELECT id FROM payments LEFT JOIN (
-            SELECT payment_id, sum(amount_minor) AS back FROM transfers WHERE purpose <> '' GROUP BY payment_id
-        ) AS refunds ON payment_id = id WHERE coalesce(back, 0) <> refunded_minor""",
+        SELECT payments.id FROM payments LEFT JOIN (
+            SELECT payment_id,
+                sum(CASE WHEN giver.kind = 'rail.settled' THEN -amount_minor ELSE amount_minor END) AS back
+            FROM transfers JOIN accounts AS giver ON giver.id = debit_account
+            WHERE purpose <> '' GROUP BY payment_id
+        ) AS refunds ON payment_id = payments.id WHERE coalesce(back, 0) <> refunded_minor""",
+    "refunds of a payment that its rail has paid are not what it says": """
+        SELECT payments.id FROM payments LEFT JOIN (
+            SELECT payment_id, sum(amount_minor) AS paid FROM rail_refunds WHERE state = 'SETTLED' GROUP BY payment_id
+        ) AS refunds ON payment_id = payments.id WHERE coalesce(paid, 0) <> refunds_settled_minor""",
     "numbers have gaps": """
         SELECT count(*), max(sequence) FROM transfers HAVING count(*) <> coalesce(max(sequence), 0)""",
     "events have gaps": "SELECT count(*), max(sequence) FROM events HAVING count(*) <> coalesce(max(sequence), 0)",

@@ -6,6 +6,7 @@ harmless: its request id makes the second the same as the first.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from danbao_local.card import Card
@@ -32,6 +33,7 @@ _PAYMENTS = f"{PAYMENTS}.PaymentService"
 _ACCOUNTS = f"{PAYMENTS}.AccountService"
 _LEDGER = f"{PAYMENTS}.LedgerService"
 _CREDIT = f"{CREDIT}.CreditService"
+_RECONCILIATIONS = f"{PAYMENTS}.ReconciliationService"
 _PAID_TRADES = 4
 _SPARE_MINOR = 10_000
 
@@ -50,6 +52,7 @@ class _Fixtures:
     to_refund: str
     top_up: str
     withdrawal: str
+    reconciliation: str
     transaction: str
     to_pay: str
     to_ship: str
@@ -127,6 +130,19 @@ EXAMPLES: dict[str, _Example] = {
     f"{_PAYMENTS}/BatchExecute": (
         "partner",
         lambda _: {"operations": [{"createPayment": _payment("AUTOMATIC")}, {"createTopUp": top_up_body(1_000)}]},
+    ),
+    f"{_RECONCILIATIONS}/GetReconciliation": ("operator", lambda made: {"name": made.reconciliation}),
+    f"{_RECONCILIATIONS}/ListReconciliationItems": (
+        "operator",
+        lambda made: {"name": made.reconciliation, "pageSize": 10},
+    ),
+    f"{_RECONCILIATIONS}/ResolveReconciliationItem": (
+        "operator",
+        lambda made: {
+            "requestId": new_id(),
+            "name": f"{made.reconciliation}/items/1",
+            "reason": "the bank has taken it back",
+        },
     ),
     f"{_TRADES}/CreateTrade": ("partner", lambda _: new_trade_body()),
     f"{_TRADES}/PayTrade": ("partner", lambda made: command_body(made.to_pay, "BUYER")),
@@ -211,6 +227,9 @@ def _make_fixtures(client: GatewayClient, demo: DemoResult) -> _Fixtures:
         to_void=to_void.name,
         to_refund=to_refund.name,
         top_up=top_up.name,
+        reconciliation=client.send(
+            f"{_RECONCILIATIONS}/ImportStatement", _statement(top_up.create_time.ToDatetime(UTC)), role="operator"
+        ).name,
         withdrawal=client.call(f"{_PAYMENTS}/CreateWithdrawal", _withdrawal(), role="partner").name,
         transaction=to_refund.last_transaction,
         to_pay=to_pay,
@@ -246,6 +265,27 @@ def _payment(mode: str) -> dict[str, Any]:
         "amount": money(500),
         "captureMode": f"CAPTURE_MODE_{mode}",
     }
+
+
+def _statement(now: datetime) -> list[dict[str, Any]]:
+    """A rail's statement of today with a line that nobody knows."""
+    begin = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    header = {
+        "requestId": new_id(),
+        "rail": "rails/simulated",
+        "currency": CURRENCY,
+        "startTime": begin.isoformat(),
+        "endTime": (begin + timedelta(days=1)).isoformat(),
+        "source": "example",
+    }
+    line = {
+        "externalId": f"example-{new_id()}",
+        "direction": "RAIL_DIRECTION_IN",
+        "amountMinor": 100,
+        "bookingDate": begin.date().isoformat(),
+        "reference": "a stranger's",
+    }
+    return [{"header": header}, {"lines": {"lines": [line]}}]
 
 
 def _withdrawal() -> dict[str, Any]:

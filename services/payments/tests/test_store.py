@@ -19,6 +19,7 @@ from danbao_payments.domain.account import Account
 from danbao_payments.domain.limits import Limits, Usage
 from danbao_payments.domain.payment import Payment
 from danbao_payments.domain.rail_refund import RailRefund
+from danbao_payments.domain.reconciliation import Reconciliation, ReconciliationItem
 from danbao_payments.domain.top_up import TopUp
 from danbao_payments.domain.transfer import Transaction, Transfer
 from danbao_payments.domain.withdrawal import Withdrawal
@@ -127,6 +128,8 @@ def test_values_have_the_columns_of_their_tables():
         "rail_refunds": RailRefund,
         "limits": Limits,
         "limit_usage": Usage,
+        "reconciliations": Reconciliation,
+        "reconciliation_items": ReconciliationItem,
     }
     for name, value in values.items():
         columns = [column.name for column in metadata.tables[name].columns if column.name != "recorded_at"]

@@ -37,6 +37,11 @@ __all__ = ["Codec", "GroupCommit", "Outcome", "Store", "Submission"]
 # How long a batch is sent again after a lost connection before its callers are told that the outcome is unknown.
 _GIVE_UP_S = 4.0
 
+# When a batch waits for more: not for a few, no longer when there are enough, never after a pause.
+_FEW, _ENOUGH = 8, 64
+_IDLE_S = 0.05
+_TICK_S = 0.001
+
 # The server is going away or has gone, gave up on a lock, or chose our transaction to break a deadlock.
 _TRY_AGAIN = (
     asyncpg.PostgresConnectionError,
@@ -69,7 +74,7 @@ class GroupCommit:
         *,
         max_batch: int = 1000,
         max_waiting: int = 20_000,
-        linger_ms: float = 2.0,
+        linger_ms: float = 10.0,
         on_commit: Callable[[Any], None] = lambda working_set: None,
     ) -> None:
         self._database = database
@@ -85,6 +90,8 @@ class GroupCommit:
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
         self._last_size = 0
+        self._expected = 0
+        self._committed_at = 0.0
 
     def start(self) -> None:
         """Begins to work on submissions."""
@@ -129,13 +136,30 @@ class GroupCommit:
                     return
                 self._wake.clear()
                 await self._wake.wait()
-            # Lingering pays only when others are about to come: the batch before was large and this one is smaller.
-            if self._last_size > 8 and len(self._queue) < self._last_size // 2 and not self._stopping:
-                await asyncio.sleep(self._linger_s)
+            await self._linger()
             batch = self._drain()
             self._last_size = len(batch)
             if batch:
                 await self._commit(batch)
+                # Who was answered or is waiting now will mostly be there again for the next batch.
+                self._expected = len(batch) + len(self._queue)
+                self._committed_at = time.monotonic()
+
+    async def _linger(self) -> None:
+        """Waits until most of those are here who are about to come, as long as they keep coming.
+
+        A batch costs its round trips whatever its size, so it pays to share them; whoever is alone never waits.
+        """
+        wanted = min(_ENOUGH, self._expected * 9 // 10)
+        now = time.monotonic()
+        if wanted < _FEW or now - self._committed_at > _IDLE_S:
+            return
+        until = now + self._linger_s
+        missed = 0
+        while len(self._queue) < wanted and missed < 2 and time.monotonic() < until and not self._stopping:
+            before = len(self._queue)
+            await asyncio.sleep(_TICK_S)
+            missed = missed + 1 if len(self._queue) == before else 0
 
     def _drain(self) -> list[Item]:
         batch: list[Item] = []

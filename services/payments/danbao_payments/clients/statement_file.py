@@ -21,6 +21,7 @@ from danbao_kit.money import MAX_MINOR, check_currency, exponent
 
 REQUIRED = ("external_id", "direction", "amount", "currency", "date")
 OPTIONAL = ("reference", "description")
+_LONGEST_AMOUNT = 25
 _LONGEST = {"external_id": 128, "reference": 128, "description": 256}
 
 
@@ -59,7 +60,7 @@ def minor_of(text: str, currency: str) -> int:
         raise ValueError(f"{text!r} is no decimal number without sign and separators")
     if len(digits) > exponent(currency):
         raise ValueError(f"{text!r} has more than the {exponent(currency)} digits of {currency}")
-    minor = int(whole + digits.ljust(exponent(currency), "0"))
+    minor = 0 if len(whole) > _LONGEST_AMOUNT else int(whole + digits.ljust(exponent(currency), "0"))
     if not 0 < minor <= MAX_MINOR:
         raise ValueError(f"{text!r} is not between 0 and 2^63 - 1 minor units")
     return minor

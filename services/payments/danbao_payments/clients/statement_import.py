@@ -137,11 +137,13 @@ def _channel(asked: argparse.Namespace) -> grpc.Channel:
         raise _Wrong("--to or $DANBAO_GRPC must say where the gateway or the service is")
     if bool(asked.cert) != bool(asked.key) or (asked.cert and not asked.ca):
         raise _Wrong("--cert, --key and --ca go together")
+    options: list[tuple[str, str | int]] = [("grpc.enable_http_proxy", 0)]
     if asked.ca is None:
-        return grpc.insecure_channel(asked.to)
+        return grpc.insecure_channel(asked.to, options=options)
     chain, key = (asked.cert.read_bytes(), asked.key.read_bytes()) if asked.cert else (None, None)
     credentials = grpc.ssl_channel_credentials(asked.ca.read_bytes(), key, chain)
-    options = [("grpc.ssl_target_name_override", f"payments{INTERNAL_DOMAIN}")] if asked.cert else []
+    if asked.cert:
+        options.append(("grpc.ssl_target_name_override", f"payments{INTERNAL_DOMAIN}"))
     return grpc.secure_channel(asked.to, credentials, options=options)
 
 

@@ -70,7 +70,7 @@ class BooksAuditor:
         started = time.monotonic()
         until = started + min(_MOST_S if budget_s is None else budget_s, _MOST_S)
         async with self._turn, self._snapshot() as connection:
-            sequence, event_sequence, chain_hash, read_time, currencies = await connection.fetchrow(_HEAD)
+            sequence, event_sequence, chain_hash, read_time, currencies = (await connection.fetch(_HEAD))[0]
             flows = await self._flows(connection, until, window, now)
             checked = [
                 await self._check(connection, until, check)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 import asyncpg
+import pytest
 
 from danbao.payments.v1 import payment_pb2
 from danbao_kit.migrations import upgrade
@@ -96,11 +97,24 @@ async def test_refunds_of_top_ups_are_taken_over_and_what_waits_is_driven_on(
         left = [dict(row) for row in await connection.fetch("SELECT * FROM top_up_refunds ORDER BY id")]
     finally:
         await connection.close()
-    assert left == before, "the old rows stay for a version that is rolled back"
+    assert left == before
     assert [{name: row[name] for name in before[0]} for row in after] == before
     for row in after:
         assert (row["payment_id"], row["owner"], row["currency"], row["rail"]) == (None, OWNER, "CNY", RAIL)
         assert (row["instrument"], row["charge_reference"], row["failure"]) == ("ok", "sim-1", "")
+
+    # The version before can neither book the old rows once more nor write others that nobody would drive on.
+    old = await asyncpg.connect(database.dsn)
+    try:
+        for statement in (
+            f"SELECT * FROM top_up_refunds WHERE id = '{ON_ITS_WAY}' FOR UPDATE",
+            "INSERT INTO top_up_refunds SELECT * FROM top_up_refunds",
+            "UPDATE top_up_refunds SET state = 'SETTLED'",
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await old.execute(statement)
+    finally:
+        await old.close()
 
     stack = PaymentsStack(database, authority, {"clock": "test"})
     await stack.start()

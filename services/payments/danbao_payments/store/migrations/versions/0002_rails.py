@@ -1,7 +1,8 @@
 """Rails: withdrawals, refunds over rails of any source, settlement, and payments that a rail brings.
 
-`top_up_refunds` is copied into `rail_refunds` and then no longer used; a later migration drops it. Versions that still
-write it are not ready any more once this one has run, so nothing is added to it afterwards.
+`top_up_refunds` is copied into `rail_refunds` and then no longer used; a later migration drops it. The service loses
+its right to write it: a version that still did would book what this one books from the copy, a second time. While both
+run, RefundTopUp fails at the old one, moves nothing there, and succeeds at the new one under the same request id.
 """
 
 from alembic import context, op
@@ -137,6 +138,8 @@ _STATEMENTS = (
 
 
 def upgrade() -> None:
+    role = context.config.attributes["role"]
     for statement in _STATEMENTS:
         op.execute(statement)
-    grant(op.get_bind(), context.config.attributes["role"], _GRANTS)
+    op.execute(f'REVOKE INSERT, UPDATE ON top_up_refunds FROM "{role}"')
+    grant(op.get_bind(), role, _GRANTS)

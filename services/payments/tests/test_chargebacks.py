@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from danbao.payments.v1 import account_pb2, event_pb2, ledger_pb2, payment_pb2
+from danbao.payments.v1 import account_pb2, audit_pb2, event_pb2, ledger_pb2, payment_pb2
 from danbao_kit.rpc_client import RemoteError
 from danbao_kit.testing.service import as_caller
 from danbao_payments.testing.stack import OPERATOR, PARTNER, PaymentsStack, money, new_id, payment, rail_report
@@ -20,6 +20,14 @@ DEBT = (SELLER, "receivable.chargeback")
 TRADE = ("trades/t1", "escrow.trade")
 SUSPENSE = ("platform", "suspense")
 SIMULATED = as_caller(subject="simulated", roles="rail")
+
+
+@pytest.fixture(autouse=True)
+async def audited(stack: PaymentsStack) -> AsyncIterator[None]:
+    """Whatever was charged back, the auditor finds nothing."""
+    yield
+    audit = await stack.call("GetAudit", audit_pb2.GetAuditRequest(), as_=OPERATOR, timeout=30)
+    assert audit.intact, audit
 
 
 @pytest.fixture

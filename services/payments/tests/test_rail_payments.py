@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from danbao.payments.v1 import account_pb2, event_pb2, ledger_pb2, payment_pb2
+from danbao.payments.v1 import account_pb2, audit_pb2, event_pb2, ledger_pb2, payment_pb2
 from danbao_kit.rpc_client import RemoteError
 from danbao_kit.testing.certificates import CertificateAuthority
 from danbao_kit.testing.embedded_postgres import EmbeddedPostgres
@@ -58,6 +58,8 @@ async def moody(quick: PaymentsStack) -> AsyncIterator[PaymentsStack]:
     """With empty books; when the test is over they must balance."""
     yield quick
     await check_books(quick.database)
+    audit = await quick.call("GetAudit", audit_pb2.GetAuditRequest(), as_=OPERATOR, timeout=30)
+    assert audit.intact, audit
     await quick.forget()
 
 

@@ -57,3 +57,12 @@ async def stack(service: PaymentsStack) -> AsyncIterator[PaymentsStack]:
     yield service
     await check_books(service.database)
     await service.forget()
+
+
+@pytest.fixture
+async def replicas(stack: PaymentsStack) -> AsyncIterator[tuple[PaymentsStack, PaymentsStack]]:
+    """Two replicas on the same books."""
+    other = PaymentsStack(stack.database, stack.authority, stack.options)
+    await other.start()
+    yield stack, other
+    await other.stop()

@@ -71,6 +71,7 @@ amounts = mostly(
     st.tuples(currencies, minors), st.tuples(st.sampled_from(["CNY", "EUR", "XYZ"]), st.integers(-1, 2000)), once_in=12
 )
 payers = st.sampled_from([*["partner", "operator"] * 3, "escrow", f"user:{A}", f"user:{B}"])
+small = st.integers(1, 120)
 classes = st.sampled_from(["", "", "new"])
 operators = mostly(st.just("operator"), st.just("partner"))
 policies = st.sampled_from(["FIRST", "LARGEST_REMAINDER"])
@@ -170,7 +171,7 @@ class Beside(RuleBasedStateMachine):
 
     # --- steps ----------------------------------------------------------------------------------------------------
 
-    @initialize(limited=st.sampled_from([None, 100, 400]))
+    @initialize(limited=st.sampled_from([None, 90, 150]))
     def begin(self, limited: int | None) -> None:
         self.wait(self.stack.forget())
         self.model = Model(self.wait(now_s(self.stack)))
@@ -194,10 +195,13 @@ class Beside(RuleBasedStateMachine):
     def pay(self, asked: tuple[str, Body]) -> None:
         self.ask(asked[0], "CreatePayment", asked[1])
 
-    @rule(payer=owners, minor=st.integers(1, 120), mode=st.sampled_from(["AUTOMATIC", "MANUAL"]), limit_class=classes)
-    def pay_a_little(self, payer: str, minor: int, mode: str, limit_class: str) -> None:
-        body = simple_payment(payer, (D, WALLET), minor, (), mode) | {"limit_class": limit_class}
-        self.ask("partner", "CreatePayment", body)
+    @rule(
+        payer=st.sampled_from([A, A, B]), minors=st.lists(st.integers(1, 120), min_size=1, max_size=3), limited=classes
+    )
+    def pay_a_little(self, payer: str, minors: list[int], limited: str) -> None:
+        for minor in minors:
+            body = simple_payment(payer, (D, WALLET), minor, (), "AUTOMATIC") | {"limit_class": limited}
+            self.ask("partner", "CreatePayment", body)
 
     @rule(who=payers, number=st.integers(0, 99), amount=st.none() | amounts)
     def capture(self, who: str, number: int, amount: Any) -> None:

@@ -240,7 +240,7 @@ WAYS: dict[str, Way] = {
     ),
     "the last transfer deleted": Way(
         ("DELETE FROM transfers WHERE sequence = (SELECT max(sequence) FROM transfers)",),
-        {"totals", "chain", "whole_transactions", "transaction_of_a_request", "captured"},
+        {"totals", "chain", "whole_transactions", "captured"},
         "totals",
         3,
         f"SELECT 'accounts/' || id FROM accounts WHERE {_WALLET}",
@@ -364,11 +364,19 @@ WAYS: dict[str, Way] = {
             "DELETE FROM request_records"
             f" WHERE position((SELECT id::text FROM payments WHERE {_PAID})::bytea IN reply) > 0",
         ),
-        {"payment_of_a_request"},
+        {"payment_of_a_request", "transaction_of_a_request"},
         "payment_of_a_request",
         8,
         f"SELECT 'payments/' || id FROM payments WHERE {_PAID}",
         1_000,
+    ),
+    "a refund whose request is gone": Way(
+        ("DELETE FROM request_records WHERE method = 'RefundPayment'",),
+        {"transaction_of_a_request"},
+        "transaction_of_a_request",
+        8,
+        "SELECT 'transactions/' || transaction_id FROM transfers WHERE purpose = 'REFUND' AND amount_minor = 250",
+        250,
     ),
     "a posting whose request is gone": Way(
         ("DELETE FROM request_records WHERE method = 'ReverseTransaction'",),
@@ -631,6 +639,26 @@ async def test_a_statement_that_takes_too_long_is_given_up(scratch: ServiceDatab
     look = await look_at(scratch, budget_s=1.0)
     assert (look.is_complete, look.checked[0].done, look.violations()) == (False, False, [])
     assert look.elapsed_s < 3
+
+
+async def test_who_goes_away_leaves_nothing_running(scratch: ServiceDatabase, monkeypatch: pytest.MonkeyPatch):
+    slow = "SELECT 'x' AS resource, '' AS currency, '' AS expected, pg_sleep(60)::text AS found, 0 AS off"
+    monkeypatch.setattr("danbao_payments.store.audit.CHECKS", (CHECKS[0]._replace(query=slow),))
+    asking = asyncio.create_task(look_at(scratch))
+    mine = (
+        "SELECT query FROM pg_stat_activity WHERE application_name = 'danbao auditor' AND datname = current_database()"
+    )
+    watcher = await asyncpg.connect(scratch.dsn)
+    try:
+        while not any("pg_sleep" in row["query"] for row in await watcher.fetch(mine)):
+            await asyncio.sleep(0.02)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        while await watcher.fetch(mine):
+            await asyncio.sleep(0.02)
+    finally:
+        await watcher.close()
 
 
 async def test_it_can_only_read(scratch: ServiceDatabase):

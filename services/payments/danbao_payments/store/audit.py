@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ from danbao_payments.store.audit_checks import CHECKS, FLOWS, Check
 SHOWN = 100
 _MOST_S = 600.0
 _AT_ONCE = 2
+_TO_END_S = 2.0
 # The server went away, starts, has no room; a standby needed what we read.
 _GONE = ("08", "57P0", "53300", "40001")
 
@@ -149,7 +150,9 @@ class BooksAuditor:
             raise
         finally:
             if connection is not None:
-                connection.terminate()
+                # Ends what still runs for a caller who has gone.
+                with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                    await connection.close(timeout=_TO_END_S)
 
 
 async def _in_time(connection: asyncpg.Connection, until: float, query: str, *arguments: Any) -> list[Any] | None:

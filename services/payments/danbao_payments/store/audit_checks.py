@@ -142,27 +142,29 @@ _PAYMENT_OF_A_REQUEST = f"""
     ) AS made ON made.name = 'payments/' || id
     WHERE coalesce(requests, 0) <> 1"""
 
-# A movement's transactions name it; those of a payment have it in their transfers; the others are a request's answer.
+# The answer to what was asked names its transaction. A movement's transactions name the movement, a break's posting the
+# break; and time ends holds.
 _TRANSACTION_OF_A_REQUEST = f"""
     SELECT 'transactions/' || transactions.id AS resource, coalesce(currency, '') AS currency,
-        'a request, a payment or a movement' AS expected, 'none' AS found, coalesce(amount_minor, 0) AS off
+        'an answer that names it' AS expected, 'none' AS found, coalesce(amount_minor, 0) AS off
     FROM transactions
     LEFT JOIN (
-        SELECT transaction_id, min(currency) AS currency, sum(amount_minor) AS amount_minor,
-            bool_or(payment_id IS NOT NULL) AS of_a_payment
-        FROM transfers GROUP BY transaction_id
+        SELECT transaction_id, min(transfers.currency) AS currency, sum(transfers.amount_minor) AS amount_minor,
+            bool_or(transfers.kind = 'EXPIRE' OR transfers.kind = 'POST' AND on_expiry = 'CAPTURE'
+                AND transfers.create_time >= expire_time) AS by_time
+        FROM transfers LEFT JOIN payments ON payments.id = payment_id GROUP BY transaction_id
     ) AS legs ON transaction_id = transactions.id
     LEFT JOIN (
-        SELECT DISTINCT name FROM ({_ANSWERED}) AS answered WHERE method IN ('PostTransaction', 'ReverseTransaction')
-    ) AS asked ON asked.name = 'transactions/' || transactions.id
+        SELECT DISTINCT (regexp_matches(encode(reply, 'escape'), 'transactions/({_UUID})', 'g'))[1]::uuid AS id
+        FROM request_records WHERE state = 1
+    ) AS asked ON asked.id = transactions.id
     LEFT JOIN (
         SELECT 'topUps/' || id AS name FROM top_ups
         UNION ALL SELECT 'withdrawals/' || id FROM withdrawals
         UNION ALL SELECT 'refunds/' || id FROM rail_refunds
         UNION ALL SELECT 'payments/' || id FROM payments WHERE rail <> ''
     ) AS movement ON movement.name = coalesce(metadata ->> 'movement', metadata ->> 'top_up')
-    WHERE asked.name IS NULL AND of_a_payment IS NOT TRUE AND movement.name IS NULL
-        AND NOT metadata ? 'reconciliation_item'"""
+    WHERE asked.id IS NULL AND by_time IS NOT TRUE AND movement.name IS NULL AND NOT metadata ? 'reconciliation_item'"""
 
 _MOVEMENT_ONCE = """
     SELECT name AS resource, currency, 'the only one of its request' AS expected, 'number ' || place AS found,
@@ -446,7 +448,7 @@ CHECKS: Sequence[Check] = (
         Rule(
             8,
             "transaction_of_a_request",
-            "a transaction belongs to a request, a payment, a movement or a break resolved",
+            "a transaction was asked for, or is a movement's, or time's",
             Term.DUPLICATED,
         ),
         _TRANSACTION_OF_A_REQUEST,

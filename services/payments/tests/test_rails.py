@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from danbao.payments.v1 import ledger_pb2, payment_pb2
+from danbao_kit.errors import OutcomeUnknown
 from danbao_kit.group_commit import Outcome
 from danbao_kit.money import Money
 from danbao_kit.rpc_client import RemoteError
@@ -18,6 +19,7 @@ from danbao_payments.application.ports import (
     Direction,
     Rail,
     RailAnswer,
+    RailNotice,
     RailOrder,
     RailUnavailable,
     Standing,
@@ -166,6 +168,55 @@ async def test_what_the_rail_never_got_is_asked_for_again_with_the_same_referenc
     await look(worker(backlog, clock, rail))
     assert rail.calls == ["look up", "charge"]
     assert backlog.fine == []
+
+
+async def test_a_rail_that_hangs_is_given_up_and_looked_up_later(clock: list[float], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("danbao_payments.workers.rails._RAIL_TIMEOUT_S", 0.05)
+
+    class Hanging(Watched):
+        async def charge(self, order: RailOrder) -> RailAnswer:
+            await asyncio.sleep(60)
+            raise AssertionError
+
+    backlog, rail = Backlog(stuck=0, fine=1), Hanging(looked_up=RailAnswer(Standing.ACCEPTED))
+    rails = worker(backlog, clock, rail)
+    await ask(rails, order(movement=backlog.fine[0]))
+    assert [result for _, result in backlog.reported] == [RailResult.UNANSWERED]
+    clock[0] = 4
+    await look(rails)
+    assert backlog.fine == []
+
+
+@pytest.mark.parametrize(
+    ("error", "is_booked"), [(None, True), (BalanceOverflow(uuid4(), amount_minor=1), True), (OutcomeUnknown(), False)]
+)
+async def test_a_rail_says_again_what_could_not_be_written_down(clock: list[float], error: Any, is_booked: bool):
+    class Books:
+        async def submit(self, submission: Any) -> Outcome:
+            return Outcome(None, error)
+
+    of = Movement(MovementKind.TOP_UP, uuid4())
+    notice = RailNotice(of, RailResult.SUCCEEDED)
+    assert await RailWorker({}, Backlog(0, 0), Books(), now=lambda: clock[0]).report(notice) is is_booked
+
+
+async def test_the_simulated_rail_reports_until_it_is_heard_and_no_longer():
+    rail, told = SimulatedRail(report_after_s=0.01), []
+
+    async def hear(notice: RailNotice) -> bool:
+        told.append(notice.result)
+        return len(told) > 2
+
+    rail.listen(hear)
+    assert (await rail.charge(order(instrument="settle"))).standing is Standing.ACCEPTED
+    while len(told) < 3:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+    assert told == [RailResult.SETTLED] * 3
+    await rail.charge(order(instrument="return"))
+    await rail.stop()
+    await asyncio.sleep(0.05)
+    assert len(told) == 3
 
 
 async def test_a_rail_that_is_not_connected_is_not_said_to_be_silent(clock: list[float]):

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Select, Table, Uuid, all_, and_, cast, func, select
+from sqlalchemy import ARRAY, ColumnElement, Select, Table, Uuid, all_, and_, cast, func, literal_column, select
 
 from danbao_kit.database import Database
 from danbao_kit.decision import RequestKey
@@ -26,7 +26,9 @@ _WITHDRAWAL = [withdrawals.c[name] for name in Withdrawal._fields]
 _REFUND = [rail_refunds.c[name] for name in RailRefund._fields]
 _PAYMENT = [payments.c[name] for name in Payment._fields]
 _UNKNOWN = "UNKNOWN"
-_UNANSWERED = ("PENDING", _UNKNOWN)
+# Written out, not as parameters: so they are what the partial indexes say.
+_UNANSWERED = [literal_column("'PENDING'"), literal_column("'UNKNOWN'")]
+_EMPTY = literal_column("''")
 
 
 class RailQueries:
@@ -100,7 +102,7 @@ class RailQueries:
 
 def _is_unanswered(table: Table) -> ColumnElement[bool]:
     if table is payments:
-        return and_(payments.c.rail != "", payments.c.last_transaction.is_(None), payments.c.failure == "")
+        return and_(payments.c.rail != _EMPTY, payments.c.last_transaction.is_(None), payments.c.failure == _EMPTY)
     return table.c.state.in_(_UNANSWERED)
 
 

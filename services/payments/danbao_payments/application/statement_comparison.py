@@ -1,4 +1,4 @@
-"""How a statement is compared with the books: outside the write path, which must not wait for a hundred thousand lines.
+"""How a statement is compared with the books: outside the write path, which must not wait for fifty thousand lines.
 
 What was compared counts only if no other statement of the rail was imported meanwhile; the import's own decision sees
 to that, under the lock that all imports take. The books may go on: they are read up to one sequence, and what comes

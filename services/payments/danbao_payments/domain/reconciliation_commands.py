@@ -13,7 +13,7 @@ from danbao_payments.domain.callers import OURSELVES, Caller
 from danbao_payments.domain.commands import Leg, PostTransaction, SpreadLeg
 from danbao_payments.domain.reconciliation import Matching, StatementLine
 
-MOST_LINES = 100_000
+MOST_LINES = 50_000
 LONGEST_PERIOD = timedelta(days=92)
 # A rail's day may begin and end at another hour than ours.
 _A_DAY = timedelta(days=1)

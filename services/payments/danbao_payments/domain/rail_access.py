@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from danbao_payments.domain.callers import PAYING, Caller, Party
-from danbao_payments.domain.chart import RAILS, SUBJECTS
+from danbao_payments.domain.chart import RAILS, SELLER_PAYABLE, SUBJECTS, USER_AVAILABLE
 from danbao_payments.domain.errors import KindNotAllowed
 
 _REPORTING = frozenset({Party.OPERATOR, Party.OURSELVES})
+_WITHDRAWN_FROM = frozenset({USER_AVAILABLE, SELLER_PAYABLE})
 
 
 def check_may_withdraw(owner: str, kind: str, caller: Caller) -> None:
     """Raises KindNotAllowed unless the caller may send money of this account out."""
+    if kind not in _WITHDRAWN_FROM:
+        raise KindNotAllowed(f"nobody withdraws from {kind!r}", owner=owner, kind=kind, caller=caller.party.value)
     if caller.party not in PAYING or not caller.owns(owner):
         why = f"{kind} of {owner} is not the caller's to debit"
         raise KindNotAllowed(why, owner=owner, kind=kind, caller=caller.party.value)

@@ -78,6 +78,12 @@ def test_nobody_else_may(pure, caller):
     assert pure.available(OWNER) == 1000
 
 
+@pytest.mark.parametrize("kind", ["guarantee.deposit", "seller.payable_held", "escrow.trade", "suspense", "nonsense"])
+def test_money_goes_out_of_wallets_and_payables_only(pure, kind):
+    with pytest.raises(KindNotAllowed):
+        pure.run(ask(kind=kind, caller=OPERATOR))
+
+
 def test_refusals_come_in_their_order(pure):
     pure.run(SetLimits(OWNER, CNY, per_transaction_minor=5000, caller=OPERATOR))
     put_state(pure, AccountState.CLOSED)

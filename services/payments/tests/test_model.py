@@ -1,7 +1,7 @@
 """The service beside a model of it: whatever is asked in whatever order, both say the same, refusals included.
 
 The service runs on PostgreSQL and is asked over gRPC; after every step all accounts, all payments and the trial balance
-are compared. Who asks what is drawn by Hypothesis, always the same way; a failure prints the steps that led to it.
+are compared. Who asks what is drawn by Hypothesis from a few seeds; a failure names the seed and prints the steps.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
@@ -20,7 +20,7 @@ from danbao.testing.v1 import clock_pb2, clock_pb2_grpc
 from danbao_kit.rpc_client import RemoteError
 from danbao_kit.rpc_status import reason_of
 from danbao_kit.testing.certificates import CertificateAuthority
-from danbao_kit.testing.embedded_postgres import ServiceDatabase
+from danbao_kit.testing.embedded_postgres import EmbeddedPostgres
 from danbao_kit.testing.service import as_caller
 from danbao_payments.domain.account import account_id
 from danbao_payments.testing.model import (
@@ -38,7 +38,7 @@ from danbao_payments.testing.model import (
 )
 from danbao_payments.testing.stack import OPERATOR, PARTNER, PaymentsStack, check_books, new_id
 
-EXAMPLES, STEPS = 24, 60
+SEEDS, STEPS = 10, 90
 NOBODY = "019a0000-0000-7000-8000-000000000000"
 
 A, B, C, D = (f"subjects/{name}" for name in "abcd")
@@ -70,7 +70,7 @@ currencies = mostly(st.just("CNY"), st.just("EUR"))
 amounts = mostly(
     st.tuples(currencies, minors), st.tuples(st.sampled_from(["CNY", "EUR", "XYZ"]), st.integers(-1, 2000)), once_in=12
 )
-payers = st.sampled_from([*["partner", "operator"] * 3, "escrow", f"user:{A}", f"user:{B}"])
+payers = st.sampled_from([*["partner", "operator"] * 4, "escrow", f"user:{A}", f"user:{B}"])
 small = st.integers(1, 120)
 classes = st.sampled_from(["", "", "new"])
 operators = mostly(st.just("operator"), st.just("partner"))
@@ -161,6 +161,7 @@ class Beside(RuleBasedStateMachine):
         super().__init__()
         self.history: list[str] = []
         self.differs = False
+        self.idle = True
         self.sent: list[tuple[str, str, str, Body]] = []
         # What the service calls the model's payments and transactions.
         self.payment_names: dict[int, str] = {}
@@ -171,8 +172,13 @@ class Beside(RuleBasedStateMachine):
 
     # --- steps ----------------------------------------------------------------------------------------------------
 
-    @initialize(limited=st.sampled_from([None, 90, 150]))
-    def begin(self, limited: int | None) -> None:
+    @initialize(alive=st.integers(0, 999), limited=st.sampled_from([None, 90, 150]))
+    def begin(self, alive: int, limited: int | None) -> None:
+        # Hypothesis begins with the simplest run there is, one step many times; that is over at once.
+        self.idle = alive == 0
+        if self.idle:
+            self.model = Model()
+            return
         self.wait(self.stack.forget())
         self.model = Model(self.wait(now_s(self.stack)))
         gifts = [(key, "CNY", 1000) for key in WALLETS[:3]] + [((A, WALLET), "EUR", 300), ((B, PAYABLE), "CNY", 200)]
@@ -286,7 +292,7 @@ class Beside(RuleBasedStateMachine):
     @rule(number=st.integers(0, 99))
     def reverse(self, number: int) -> None:
         known = sorted(self.transaction_names)
-        name = known[number % len(known)] if number < 95 else -1
+        name = known[number % len(known)] if known and number < 95 else -1
         self.ask("operator", "ReverseTransaction", {"name": name, "description": ""})
 
     @rule(who=operators, key=st.sampled_from([*WALLETS, TRADES[0], FEE]), scope=st.sampled_from(["DEBITS", "ALL"]))
@@ -331,6 +337,8 @@ class Beside(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1, 2, 5, 3600, 86_400, 8 * 86_400]))
     def pass_time(self, seconds: int) -> None:
+        if self.idle:
+            return
         self.history.append(f"{seconds} s pass")
         self.model.pass_time(seconds)
         self.wait(self.stack.advance(seconds))
@@ -375,6 +383,8 @@ class Beside(RuleBasedStateMachine):
     def ask(
         self, who: str, method: str, body: Body, *, request_id: str | None = None, number: int | None = None
     ) -> None:
+        if self.idle:
+            return
         if number is not None:
             request_id = self.sent[number % len(self.sent)][2]
         elif request_id is None:
@@ -391,6 +401,8 @@ class Beside(RuleBasedStateMachine):
         self.compare_books()
 
     def ask_batch(self, asked: list[tuple[str, str, Body]]) -> None:
+        if self.idle:
+            return
         self.history.append(f"operator BatchExecute {asked}")
         expected = [self.expect("operator", *each) for each in asked]
         operations = [
@@ -519,8 +531,8 @@ class Beside(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """The invariants, the chain, and balances of the past by either time."""
-        if self.differs or not hasattr(self, "model"):
-            return  # it has been told what differs
+        if self.differs or self.idle:
+            return
         self.wait(check_books(self.stack.database))
         chain = self.wait(self.stack.call("VerifyChain", ledger_pb2.VerifyChainRequest(), as_=OPERATOR))
         self.agree(chain.intact, True)
@@ -717,29 +729,30 @@ def shown_account(message: account_pb2.Account) -> tuple[tuple[str, str, str], d
     }
 
 
-@pytest.fixture
-async def stack(database: ServiceDatabase, authority: CertificateAuthority) -> AsyncIterator[PaymentsStack]:
+@pytest.fixture(scope="module")
+async def beside(
+    postgres: EmbeddedPostgres, migrated: str, authority: CertificateAuthority
+) -> AsyncIterator[PaymentsStack]:
     """A service of its own: its clock goes far ahead."""
+    database = postgres.create_service_database("payments", database="payments_beside_model", template=migrated)
     made = PaymentsStack(database, authority, {"clock": "test"})
     await made.start()
     yield made
     await made.stop()
 
 
-@pytest.mark.timeout(600)
-async def test_the_service_says_what_the_model_says(stack: PaymentsStack):
+@pytest.mark.parametrize("drawn_with", range(SEEDS), ids=lambda number: f"seed {number}")
+async def test_the_service_says_what_the_model_says(beside: PaymentsStack, drawn_with: int):
     asked: dict[str, int] = {}
-    loop = asyncio.get_running_loop()
-    machine = type("Beside", (Beside,), {"stack": stack, "loop": loop, "asked": asked})
+    machine = type("Beside", (Beside,), {"stack": beside, "loop": asyncio.get_running_loop(), "asked": asked})
     chosen = settings(
-        max_examples=EXAMPLES,
+        # What follows the second only varies it.
+        max_examples=2,
         stateful_step_count=STEPS,
-        derandomize=True,
         deadline=None,
         database=None,
-        report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
         phases=[Phase.generate],  # the history is told whole; to make it short would take minutes
     )
-    await asyncio.to_thread(run_state_machine_as_test, machine, settings=chosen)
+    await asyncio.to_thread(run_state_machine_as_test, seed(drawn_with)(machine), settings=chosen)
     print("\n".join(f"{count:5} {what}" for what, count in sorted(asked.items())))

@@ -96,11 +96,13 @@ def _post(
     if effective_time is not None and effective_time > now + _AHEAD:
         raise FieldInvalid(FieldViolation("effective_time", "lies more than five minutes ahead"))
     payments = {leg.payment: find_payment(leg.payment, caller, books) for leg in legs if leg.payment is not None}
+    goes_back = False
     for leg in legs:
         for key in leg.debits:
             check_may_debit(key, caller)
         for key in leg.credits:
             if key.kind == CLEARING_REFUND:
+                goes_back = True
                 check_may_send_back(key, leg, payments.get(leg.payment) if leg.payment else None, caller)
             else:
                 check_may_credit(key, caller)
@@ -134,10 +136,11 @@ def _post(
         debit = books.account(leg.debit.owner, leg.debit.kind, leg.amount.currency, now)
         credit = books.account(leg.credit.owner, leg.credit.kind, leg.amount.currency, now)
         posting.post(debit, credit, leg.amount.minor, payment_id=leg.payment, purpose=leg.purpose)
-    sent_back = _sent_back(plan.movements)
+    sent_back = _sent_back(plan.movements) if goes_back else {}
     for payment_id, minor in sent_back.items():
         check_refund_has_room(payments[payment_id], minor, books, moment)
-    _charge_debtors(posting, plan, legs, payments, books, moment)
+    if any(leg.purpose == Purpose.COMPENSATION for leg in legs):
+        _charge_debtors(posting, plan, legs, payments, books, moment)
     posted = posting.record(description, metadata, reverses=reverses)
     if reverses is not None:
         books.reversals.put(reverses, posted.transaction.id)

@@ -82,13 +82,14 @@ def check_may_credit(key: AccountKey, caller: Caller) -> None:
 def check_own_rules(leg: Leg | SpreadLeg, caller: Caller) -> None:
     """Raises KindNotAllowed where the leg would pay a debt otherwise than by writing it off from its own loss account,
     touch what the guarantee fund is owed, or stand for a rail's report. All of these are payments' own rules."""
-    for key in (*leg.debits, *leg.credits):
-        if key.kind == FUND_RECOVERABLE:
-            raise _not_allowed(f"{key.kind} moves by payments' own rules only", key.owner, key.kind, caller)
     for key in leg.debits:
+        if key.kind == FUND_RECOVERABLE:
+            raise _fund_s_own(key, caller)
         if leg.payment is not None and key.owner.startswith(RAILS):
             raise _not_allowed("what a rail brings for a payment is reported, not posted", key.owner, key.kind, caller)
     for key in leg.credits:
+        if key.kind == FUND_RECOVERABLE:
+            raise _fund_s_own(key, caller)
         loss = WRITTEN_OFF_FROM.get(key.kind)
         if loss is not None and any(debit != AccountKey(PLATFORM, loss) for debit in leg.debits):
             raise _not_allowed(f"{key.kind} is written off from {loss} alone", key.owner, key.kind, caller)
@@ -158,6 +159,10 @@ def find_payment(payment_id: UUID, caller: Caller, books: Books) -> Payment:
 def can_see_payment(payment: Payment, caller: Caller) -> bool:
     """Whether the payment exists for the caller."""
     return caller.owns_one_of(payment.payer, payment.payee_owner, payment.beneficiary)
+
+
+def _fund_s_own(key: AccountKey, caller: Caller) -> KindNotAllowed:
+    return _not_allowed(f"{key.kind} moves by payments' own rules only", key.owner, key.kind, caller)
 
 
 def _not_allowed(why: str, owner: str, kind: str, caller: Caller) -> KindNotAllowed:

@@ -12,8 +12,8 @@ In this order, and the same whatever order the lines come in:
 5. Where lines and movements of one reference are left with other sums, AMOUNT_DIFFERS holds all of them.
 6. A line left that says the same (reference, direction, amount) as one that was matched, here or in an earlier
    statement of the rail, is a DUPLICATE; every other line left is MISSING_HERE.
-7. A movement left that counts within the time that the statement answers for is MISSING_THERE, unless an earlier
-   statement said so.
+7. A movement left that counts within the time that the statement answers for is MISSING_THERE, unless it is in an item
+   of an earlier statement.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class RailMovement(NamedTuple):
     settlements: tuple[str, ...]
     effective_time: datetime
     sequence: int
-    # An earlier statement said already that it is missing there.
+    # It is in an item of an earlier statement: it may still be matched, and is not missed again.
     reported: bool = False
 
     @property

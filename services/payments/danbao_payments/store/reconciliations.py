@@ -75,7 +75,7 @@ _LINE_COLUMNS = (
 )  # fmt: skip
 _MOVEMENT_COLUMNS = (
     "reconciliation_id", "transaction_id", "direction", "name", "amount_minor",
-    "match_number", "item_number", "missing",
+    "match_number", "item_number",
 )  # fmt: skip
 
 # The kit's.
@@ -148,12 +148,12 @@ def _line_rows(imported: ImportedStatement) -> list[tuple[Any, ...]]:
 def _movement_rows(imported: ImportedStatement) -> list[tuple[Any, ...]]:
     made, (matches, breaks) = imported
     matched = [
-        (made.id, m.transaction_id, m.direction, m.name, m.amount_minor, number, None, False)
+        (made.id, m.transaction_id, m.direction, m.name, m.amount_minor, number, None)
         for number, match in enumerate(matches, start=1)
         for m in match.movements
     ]
     return matched + [
-        (made.id, m.transaction_id, m.direction, m.name, m.amount_minor, None, number, not each.lines)
+        (made.id, m.transaction_id, m.direction, m.name, m.amount_minor, None, number)
         for number, each in enumerate(breaks, start=1)
         for m in each.movements
     ]
@@ -336,10 +336,10 @@ def _side(accounts: Sequence[UUID], first: int, last: int, *, debited: bool, dir
         reconciled_movements.c.transaction_id == transfers.c.transaction_id,
         reconciled_movements.c.direction == direction,
     )
-    missed = exists().where(*same, reconciled_movements.c.missing)
-    matched = exists().where(*same, ~reconciled_movements.c.missing)
+    reported = exists().where(*same, reconciled_movements.c.item_number.is_not(None))
+    matched = exists().where(*same, reconciled_movements.c.match_number.is_not(None))
     return (
-        select(*_MOVED, literal(direction).label("direction"), missed.label("reported"))
+        select(*_MOVED, literal(direction).label("direction"), reported.label("reported"))
         .join(transactions, transactions.c.id == transfers.c.transaction_id)
         .where(
             ours.in_(accounts),

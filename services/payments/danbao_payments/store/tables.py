@@ -5,7 +5,6 @@ from __future__ import annotations
 from sqlalchemy import (
     CHAR,
     BigInteger,
-    Boolean,
     Column,
     Date,
     DateTime,
@@ -300,7 +299,7 @@ statement_lines = Table(
     Column("item_number", Integer),
 )
 
-# Written once: which movements were matched, or are an item's.
+# Written once: which movements were matched, or are an item's; these a later statement may match.
 reconciled_movements = Table(
     "reconciled_movements",
     metadata,
@@ -311,8 +310,6 @@ reconciled_movements = Table(
     _minor("amount_minor"),
     Column("match_number", Integer),
     Column("item_number", Integer),
-    # No line told of it; a later statement's may.
-    Column("missing", Boolean, nullable=False),
 )
 
 reconciliation_items = Table(

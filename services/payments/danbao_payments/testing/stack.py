@@ -113,6 +113,18 @@ _BROKEN = {
         SELECT payments.id FROM payments LEFT JOIN (
             SELECT payment_id, sum(amount_minor) AS paid FROM rail_refunds WHERE state = 'SETTLED' GROUP BY payment_id
         ) AS refunds ON payment_id = payments.id WHERE coalesce(paid, 0) <> refunds_settled_minor""",
+    "a match is of other amounts, or both ways": """
+        SELECT reconciliation_id, match_number FROM (
+            SELECT reconciliation_id, match_number, direction, amount_minor AS minor FROM statement_lines
+            UNION ALL SELECT reconciliation_id, match_number, direction, -amount_minor FROM reconciled_movements
+        ) AS both_sides WHERE match_number IS NOT NULL GROUP BY reconciliation_id, match_number
+        HAVING sum(minor) <> 0 OR count(DISTINCT direction) <> 1""",
+    "a reconciliation's counts are not its rows'": """
+        SELECT id FROM reconciliations WHERE (lines, matched_lines, matched_movements, open_items) <> (
+            (SELECT count(*) FROM statement_lines AS l WHERE l.reconciliation_id = id),
+            (SELECT count(match_number) FROM statement_lines AS l WHERE l.reconciliation_id = id),
+            (SELECT count(match_number) FROM reconciled_movements AS m WHERE m.reconciliation_id = id),
+            (SELECT count(*) FROM reconciliation_items AS i WHERE i.reconciliation_id = id AND i.state = 'OPEN'))""",
     "numbers have gaps": """
         SELECT count(*), max(sequence) FROM transfers HAVING count(*) <> coalesce(max(sequence), 0)""",
     "events have gaps": "SELECT count(*), max(sequence) FROM events HAVING count(*) <> coalesce(max(sequence), 0)",

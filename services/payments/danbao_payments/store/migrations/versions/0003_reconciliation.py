@@ -45,7 +45,8 @@ _STATEMENTS = (
         PRIMARY KEY (id),
         CONSTRAINT a_rail_s_statements_come_one_by_one UNIQUE (rail, number),
         CONSTRAINT reconciliation_state_is_known CHECK (state IN ('OPEN', 'RESOLVED')),
-        CONSTRAINT an_open_reconciliation_has_open_items CHECK (open_items >= 0 AND (state = 'OPEN') = (open_items > 0)),
+        CONSTRAINT an_open_reconciliation_has_open_items
+            CHECK (open_items >= 0 AND (state = 'OPEN') = (open_items > 0)),
         CONSTRAINT a_statement_has_a_time CHECK (start_time < end_time AND movements_from <= movements_until),
         CONSTRAINT matched_lines_are_lines
             CHECK (0 <= matched_lines AND matched_lines <= lines AND matched_minor <= in_minor + out_minor)
@@ -76,7 +77,7 @@ _STATEMENTS = (
     """
     CREATE INDEX matched_lines_by_reference ON statement_lines (rail, reference) WHERE match_number IS NOT NULL
     """,
-    # Matched, or in an item; what an item says is missing there may still be matched by a later statement.
+    # Matched, or in an item; what is in an item may still be matched by a later statement.
     """
     CREATE TABLE reconciled_movements (
         reconciliation_id UUID NOT NULL,
@@ -86,19 +87,17 @@ _STATEMENTS = (
         amount_minor BIGINT NOT NULL,
         match_number INTEGER,
         item_number INTEGER,
-        missing BOOLEAN NOT NULL,
         PRIMARY KEY (reconciliation_id, transaction_id, direction),
         CONSTRAINT movement_direction_is_known CHECK (direction IN ('IN', 'OUT')),
-        CONSTRAINT a_movement_is_matched_or_an_item_s CHECK ((match_number IS NULL) <> (item_number IS NULL)),
-        CONSTRAINT what_is_missing_is_not_matched CHECK (NOT missing OR match_number IS NULL)
+        CONSTRAINT a_movement_is_matched_or_an_item_s CHECK ((match_number IS NULL) <> (item_number IS NULL))
     )
     """,
     """
-    CREATE UNIQUE INDEX a_movement_is_accounted_for_once ON reconciled_movements (transaction_id, direction)
-        WHERE NOT missing
+    CREATE UNIQUE INDEX a_movement_is_matched_once ON reconciled_movements (transaction_id, direction)
+        WHERE match_number IS NOT NULL
     """,
     """
-    CREATE UNIQUE INDEX a_movement_is_missed_once ON reconciled_movements (transaction_id, direction) WHERE missing
+    CREATE INDEX movements_of_items ON reconciled_movements (transaction_id, direction) WHERE item_number IS NOT NULL
     """,
     """
     CREATE TABLE reconciliation_items (

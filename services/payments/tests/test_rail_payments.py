@@ -284,6 +284,50 @@ async def test_what_became_of_a_voided_payment_is_looked_up_and_never_asked_for_
     assert await balances(moody) == ((0, 0, 0) if mood == "lost" else (0, 1000, -1000))
 
 
+async def test_a_void_and_the_money_at_once_leave_it_captured_or_sent_back(
+    replicas: tuple[PaymentsStack, PaymentsStack],
+):
+    """One comes first: what was captured cannot be voided, what was voided goes back."""
+    stack, other = replicas
+    outcomes = []
+    for round_ in range(6):
+        asked = await stack.call("CreatePayment", order(100, "silent"))
+        calls = [
+            reason_of(void((stack, other)[round_ % 2], asked.name)),
+            reason_of(other.call("ReportRailResult", rail_report(asked.name, "SUCCEEDED"), as_=OPERATOR)),
+        ]
+        told = await asyncio.gather(*(calls if round_ % 3 else reversed(calls)))
+        found = state(await get(stack, asked.name))
+        assert sorted(told) == (["", ""] if found == "VOIDED" else ["", "HOLD_ALREADY_CAPTURED"])
+        outcomes.append(found)
+    back = outcomes.count("VOIDED")
+    assert await refunds(stack) == [("PENDING", 100)] * back
+    assert await balances(stack) == (100 * (6 - back), 600, 0)
+
+
+async def test_a_restart_loses_no_payment_that_waits_for_its_rail(
+    service_database: Any, migrated: str, authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(rails, "_OVERDUE_S", 0.3)
+    database = service_database("payments", template=migrated)
+    stack = PaymentsStack(database, authority, {"clock": "test"}, {RAIL: SimulatedRail(slow_s=30)})
+    await stack.start()
+    asked = await stack.call("CreatePayment", order(instrument="slow"))
+    await stack.stop()
+    stack = PaymentsStack(database, authority, {"clock": "test"}, {RAIL: quick_rail()})
+    await stack.start()
+    try:
+
+        async def look() -> str:
+            return state(await get(stack, asked.name))
+
+        assert await becoming(look, "CAPTURED") == "CAPTURED"
+        assert await balances(stack) == (1000, 1000, 0)
+    finally:
+        await stack.stop()
+    await check_books(database)
+
+
 async def test_money_for_an_account_that_was_closed_goes_back(moody: PaymentsStack):
     asked = await moody.call("CreatePayment", order(instrument="silent"))
     suspense = {"owner": "platform", "kind": "suspense"}

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Select, Table, Uuid, all_, and_, cast, func, literal_column, select
+from sqlalchemy import ARRAY, ColumnElement, Select, Table, Text, Uuid, all_, and_, cast, func, literal_column, select
 
 from danbao_kit.database import Database
 from danbao_kit.decision import RequestKey
@@ -27,8 +27,8 @@ _REFUND = [rail_refunds.c[name] for name in RailRefund._fields]
 _PAYMENT = [payments.c[name] for name in Payment._fields]
 _UNKNOWN = "UNKNOWN"
 # Written out, not as parameters: so they are what the partial indexes say.
-_UNANSWERED = [literal_column("'PENDING'"), literal_column("'UNKNOWN'")]
-_EMPTY = literal_column("''")
+_UNANSWERED = [literal_column("'PENDING'", Text), literal_column("'UNKNOWN'", Text)]
+_EMPTY = literal_column("''", Text)
 
 
 class RailQueries:

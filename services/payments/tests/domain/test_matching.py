@@ -102,6 +102,11 @@ def test_a_line_may_call_a_movement_by_each_of_its_names(reference: str):
             [],
             [("MISSING_HERE", [0], []), ("DUPLICATE", [1], [])],
         ),
+        (
+            [line(0, "r1", 500), line(1, "r2", 500, external_id="e0")],
+            [M, movement(2, 500)],
+            [("MISSING_THERE", [], [2]), ("DUPLICATE", [1], [])],
+        ),
         # A second line of the same words is one of the same money only while there is but one movement.
         ([line(0, "r1", 500), line(1, "r1", 500)], [M, movement(2, 500, rail_reference="r1")], []),
         # One line for many movements, and many for one.

@@ -329,6 +329,27 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("CreatePayment", {"remainder_policy": 77}, "FIELD_INVALID", "remainder_policy"),
     ("CreatePayment", {"remainder_policy": 1}, "FIELD_INVALID", "remainder_policy"),
     ("CreatePayment", {"limit_class": "a b"}, "FIELD_INVALID", "limit_class"),
+    ("CreatePayment", {"rail": "simulated"}, "FIELD_INVALID", "rail"),
+    ("CreatePayment", {"rail": "rails/none"}, "RAIL_UNKNOWN", ""),
+    ("CreatePayment", {"rail": "rails/simulated", "capture_mode": 2}, "FIELD_INVALID", "rail"),
+    ("CreatePayment", {"instrument": "ok"}, "FIELD_INVALID", "instrument"),
+    ("CreatePayment", {"rail": "rails/simulated", "instrument": "x" * 129}, "FIELD_INVALID", "instrument"),
+    (
+        "CreatePayment",
+        {
+            "splits": [
+                {"destination": {"owner": SELLER, "kind": "user.available"}, "remaining": True, "beneficiary": "x"}
+            ]
+        },
+        "FIELD_INVALID",
+        "splits[0].beneficiary",
+    ),
+    (
+        "PostTransaction",
+        {"legs": [leg(credit={"owner": "platform", "kind": "clearing.refund"})]},
+        "KIND_NOT_ALLOWED",
+        "",
+    ),
     ("RefundPayment", {"fee_refund": 77}, "FIELD_INVALID", "fee_refund"),
     ("RefundPayment", {"purpose": 77}, "FIELD_INVALID", "purpose"),
     ("ListPayments", {"payer": "platform"}, "FIELD_INVALID", "payer"),
@@ -571,9 +592,9 @@ def test_every_method_is_in_the_matrix():
     pool = descriptor_pool.Default()
     methods = {
         method.name
-        for service in (ACCOUNTS, LEDGER, PAYMENTS, EVENTS, AUDIT)
+        for service in (ACCOUNTS, LEDGER, PAYMENTS, RECONCILIATIONS, EVENTS, AUDIT)
         for method in pool.FindServiceByName(service).methods
-        if not method.server_streaming
+        if not method.server_streaming and not method.client_streaming
     }
     assert methods == set(MESSAGES)
     # These have nothing to get wrong.

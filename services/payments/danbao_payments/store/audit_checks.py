@@ -31,8 +31,6 @@ _MOVED = """
 # The accounts in which money comes from outside and goes there.
 _RAIL = "('rail.in_transit', 'rail.settled')"
 
-_UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-
 _CHART = ", ".join(f"('{kind.name}', '{kind.rule.value}')" for kind in CHART.values())
 
 # The first field of every recorded answer that shows a resource is its name.
@@ -144,7 +142,7 @@ _PAYMENT_OF_A_REQUEST = f"""
 
 # The answer to what was asked names its transaction. A movement's transactions name the movement, a break's posting the
 # break; and time ends holds.
-_TRANSACTION_OF_A_REQUEST = f"""
+_TRANSACTION_OF_A_REQUEST = """
     SELECT 'transactions/' || transactions.id AS resource, coalesce(currency, '') AS currency,
         'an answer that names it' AS expected, 'none' AS found, coalesce(amount_minor, 0) AS off
     FROM transactions
@@ -155,9 +153,10 @@ _TRANSACTION_OF_A_REQUEST = f"""
         FROM transfers LEFT JOIN payments ON payments.id = payment_id GROUP BY transaction_id
     ) AS legs ON transaction_id = transactions.id
     LEFT JOIN (
-        SELECT DISTINCT (regexp_matches(encode(reply, 'escape'), 'transactions/({_UUID})', 'g'))[1]::uuid AS id
-        FROM request_records WHERE state = 1
-    ) AS asked ON asked.id = transactions.id
+        SELECT DISTINCT left(behind, 36) AS id FROM request_records
+        CROSS JOIN LATERAL unnest(string_to_array(encode(reply, 'escape'), 'transactions/')) AS pieces (behind)
+        WHERE state = 1
+    ) AS asked ON asked.id = transactions.id::text
     LEFT JOIN (
         SELECT 'topUps/' || id AS name FROM top_ups
         UNION ALL SELECT 'withdrawals/' || id FROM withdrawals
@@ -224,7 +223,8 @@ _ANSWERS_STAND = f"""
         UNION ALL SELECT 'withdrawals/' || id FROM withdrawals
         UNION ALL SELECT 'accounts/' || id FROM accounts
     ) AS there ON there.name = answered.name
-    WHERE there.name IS NULL AND answered.name ~ '^(payments|transactions|topUps|withdrawals|accounts)/{_UUID}$'"""
+    WHERE there.name IS NULL AND length(split_part(answered.name, '/', 2)) = 36
+        AND split_part(answered.name, '/', 1) IN ('payments', 'transactions', 'topUps', 'withdrawals', 'accounts')"""
 
 # What each payment's transfers say: taken from the payer or brought by the rail, and what went back since.
 _MOVED_OF_PAYMENTS = f"""

@@ -13,7 +13,7 @@ from functools import partial
 from pydantic import ValidationError
 
 from danbao_kit.business_clock import ClockMixed
-from danbao_kit.metrics import start_metrics
+from danbao_kit.metrics import start_metrics, stop_metrics
 from danbao_kit.migrations import upgrade
 from danbao_kit.server import run_service
 from danbao_kit.settings import MigrationSettings
@@ -41,8 +41,7 @@ def _serve() -> None:
     try:
         run_service(settings, name=NAME, serve=partial(serve, settings))
     finally:
-        if metrics is not None:
-            metrics.shutdown()
+        stop_metrics(metrics)
 
 
 def _migrate() -> None:

@@ -7,37 +7,32 @@ from uuid import UUID
 from danbao_kit.decision import Moment
 from danbao_kit.money import MAX_MINOR
 from danbao_payments.application.captures import receivers, share_out
+from danbao_payments.application.chargebacks import charge_back, win_back
 from danbao_payments.application.holds import expire_due
 from danbao_payments.application.rail_books import check_room
-from danbao_payments.domain.account import AccountState, available_minor
+from danbao_payments.domain.account import AccountState
 from danbao_payments.domain.books import Books
 from danbao_payments.domain.chart import (
     CLEARING_REFUND,
     PLATFORM,
     RAIL_IN_TRANSIT,
     RAIL_SETTLED,
-    SUSPENSE,
     USER_AVAILABLE,
 )
-from danbao_payments.domain.commands import AccountKey, ReportRailResult
+from danbao_payments.domain.commands import ReportRailResult
 from danbao_payments.domain.errors import BalanceOverflow, RailResultConflicts, RefundAmountExceeded
 from danbao_payments.domain.events import PaymentEvent, RailRefundEvent
 from danbao_payments.domain.movement import Movement, movement_metadata
 from danbao_payments.domain.payment import Payment, PaymentState
-from danbao_payments.domain.payment_split import SplitPart, refund_parts
 from danbao_payments.domain.posting import Posting
 from danbao_payments.domain.rail_payment import (
     PaymentEffect,
-    bearers,
     movement_of,
     step_of,
     waiting_accounts,
-    won_back_by,
-    won_back_parts,
 )
 from danbao_payments.domain.rail_refund import RailRefund, RailRefundState
 from danbao_payments.domain.rail_report import RailReport, check_no_conflict
-from danbao_payments.domain.transfer import Purpose
 
 _REFUSED = "refused by the rail"
 _NOBODY_RECEIVES = "the payee's account was closed before the rail brought the money; it goes back"
@@ -120,7 +115,7 @@ class _Booking:
         self._books = books
         self._moment = moment
         self._posting: Posting | None = None
-        self._events: list[str] = []
+        self._description = f"payment {command.result.value.lower().replace('_', ' ')} over {payment.rail}"
         self._told: list[PaymentEvent] = []
         self._back_minor = 0
         self._payment = payment._replace(
@@ -134,10 +129,7 @@ class _Booking:
             _EFFECTS[PaymentEffect(effect)](self)
         payment = self._payment
         if self._posting is not None:
-            self._posting.record(
-                f"payment {self._command.result.value.lower().replace('_', ' ')} over {payment.rail}",
-                movement_metadata(self._movement, payment.rail_reference),
-            )
+            self._posting.record(self._description, movement_metadata(self._movement, payment.rail_reference))
         self._books.payments.put(payment.id, payment)
         for event in self._told:
             self._moment.emit(event)
@@ -152,6 +144,7 @@ class _Booking:
             self._tell("payment_declined")
             return
         posting = self._begin()
+        self._description = payment.description or self._description
         in_transit = posting.account(payment.rail, RAIL_IN_TRANSIT, payment.currency)
         parts = share_out(posting, payment, in_transit, payment.amount_minor, self._books, moment)
         self._payment = self._payment._replace(
@@ -192,77 +185,15 @@ class _Booking:
             # Nobody could receive it, so it goes back already.
             raise self._conflict()
         amount_minor = self._amount(payment.refundable_minor)
-        parts: tuple[SplitPart, ...] = payment.parts
-        if parts:
-            shares = refund_parts(parts, amount_minor, fees_back=True)
-            for part, share in zip(payment.parts, shares, strict=True):
-                self._bear(part, share)
-            parts = tuple(
-                part._replace(
-                    refunded_minor=part.refunded_minor + share, charged_back_minor=part.charged_back_minor + share
-                )
-                for part, share in zip(payment.parts, shares, strict=True)
-            )
-        else:
-            self._bear(None, amount_minor)
-        self._payment = self._payment._replace(
-            refunded_minor=payment.refunded_minor + amount_minor,
-            charged_back_minor=payment.charged_back_minor + amount_minor,
-            parts=parts,
-        )
+        posting = self._begin()
+        self._payment = charge_back(self._payment, amount_minor, posting)
         self._tell("payment_charged_back")
 
     def win_back(self) -> None:
-        payment = self._payment
-        amount_minor = self._amount(payment.charged_back_minor)
-        parts: tuple[SplitPart, ...] = payment.parts
-        if parts:
-            shares = won_back_parts(parts, amount_minor)
-            for part, share in zip(payment.parts, shares, strict=True):
-                self._give_back(part, share)
-            parts = tuple(
-                part._replace(
-                    refunded_minor=part.refunded_minor - share, charged_back_minor=part.charged_back_minor - share
-                )
-                for part, share in zip(payment.parts, shares, strict=True)
-            )
-        else:
-            self._give_back(None, amount_minor)
-        self._payment = self._payment._replace(
-            refunded_minor=payment.refunded_minor - amount_minor,
-            charged_back_minor=payment.charged_back_minor - amount_minor,
-            parts=parts,
-        )
+        amount_minor = self._amount(self._payment.charged_back_minor)
+        posting = self._begin()
+        self._payment = win_back(self._payment, amount_minor, posting)
         self._tell("payment_chargeback_reversed")
-
-    def _bear(self, part: SplitPart | None, amount_minor: int) -> None:
-        """Takes only what is there and not held; what lacks is owed. No freeze keeps the rail from taking it."""
-        payment, posting = self._payment, self._begin()
-        settled = posting.account(payment.rail, RAIL_SETTLED, payment.currency)
-        givers, debt = bearers(payment, part)
-        left_minor = amount_minor
-        takes: list[tuple[AccountKey, int]] = []
-        for key in givers:
-            there_minor = available_minor(posting.account(key.owner, key.kind, payment.currency))
-            takes.append((key, max(min(left_minor, there_minor), 0)))
-            left_minor -= takes[-1][1]
-        takes.append((debt or AccountKey(PLATFORM, SUSPENSE), left_minor))
-        for key, minor in takes:
-            if minor:
-                account = posting.account(key.owner, key.kind, payment.currency)
-                posting.post(account, settled, minor, payment_id=payment.id, purpose=Purpose.CHARGEBACK.value)
-                self._payment = _bearing(self._payment, key, minor)
-
-    def _give_back(self, part: SplitPart | None, amount_minor: int) -> None:
-        if not amount_minor:
-            return
-        payment, posting = self._payment, self._begin()
-        settled = posting.account(payment.rail, RAIL_SETTLED, payment.currency)
-        key = won_back_by(payment, part) or AccountKey(PLATFORM, SUSPENSE)
-        account = posting.account(key.owner, key.kind, payment.currency)
-        if account.state == AccountState.CLOSED:
-            account = posting.account(PLATFORM, SUSPENSE, payment.currency)
-        posting.post(settled, account, amount_minor, payment_id=payment.id, purpose=Purpose.CHARGEBACK.value)
 
     def _amount(self, left_minor: int) -> int:
         """What the report is about. Nothing left is too little for every amount."""
@@ -301,12 +232,6 @@ _EFFECTS = {
     PaymentEffect.CHARGE_BACK: _Booking.charge_back,
     PaymentEffect.WIN_BACK: _Booking.win_back,
 }
-
-
-def _bearing(payment: Payment, key: AccountKey, minor: int) -> Payment:
-    borne = {(owner, kind): so_far for owner, kind, so_far in payment.chargeback_from}
-    borne[key.owner, key.kind] = borne.get((key.owner, key.kind), 0) + minor
-    return payment._replace(chargeback_from=tuple((owner, kind, sum_) for (owner, kind), sum_ in borne.items()))
 
 
 def _rooms(payment: Payment, books: Books, moment: Moment) -> dict[UUID, int]:

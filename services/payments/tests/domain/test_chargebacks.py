@@ -6,7 +6,7 @@ import pytest
 
 from danbao_kit.money import Money
 from danbao_payments.domain.account import account_id
-from danbao_payments.domain.account_commands import FreezeAccount
+from danbao_payments.domain.account_commands import CloseAccount, FreezeAccount
 from danbao_payments.domain.commands import (
     AccountKey,
     CreatePayment,
@@ -326,6 +326,22 @@ def test_every_part_gets_its_share_of_what_is_won(pure):
     payables = [AccountKey(owner, "seller.payable") for owner in (SELLER, OTHER)]
     trade, second_trade, fee, *sellers = balance(pure, TRADE, second, FEE, *payables)
     assert [trade + sellers[0], second_trade + sellers[1], fee] == captured
+
+
+def test_what_is_won_for_a_seller_who_has_gone_waits_to_be_explained(pure):
+    payment = bring(pure, 1000, PAYABLE)
+    report(pure, payment, R.CHARGEBACK)
+    pure.run(CloseAccount(account_id(SELLER, "seller.payable", CNY), OPERATOR))
+    report(pure, payment, R.CHARGEBACK_REVERSED)
+    assert balance(pure, PAYABLE, SUSPENSE) == [0, -1000]
+
+
+def test_a_seller_who_has_gone_owes_what_lacks(pure):
+    payment = bring(pure, 1000, PAYABLE)
+    pure.post((PAYABLE, SUSPENSE, 1000))
+    pure.run(CloseAccount(account_id(SELLER, "seller.payable", CNY), OPERATOR))
+    report(pure, payment, R.CHARGEBACK)
+    assert balance(pure, PAYABLE, DEBT) == [0, 1000]
 
 
 def test_a_reversal_of_what_was_never_charged_back_conflicts(pure):

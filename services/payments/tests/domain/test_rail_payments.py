@@ -109,14 +109,14 @@ def test_it_waits_for_its_rail_and_moves_nothing(pure):
 
 
 def test_its_payer_needs_no_money_and_its_payee_has_it_when_the_rail_says_so(pure):
-    payment = brought(pure)
+    payment = brought(pure, description="order 7")
     assert (payment.state, payment.authorized_minor, payment.captured_minor) == ("CAPTURED", 1000, 1000)
     assert payment.rail_reference == "r1"
     assert balance(pure, PAYABLE) == 1000
     assert on_rail(pure) == (1000, 0)
     assert pure.kinds_of_events() == ["payment_pending", "payment_captured"]
     posted = pure.books.transactions.accepted[-1]
-    assert posted.id == payment.last_transaction
+    assert (posted.id, posted.description) == (payment.last_transaction, "order 7")
     assert posted.metadata == (("movement", f"payments/{payment.id}"), ("rail_reference", "r1"))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from danbao.payments.v1 import event_pb2, ledger_pb2, reconciliation_pb2
+from danbao.payments.v1 import audit_pb2, event_pb2, ledger_pb2, reconciliation_pb2
 from danbao_kit.rpc_client import RemoteError
 from danbao_kit.testing.service import as_caller
 from danbao_payments.testing.stack import OPERATOR, PARTNER, PaymentsStack, money, new_id
@@ -77,6 +77,8 @@ async def test_each_break_is_explained_in_its_own_way_and_the_last_ends_it(stack
     states = reconciliation_pb2.ReconciliationItem
     assert await items_of(stack, name, state=states.STATE_OPEN) == []
     assert len(await items_of(stack, name, state=states.STATE_RESOLVED)) == 3
+    audit = await stack.call("GetAudit", audit_pb2.GetAuditRequest(), as_=OPERATOR, timeout=30)
+    assert audit.intact, audit
     # What explains a break is no movement of the rail's: no statement has to tell of it.
     assert (await send(stack, (await statement_of_today(stack)).parts())).open_items == 0
 

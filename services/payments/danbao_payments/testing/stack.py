@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import asyncpg
 import grpc
@@ -140,8 +140,12 @@ class PaymentsStack:
     options: dict[str, Any] = field(default_factory=dict)
     rails: Mapping[str, Rail] | None = None
     port: int = 0
+    # Called since its books were last emptied or added up.
+    touched: bool = False
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     _channels: dict[str, grpc.aio.Channel] = field(default_factory=dict)
+    # All that run, so that no test need remember to have its books added up.
+    running: ClassVar[list[PaymentsStack]] = []
 
     async def start(self) -> None:
         settings = settings_for(
@@ -155,8 +159,10 @@ class PaymentsStack:
         await server.start()
         self._stack.push_async_callback(server.stop)
         self.port = server.port
+        PaymentsStack.running.append(self)
 
     async def stop(self) -> None:
+        PaymentsStack.running = [each for each in PaymentsStack.running if each is not self]
         for channel in self._channels.values():
             await channel.close()
         self._channels.clear()
@@ -183,6 +189,7 @@ class PaymentsStack:
     async def call_with_headers(
         self, method: str, request: Any, *, as_: Any = PARTNER, peer: str = "gateway", timeout: float | None = 10
     ) -> tuple[Any, dict[str, str]]:
+        self.touched = True
         call = self.stub_method(method, peer)(request, metadata=as_, timeout=timeout)
         try:
             reply = await call
@@ -221,6 +228,7 @@ class PaymentsStack:
 
     async def forget(self) -> None:
         """Empties the books of a running service; only the clock stays where it is."""
+        self.touched = False
         tables = (
             "accounts, transfers, ledger_batches, transactions, payments, top_ups, withdrawals, rail_refunds, events,"
             " request_records, limits, limit_usage, reconciliations, statement_lines, reconciled_movements,"

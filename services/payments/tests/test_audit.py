@@ -460,6 +460,14 @@ WAYS: dict[str, Way] = {
         "SELECT 'topUps/' || id FROM top_ups WHERE amount_minor = 100000",
         1,
     ),
+    "what a rail took back": Way(
+        ("UPDATE top_ups SET returned_minor = 99700 + 1 WHERE amount_minor = 100000",),
+        {"returned", "not_overpaid"},
+        "not_overpaid",
+        0,
+        "SELECT 'topUps/' || id FROM top_ups WHERE amount_minor = 100000",
+        1,
+    ),
     "a debt to the fund": Way(
         ("UPDATE accounts SET debits_posted = debits_posted + 1 WHERE kind = 'receivable.guarantee'",),
         {"balanced", "totals", "fund"},

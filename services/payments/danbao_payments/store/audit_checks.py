@@ -271,13 +271,13 @@ _NOT_OVERPAID = f"""
         back - taken AS off
     FROM ({_MOVED_OF_PAYMENTS}) AS moved WHERE back > taken
     UNION ALL
-    SELECT 'topUps/' || top_ups.id, top_ups.currency, 'at most ' || top_ups.amount_minor, back || ' went back',
-        back - top_ups.amount_minor
+    SELECT 'topUps/' || top_ups.id, top_ups.currency, 'at most ' || top_ups.amount_minor,
+        back + returned_minor || ' went back', back + returned_minor - top_ups.amount_minor
     FROM top_ups JOIN (
         SELECT top_up_id, sum(amount_minor) AS back FROM rail_refunds
         WHERE state IN ('PENDING', 'UNKNOWN', 'SETTLED') GROUP BY top_up_id
     ) AS refunds ON top_up_id = top_ups.id
-    WHERE back > top_ups.amount_minor"""
+    WHERE back + returned_minor > top_ups.amount_minor"""
 
 _PARTS = """
     SELECT 'payments/' || id AS resource, currency, 'parts of ' || captured_minor AS expected,
@@ -357,6 +357,18 @@ _REFUNDS_OVER_RAILS = """
         SELECT payment_id, sum(amount_minor) AS settled FROM rail_refunds WHERE state = 'SETTLED' GROUP BY payment_id
     ) AS refunds ON payment_id = payments.id
     WHERE coalesce(settled, 0) <> refunds_settled_minor"""
+
+_RETURNED = f"""
+    SELECT 'topUps/' || top_ups.id AS resource, top_ups.currency, 'returned ' || coalesce(taken, 0) AS expected,
+        'returned ' || returned_minor AS found, abs(returned_minor - coalesce(taken, 0)) AS off
+    FROM top_ups LEFT JOIN (
+        SELECT metadata ->> 'movement' AS name, sum(transfers.amount_minor) AS taken
+        FROM transactions JOIN transfers ON transaction_id = transactions.id AND transfers.kind = 'POSTED'
+        JOIN accounts AS debit ON debit.id = debit_account AND debit.kind NOT IN {_RAIL}
+        JOIN accounts AS credit ON credit.id = credit_account AND credit.kind IN {_RAIL}
+        WHERE metadata ->> 'movement' LIKE 'topUps/%' GROUP BY 1
+    ) AS returns ON returns.name = 'topUps/' || top_ups.id
+    WHERE coalesce(taken, 0) <> returned_minor"""
 
 _FUND = """
     SELECT coalesce('accounts/' || max(id::text) FILTER (WHERE kind = 'fund.recoverable'), 'currencies/' || currency)
@@ -475,6 +487,7 @@ CHECKS: Sequence[Check] = (
         Rule(0, "on_its_way", "clearing.refund and clearing.payout are what rails still owe", Term.HELD), _ON_ITS_WAY
     ),
     Check(Rule(0, "refunds_over_rails", "what went back over a rail is its refunds"), _REFUNDS_OVER_RAILS),
+    Check(Rule(0, "returned", "what a rail took back of a top-up is what its transfers took"), _RETURNED),
     Check(Rule(0, "fund", "fund.recoverable is the sum of receivable.guarantee"), _FUND),
 )
 

@@ -17,6 +17,7 @@ from danbao.payments.v1 import ledger_pb2, payment_pb2, reconciliation_pb2
 from danbao_kit.rpc_client import RemoteError
 from danbao_kit.testing.certificates import CertificateAuthority
 from danbao_kit.testing.embedded_postgres import ServiceDatabase
+from danbao_payments.application import statement_comparison as comparison
 from danbao_payments.testing.stack import OPERATOR, PARTNER, PaymentsStack, money, new_id, top_up, withdrawal
 from danbao_payments.testing.statements import (
     RAIL,
@@ -223,6 +224,23 @@ async def test_what_comes_after_the_books_were_read_is_for_the_next_statement(st
     done = await fund(stack, 5)
     made = await send(stack, Statement(end, end + DAY).parts())
     assert found(await items_of(stack, made.name)) == {("MISSING_THERE", (), (done.name,)): 1}
+
+
+async def test_a_line_may_name_a_movement_of_before_its_statement_s_time_within_reach(
+    stack: PaymentsStack, monkeypatch: pytest.MonkeyPatch
+):
+    done = [await fund(stack, minor) for minor in (5, 6)]
+    await stack.advance(10)
+    begin = await now_of(stack)
+    for reach, found_minor in ((comparison.REACH, 5), (timedelta(0), 0)):
+        monkeypatch.setattr(comparison, "REACH", reach)
+        monkeypatch.setattr(comparison, "_AHEAD", timedelta(0))
+        statement = Statement(begin, begin + DAY)
+        each = done.pop(0)
+        statement.say("IN", each.minor, each.reference)
+        made = await send(stack, statement.parts())
+        assert made.matched_minor == found_minor
+        assert [total.kind for total in made.breaks] == ([] if found_minor else [Kind.BREAK_KIND_MISSING_HERE])
 
 
 async def test_rails_and_currencies_have_statements_of_their_own(stack: PaymentsStack):

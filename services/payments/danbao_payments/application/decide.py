@@ -16,7 +16,13 @@ from danbao_payments.application.reconciliations import import_statement, resolv
 from danbao_payments.application.top_ups import create_top_up, refund_top_up
 from danbao_payments.application.transactions import post_transaction, reverse_transaction
 from danbao_payments.application.withdrawals import create_withdrawal
-from danbao_payments.domain.account_commands import CloseAccount, CreateAccounts, FreezeAccount, UnfreezeAccount
+from danbao_payments.domain.account_commands import (
+    CloseAccount,
+    CreateAccount,
+    CreateAccounts,
+    FreezeAccount,
+    UnfreezeAccount,
+)
 from danbao_payments.domain.books import Books
 from danbao_payments.domain.commands import (
     CapturePayment,
@@ -55,6 +61,7 @@ def decider(rails: frozenset[str]) -> Callable[[Command | ReconciliationCommand,
         ExpireHolds: expire_holds,
         CreateWithdrawal: partial(create_withdrawal, rails=rails),
         ReportRailResult: report_rail_result,
+        CreateAccount: create_accounts,
         CreateAccounts: create_accounts,
         FreezeAccount: freeze_account,
         UnfreezeAccount: unfreeze_account,

@@ -72,7 +72,7 @@ class PaymentsCodec:
         self._last: tuple[object, Message] | None = None
 
     def reply(self, command: Any, reply: Value | tuple[Account, ...]) -> Message:
-        if isinstance(command, CreateAccounts) and command.many:
+        if isinstance(command, CreateAccounts):
             accounts = cast(tuple[Account, ...], reply)
             return account_pb2.BatchCreateAccountsResponse(accounts=[account_message(each) for each in accounts])
         return self._message(cast(Value, reply))

@@ -14,6 +14,7 @@ from danbao_payments.application.ports import Entry
 from danbao_payments.domain.account import Account, AccountState, available_minor
 from danbao_payments.domain.account_commands import (
     CloseAccount,
+    CreateAccount,
     CreateAccounts,
     FreezeAccount,
     NewAccount,
@@ -128,12 +129,12 @@ def refund_top_up(request: payment_pb2.RefundTopUpRequest, caller: Caller) -> Re
     return RefundTopUp(id_of(request.name, "name"), _optional_money(request), caller)
 
 
-def create_account(request: account_pb2.CreateAccountRequest, caller: Caller) -> CreateAccounts:
-    return CreateAccounts((_new_account(request.account),), many=False, caller=caller)
+def create_account(request: account_pb2.CreateAccountRequest, caller: Caller) -> CreateAccount:
+    return CreateAccount(_new_account(request.account), caller)
 
 
 def create_accounts(request: account_pb2.BatchCreateAccountsRequest, caller: Caller) -> CreateAccounts:
-    return CreateAccounts(tuple(_new_account(new) for new in request.accounts), many=True, caller=caller)
+    return CreateAccounts(tuple(_new_account(new) for new in request.accounts), caller)
 
 
 def freeze_account(request: account_pb2.FreezeAccountRequest, caller: Caller) -> FreezeAccount:

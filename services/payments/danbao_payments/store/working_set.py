@@ -10,7 +10,13 @@ from uuid import UUID
 import asyncpg
 
 from danbao_payments.domain.account import Account, account_id
-from danbao_payments.domain.account_commands import CloseAccount, CreateAccounts, FreezeAccount, UnfreezeAccount
+from danbao_payments.domain.account_commands import (
+    CloseAccount,
+    CreateAccount,
+    CreateAccounts,
+    FreezeAccount,
+    UnfreezeAccount,
+)
 from danbao_payments.domain.books import Books
 from danbao_payments.domain.chart import (
     CLEARING_CAPTURE,
@@ -224,6 +230,7 @@ class PaymentsStore:
         ]:
             await connection.execute(_UPDATE_RAIL_PAYMENTS, *rows.columns_of(told))
 
+
 async def _load_posted(connection: asyncpg.Connection, books: Books, wanted: _Wanted) -> None:
     """What is to be reversed: written once, so it needs no lock, and whether it has been."""
     transfers: dict[UUID, list[Transfer]] = {}
@@ -409,7 +416,7 @@ class _Wanted:
             self.movements[command.movement.kind].add(command.movement.id)
         elif isinstance(command, ReverseTransaction):
             self.reversing.add(command.name)
-        elif isinstance(command, CreateAccounts):
+        elif isinstance(command, CreateAccount | CreateAccounts):
             accounts.update(account_id(new.owner, new.kind, new.currency) for new in command.accounts)
         elif isinstance(command, FreezeAccount | UnfreezeAccount):
             accounts.add(command.name)

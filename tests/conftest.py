@@ -44,11 +44,15 @@ def client(running: RunningStack) -> Iterator[GatewayClient]:
         yield made
 
 
-@pytest.fixture
-def books_balance(running: RunningStack, client: GatewayClient) -> Iterator[None]:
-    """Whatever the test does, debits and credits stay equal, and nothing is left in between."""
+@pytest.fixture(autouse=True)
+def books_balance(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a test does to the stack, debits and credits stay equal, and nothing is left in between."""
+    running = request.getfixturevalue("running") if "running" in request.fixturenames else None
     yield
-    balance = client.call("danbao.payments.v1.LedgerService/GetTrialBalance", {}, role="operator")
+    if running is None:
+        return
+    with GatewayClient(running.card) as client:
+        balance = client.call("danbao.payments.v1.LedgerService/GetTrialBalance", {}, role="operator")
     for total in balance.totals:
         assert total.debits_posted_minor == total.credits_posted_minor, total.currency
     for row in balance.rows:

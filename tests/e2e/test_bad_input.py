@@ -1,6 +1,7 @@
 """Every RPC, given its working body with one thing wrong: refused with a reason of its own, and nothing has changed."""
 
 import copy
+import re
 import uuid
 from collections.abc import Iterator
 
@@ -13,6 +14,17 @@ from danbao_local.demo import new_id
 HEADS = ("danbao.payments.v1.EventService/GetStreamHead", "danbao.escrow.v1.EventService/GetStreamHead")
 NOUNS = ("ACCOUNT", "PAYMENT", "TOP_UP", "TRANSACTION", "TRADE", "CASE", "DISPUTE", "CLAIM")
 NAMES = ("name", "trade", "account")
+UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+NOUNS = (
+    "ACCOUNT",
+    "PAYMENT",
+    "TOP_UP",
+    "TRANSACTION",
+    "TRADE",
+    "WITHDRAWAL",
+    "RECONCILIATION",
+    "RECONCILIATION_ITEM",
+)
 
 
 def places(body, path=()) -> Iterator[tuple]:
@@ -77,8 +89,7 @@ def mistakes(body):
             yield f"{where} unknown", changed(body, path, "ZZZ"), "INVALID_ARGUMENT", {"CURRENCY_UNKNOWN"}
             yield f"{where} missing", changed(body, path, None), "INVALID_ARGUMENT", {"FIELD_INVALID"}
         elif key in NAMES and isinstance(value, str) and "/" in value:
-            collection = value.partition("/")[0]
-            missing = changed(body, path, f"{collection}/{uuid.uuid4()}")
+            missing = changed(body, path, UUID.sub(str(uuid.uuid4()), value))
             yield (
                 f"{where} unknown",
                 missing,

@@ -3,8 +3,6 @@
 import json
 import urllib.request
 
-import pytest
-
 from danbao_local.client import GatewayClient
 from danbao_local.contracts import unary_rules
 
@@ -18,7 +16,6 @@ def test_the_card_lists_every_unary_rpc(running):
         assert entry["role"] in written["token"]
 
 
-@pytest.mark.usefixtures("books_balance")
 def test_every_body_works_by_grpc_and_again_by_json_with_the_same_answer(running):
     """The JSON call is the second with its request id: it must find the first one's answer."""
     with GatewayClient(running.card) as client:

@@ -46,7 +46,6 @@ def test_both_parties_credit_has_moved_and_says_why(running):
         assert all(reason.text and reason.points_lost > 0 for reason in change.after.reasons)
 
 
-@pytest.mark.usefixtures("books_balance")
 def test_a_trade_paid_without_money_waits_for_payment_and_can_be_paid_later(client):
     buyer = f"subjects/poor-{uuid.uuid4().hex[:8]}"
     actor = {"subject": buyer, "role": "ROLE_BUYER"}

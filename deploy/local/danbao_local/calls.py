@@ -6,6 +6,7 @@ harmless: its request id makes the second the same as the first.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from danbao_local import case_calls
@@ -34,6 +35,7 @@ _PAYMENTS = f"{PAYMENTS}.PaymentService"
 _ACCOUNTS = f"{PAYMENTS}.AccountService"
 _LEDGER = f"{PAYMENTS}.LedgerService"
 _CREDIT = f"{CREDIT}.CreditService"
+_RECONCILIATIONS = f"{PAYMENTS}.ReconciliationService"
 _PAID_TRADES = 4
 _SPARE_MINOR = 10_000
 
@@ -51,6 +53,8 @@ class _Fixtures:
     to_void: str
     to_refund: str
     top_up: str
+    withdrawal: str
+    reconciliation: str
     transaction: str
     to_pay: str
     to_ship: str
@@ -89,6 +93,8 @@ EXAMPLES: dict[str, _Example] = {
     f"{_LEDGER}/VerifyChain": ("operator", lambda _: {}),
     f"{_LEDGER}/GetTransaction": ("operator", lambda made: {"name": made.transaction}),
     f"{_LEDGER}/GetTrialBalance": ("operator", lambda _: {}),
+    f"{PAYMENTS}.AuditService/GetAudit": ("operator", lambda _: {}),
+    f"{PAYMENTS}.AuditService/GetAssetLoss": ("operator", lambda _: {"currency": CURRENCY}),
     f"{_PAYMENTS}/CreatePayment": ("user", lambda _: _payment("AUTOMATIC")),
     f"{_PAYMENTS}/CapturePayment": (
         "partner",
@@ -111,6 +117,12 @@ EXAMPLES: dict[str, _Example] = {
         "partner",
         lambda made: {"requestId": new_id(), "name": made.top_up, "amount": money(100)},
     ),
+    f"{_PAYMENTS}/CreateWithdrawal": ("user", lambda _: _withdrawal()),
+    f"{_PAYMENTS}/GetWithdrawal": ("partner", lambda made: {"name": made.withdrawal}),
+    f"{_PAYMENTS}/ReportRailResult": (
+        "rail",
+        lambda made: {"requestId": new_id(), "movement": made.top_up, "result": "RAIL_RESULT_SETTLED"},
+    ),
     f"{_PAYMENTS}/ListPayments": ("user", lambda _: {"payer": BUYER, "pageSize": 10}),
     f"{_PAYMENTS}/SetLimits": (
         "operator",
@@ -126,6 +138,19 @@ EXAMPLES: dict[str, _Example] = {
     f"{_PAYMENTS}/BatchExecute": (
         "partner",
         lambda _: {"operations": [{"createPayment": _payment("AUTOMATIC")}, {"createTopUp": top_up_body(1_000)}]},
+    ),
+    f"{_RECONCILIATIONS}/GetReconciliation": ("operator", lambda made: {"name": made.reconciliation}),
+    f"{_RECONCILIATIONS}/ListReconciliationItems": (
+        "operator",
+        lambda made: {"name": made.reconciliation, "pageSize": 10},
+    ),
+    f"{_RECONCILIATIONS}/ResolveReconciliationItem": (
+        "operator",
+        lambda made: {
+            "requestId": new_id(),
+            "name": f"{made.reconciliation}/items/1",
+            "reason": "the bank has taken it back",
+        },
     ),
     f"{_TRADES}/CreateTrade": ("partner", lambda _: new_trade_body()),
     f"{_TRADES}/AdjustPrice": ("partner", lambda made: free_postage_body(made.to_cancel)),
@@ -218,6 +243,10 @@ def _make_fixtures(client: GatewayClient, demo: DemoResult) -> _Fixtures:
         to_void=to_void.name,
         to_refund=to_refund.name,
         top_up=top_up.name,
+        reconciliation=client.send(
+            f"{_RECONCILIATIONS}/ImportStatement", _statement(top_up.create_time.ToDatetime(UTC)), role="operator"
+        ).name,
+        withdrawal=client.call(f"{_PAYMENTS}/CreateWithdrawal", _withdrawal(), role="partner").name,
         transaction=to_refund.last_transaction,
         to_pay=to_pay,
         to_ship=to_ship,
@@ -252,6 +281,37 @@ def _payment(mode: str) -> dict[str, Any]:
         "payee": {"owner": SELLER, "kind": "user.available"},
         "amount": money(500),
         "captureMode": f"CAPTURE_MODE_{mode}",
+    }
+
+
+def _statement(now: datetime) -> list[dict[str, Any]]:
+    """A rail's statement of today with a line that nobody knows."""
+    begin = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    header = {
+        "requestId": new_id(),
+        "rail": "rails/simulated",
+        "currency": CURRENCY,
+        "startTime": begin.isoformat(),
+        "endTime": (begin + timedelta(days=1)).isoformat(),
+        "source": "example",
+    }
+    line = {
+        "externalId": f"example-{new_id()}",
+        "direction": "RAIL_DIRECTION_IN",
+        "amountMinor": 100,
+        "bookingDate": begin.date().isoformat(),
+        "reference": "a stranger's",
+    }
+    return [{"header": header}, {"lines": {"lines": [line]}}]
+
+
+def _withdrawal() -> dict[str, Any]:
+    return {
+        "requestId": new_id(),
+        "owner": BUYER,
+        "kind": "user.available",
+        "amount": money(100),
+        "rail": "rails/simulated",
     }
 
 

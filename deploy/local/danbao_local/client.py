@@ -9,7 +9,7 @@ TraceReader(card.otlp).export(trace.finish())
 import contextlib
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -27,9 +27,11 @@ from danbao.credit.v1 import credit_pb2 as _credit_pb2  # noqa: F401 - registers
 from danbao.escrow.v1 import event_pb2 as _escrow_event_pb2  # noqa: F401
 from danbao.escrow.v1 import trade_pb2 as _trade_pb2  # noqa: F401
 from danbao.payments.v1 import account_pb2 as _account_pb2  # noqa: F401
+from danbao.payments.v1 import audit_pb2 as _audit_pb2  # noqa: F401
 from danbao.payments.v1 import event_pb2 as _payments_event_pb2  # noqa: F401
 from danbao.payments.v1 import ledger_pb2 as _ledger_pb2  # noqa: F401
 from danbao.payments.v1 import payment_pb2 as _payment_pb2  # noqa: F401
+from danbao.payments.v1 import reconciliation_pb2 as _reconciliation_pb2  # noqa: F401
 from danbao.testing.v1 import clock_pb2 as _clock_pb2  # noqa: F401
 from danbao_local.card import Card
 
@@ -145,6 +147,24 @@ class RpcClient:
                     raise _call_failed(rpc, failure) from failure
                 time.sleep(0.2)
 
+    def send(
+        self, rpc: str, bodies: Iterable[Mapping[str, Any]], *, metadata: tuple[tuple[str, str], ...] = ()
+    ) -> Message:
+        """The answer of a method that takes a stream. Raises CallFailed."""
+        method = self._pool.FindMethodByName(rpc.replace("/", "."))
+        request_class = message_factory.GetMessageClass(method.input_type)
+        invoke = self._channel.stream_unary(
+            f"/{rpc}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=message_factory.GetMessageClass(method.output_type).FromString,
+        )
+        requests = iter([json_format.ParseDict(dict(body), request_class()) for body in bodies])
+        try:
+            answer: Message = invoke(requests, timeout=DEADLINE_SECONDS, metadata=metadata, wait_for_ready=True)
+            return answer
+        except grpc.RpcError as failure:
+            raise _call_failed(rpc, failure) from failure
+
 
 class GatewayClient:
     """Calls through the gateway with the stack's tokens."""
@@ -167,6 +187,10 @@ class GatewayClient:
             return self._rpc.call(rpc, body, metadata=(authorization,))
         with self._trace.call(rpc.rpartition("/")[2]) as traceparent:
             return self._rpc.call(rpc, body, metadata=(authorization, ("traceparent", traceparent)))
+
+    def send(self, rpc: str, bodies: Iterable[Mapping[str, Any]], *, role: str) -> Any:
+        """The answer to a stream of bodies, sent with the role's token."""
+        return self._rpc.send(rpc, bodies, metadata=(("authorization", f"Bearer {self._token[role]}"),))
 
     def untraced(self) -> "GatewayClient":
         """The same connection, without the trace: for looking, after the work is done."""

@@ -20,6 +20,8 @@ from danbao_local.span_store import SpanStore
 from danbao_local.spans import Span
 
 EXPORT_METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+METRICS_METHOD = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
+"""Metrics are taken and dropped: there is nobody here to look at them."""
 TRACE_METHOD = "/danbao.local.Traces/GetTrace"
 """Takes a trace id in hexadecimal, answers JSON; only the local stack speaks it."""
 
@@ -43,6 +45,7 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
         """The handler of a method."""
         handlers: dict[str, Callable[[bytes, grpc.ServicerContext], bytes]] = {
             EXPORT_METHOD: self._export,
+            METRICS_METHOD: self._drop,
             TRACE_METHOD: self._trace,
         }
         handler = handlers.get(handler_call_details.method)
@@ -51,6 +54,9 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
     def _export(self, request: bytes, _context: grpc.ServicerContext) -> bytes:
         with self._lock:
             self._store.append(request)
+        return b""
+
+    def _drop(self, _request: bytes, _context: grpc.ServicerContext) -> bytes:
         return b""
 
     def _trace(self, request: bytes, context: grpc.ServicerContext) -> bytes:

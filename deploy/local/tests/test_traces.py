@@ -1,13 +1,16 @@
 """Spans are taken, kept within bounds, found with their links, and drawn."""
 
 import io
+import time
 from pathlib import Path
 
 import pytest
+from opentelemetry.metrics import Observation
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from rich.console import Console
 
+from danbao_kit.metrics import start_metrics, stop_metrics
 from danbao_local.client import ClientTrace
 from danbao_local.otlp_receiver import TraceReader, serve
 from danbao_local.span_store import SpanStore
@@ -131,6 +134,20 @@ SPANS = [
     span(6, 5, "payments", trace_id=BATCH, attributes={"db.statement": "INSERT INTO\n  transfers VALUES ($1)"}),
     span(7, 0, "credit", trace_id=LATER, links=(SpanLink(OURS, ident(3)),)),
 ]
+
+
+def test_the_receiver_takes_metrics_and_drops_them(store: SpanStore) -> None:
+    server, port = serve(port=0, store=store)
+    provider = start_metrics(service="payments", endpoint=f"127.0.0.1:{port}")
+    assert provider is not None
+    provider.get_meter("test").create_observable_gauge("age", [lambda _: [Observation(1)]])
+    assert provider.force_flush(5_000)
+    server.stop(None).wait()
+    started = time.monotonic()
+    stop_metrics(provider)
+    assert time.monotonic() - started < 3
+    assert start_metrics(service="payments", endpoint="") is None
+    stop_metrics(None)
 
 
 def test_linked_work_stands_below_what_it_is_linked_with() -> None:

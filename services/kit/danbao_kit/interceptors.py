@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import grpc
@@ -97,17 +97,27 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
                 request_deserializer=_forgiving(handler.request_deserializer),
                 response_serializer=handler.response_serializer,
             )
+        if handler.stream_unary is not None:
+            return grpc.stream_unary_rpc_method_handler(
+                self._unary(method, handler.stream_unary),
+                request_deserializer=_forgiving(handler.request_deserializer),
+                response_serializer=handler.response_serializer,
+            )
         return handler
 
-    def _admit(self, method: str, call: Call, request: Any, context: grpc.aio.ServicerContext) -> None:
-        """Everything that refuses a call before its servicer sees it, in this order."""
+    def _admit(self, method: str, call: Call, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        """Everything that refuses a call before its servicer sees it, in this order. Gives what the servicer gets: of a
+        stream, each message is refused when it comes."""
         if not self._peers.allows(call.peer, method):
             raise PeerNotAllowed(call.peer, method.lstrip("/"))
         if isinstance(request, Malformed):
             raise MessageMalformed(method.lstrip("/"))
         if method.lstrip("/") in self._mutations and call.deadline is None:
             raise DeadlineRequired(method.lstrip("/"))
+        if isinstance(request, AsyncIterator):
+            return _checked(request, method)
         check(request)
+        return request
 
     def _unary(self, method: str, behaviour: Behaviour) -> Behaviour:
         async def serve(request: Any, context: grpc.aio.ServicerContext) -> Any:
@@ -127,8 +137,7 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
                 try:
                     if not admitted:
                         raise Overloaded
-                    self._admit(method, call, request, context)
-                    reply = await behaviour(request, context)
+                    reply = await behaviour(self._admit(method, call, request, context), context)
                 except DanbaoError as error:
                     failure = error
                 except asyncio.CancelledError:
@@ -174,6 +183,15 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
                 await _abort(context, failure)
 
         return serve
+
+
+async def _checked(requests: AsyncIterator[Any], method: str) -> AsyncIterator[Any]:
+    """A stream's messages, each one that its contract allows."""
+    async for request in requests:
+        if isinstance(request, Malformed):
+            raise MessageMalformed(method.lstrip("/"))
+        check(request)
+        yield request
 
 
 def _outcome(failure: DanbaoError | None) -> tuple[str, str]:

@@ -27,14 +27,17 @@ def _config(package: str) -> Config:
     return config
 
 
-def upgrade(*, package: str, dsn: str, role: str) -> None:
-    """Brings the store of `package` to its newest migration. `role` is the service's own, which gets its rights."""
+def upgrade(*, package: str, dsn: str, role: str, to: str = "head") -> None:
+    """Brings the store of `package` to its newest migration, or to that one.
+
+    `role` is the service's own, which gets its rights.
+    """
     config = _config(package)
     config.attributes["role"] = role
 
     def run(connection: Connection) -> None:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, to)
 
     asyncio.run(_with_connection(dsn, run))
 

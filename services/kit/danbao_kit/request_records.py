@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,9 @@ from danbao_kit.fingerprint import differing_field, fingerprint
 from danbao_kit.rpc_status import status_of
 from danbao_kit.submission import Codec, Outcome, Submission, record_key
 from danbao_kit.tables import ANSWERED, REFUSED, STARTED
+
+# A record's columns.
+_Record = tuple[bytes, str, str, str, bytes, int, bytes | None, datetime]
 
 
 @dataclass(slots=True)
@@ -34,9 +37,18 @@ class Answers:
     deferred: list[tuple[Any, bool]] = field(default_factory=list)
     late: list[tuple[RequestKey, Outcome]] = field(default_factory=list)
     late_records: list[tuple[bytes, int, bytes]] = field(default_factory=list)
-    records: list[tuple[bytes, str, str, str, bytes, int, bytes | None, datetime]] = field(default_factory=list)
+    records: list[_Record] = field(default_factory=list)
     # What the batch changed; None when it decided nothing.
     working_set: Any = None
+
+    def rows(self) -> tuple[list[_Record], list[tuple[bytes, int, bytes]]]:
+        """New records, and what completes records of batches before. One statement writes both, so a request that was
+        begun and answered within this batch is new and complete."""
+        if not self.late_records:
+            return self.records, []
+        late = {key: (state, reply) for key, state, reply in self.late_records}
+        new = [(*record[:5], *late.pop(record[0], record[5:7]), record[7]) for record in self.records]
+        return new, [(key, state, reply) for key, (state, reply) in late.items()]
 
 
 class RequestRecords:
@@ -45,15 +57,17 @@ class RequestRecords:
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
 
-    async def find(
-        self, connection: asyncpg.Connection, submissions: Sequence[Submission]
-    ) -> dict[RequestKey | None, Found]:
+    async def find(self, connection: asyncpg.Connection, submissions: Sequence[Submission]) -> dict[RequestKey, Found]:
         """Those of the requests that were seen before."""
         by_key = {submission.record_key: submission for submission in submissions}
         rows = await connection.fetch(
             "SELECT key, fingerprint, state, reply FROM request_records WHERE key = ANY($1::bytea[])", list(by_key)
         )
-        found: dict[RequestKey | None, Found] = {}
+        return self.known(rows, by_key)
+
+    def known(self, rows: Iterable[Any], by_key: Mapping[bytes, Submission]) -> dict[RequestKey, Found]:
+        """What the records' rows (key, fingerprint, state, reply) say about the submissions."""
+        found: dict[RequestKey, Found] = {}
         for row in rows:
             submission = by_key[row["key"]]
             request = submission.request
@@ -107,20 +121,3 @@ class RequestRecords:
                 now,
             )
         )
-
-    async def save(self, connection: asyncpg.Connection, answers: Answers) -> None:
-        """Writes the batch's records."""
-        if answers.records:
-            await connection.execute(
-                "INSERT INTO request_records (key, caller, method, request_id, fingerprint, state, reply, create_time)"
-                " SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::smallint[],"
-                " $7::bytea[], $8::timestamptz[])",
-                *[list(column) for column in zip(*answers.records, strict=True)],
-            )
-        if answers.late_records:
-            await connection.execute(
-                "UPDATE request_records SET state = late.state, reply = late.reply"
-                " FROM unnest($1::bytea[], $2::smallint[], $3::bytea[]) AS late (key, state, reply)"
-                " WHERE request_records.key = late.key AND request_records.state = 0",
-                *[list(column) for column in zip(*answers.late_records, strict=True)],
-            )

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import signal
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from google.protobuf import descriptor_pool
@@ -26,14 +26,15 @@ _READY_EVERY_S = 1.0
 
 
 def mutations_of(*service_names: str) -> frozenset[str]:
-    """Full names of the methods that change something: their request carries a request id, or operations with one."""
+    """Full names of the methods that change something: their request carries a request id, or operations with one, or
+    is a stream."""
     pool = descriptor_pool.Default()
     found = set()
     for name in service_names:
         service = pool.FindServiceByName(name)
         for method in service.methods:
             fields = method.input_type.fields_by_name
-            if "request_id" in fields or "operations" in fields:
+            if "request_id" in fields or "operations" in fields or method.client_streaming:
                 found.add(f"{name}/{method.name}")
     return frozenset(found)
 
@@ -95,12 +96,13 @@ class Server:
                 ("grpc.http2.min_ping_interval_without_data_ms", 60_000),
             ],
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        by_name = cast(grpc.aio.Server, _ByName(server))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, by_name)
         for register, servicer, _ in self._servicers:
-            register(servicer, server)
+            register(servicer, by_name)
         if self._settings.reflection:
             health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-            reflection.enable_server_reflection([*names, health_name, reflection.SERVICE_NAME], server)
+            reflection.enable_server_reflection([*names, health_name, reflection.SERVICE_NAME], by_name)
         self.port = server.add_secure_port(self._settings.listen, self._credentials())
         self._server = server
         await self._tell(serving=False)
@@ -156,12 +158,26 @@ class Server:
             await self._health.set(name, status)
 
 
+class _ByName:
+    """Takes handlers to be found by name only.
+
+    Generated code registers each method too, and grpc.aio then keeps a task for each that awaits its next call: every
+    call builds and wakes a wait over all of them, which with thirty methods costs as much as reading the call.
+    """
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """Leaves them out; their generic handler has them."""
+
+
 def run_service(settings: ServiceSettings, *, name: str, serve: Callable[[], Awaitable[None]]) -> None:
     """Runs a service's `serve` coroutine on uvloop with its logs and traces set up."""
     import uvloop
 
     configure_logging(service=name, level=settings.log_level)
-    provider = start_telemetry(service=name, endpoint=settings.otlp_endpoint, ratio=settings.trace_ratio)
+    spans = start_telemetry(service=name, endpoint=settings.otlp_endpoint, ratio=settings.trace_ratio)
 
     async def main() -> None:
         await serve()
@@ -174,5 +190,5 @@ def run_service(settings: ServiceSettings, *, name: str, serve: Callable[[], Awa
     try:
         uvloop.run(main())
     finally:
-        if provider is not None:
-            provider.shutdown()
+        if spans is not None:
+            spans.stop()

@@ -4,7 +4,7 @@ import asyncio
 
 import asyncpg
 
-from danbao_kit import background, group_commit
+from danbao_kit import background, batch_transaction, group_commit
 from danbao_kit.background import keep_running
 from danbao_kit.group_commit import Submission
 from danbao_kit.testing.jars import Fill, jar_service, request
@@ -44,7 +44,7 @@ async def test_what_a_lost_batch_wanted_done_is_never_handed_out(jar_database, m
         if lose and name == "before_commit":
             raise asyncpg.ConnectionDoesNotExistError
 
-    monkeypatch.setattr(group_commit, "failpoint", lost)
+    monkeypatch.setattr(batch_transaction, "failpoint", lost)
     outcome = await commit.submit(Submission(Fill("lost", 1), request("lost")))
     assert outcome.error.reason == "OUTCOME_UNKNOWN"
     lose = False

@@ -221,6 +221,55 @@ async def test_a_lost_connection_is_met_by_sending_the_batch_again(replica, jar_
     assert [sequence for sequence, _ in await events_of(jar_database)] == list(range(1, 201))
 
 
+async def fill_at_once(commit, count, name):
+    return await asyncio.gather(
+        *[commit.submit(Submission(Fill("a", 1), request(f"{name}-{number}"))) for number in range(count)]
+    )
+
+
+async def test_after_many_one_alone_waits_for_nobody_who_does_not_come(jar_database):
+    """A batch lingers for those who were there before, but only while they keep coming, and never after a pause."""
+    database, commit = jar_service(jar_database.dsn, linger_ms=60_000)
+    commit.start()
+    async with asyncio.timeout(20):
+        for pause_s in (0, 0.1):
+            await fill_at_once(commit, 50, f"many {pause_s}")
+            await asyncio.sleep(pause_s)
+            await fill_at_once(commit, 1, f"one {pause_s}")
+    await commit.stop()
+    await database.close()
+    assert await jars_of(jar_database) == {"a": 102}
+
+
+async def test_callers_who_come_back_one_by_one_share_a_batch(jar_database):
+    sizes = []
+    database, commit = jar_service(
+        jar_database.dsn, linger_ms=60_000, on_commit=lambda jars: sizes.append(commit._last_size)
+    )
+    commit.start()
+    await fill_at_once(commit, 50, "together")
+    coming = []
+    for number in range(50):
+        coming.append(asyncio.create_task(commit.submit(Submission(Fill("a", 1), request(f"again {number}")))))
+        await asyncio.sleep(0)  # the first is waited for, and the batch could begin with it
+    await asyncio.gather(*coming)
+    await commit.stop()
+    await database.close()
+    assert sizes == [50, 50]
+
+
+async def test_a_request_begun_and_answered_in_one_batch_is_recorded_with_its_answer(replica, jar_database):
+    _, commit = replica
+    key = request("1")
+    outcomes = await commit.submit_many([Submission(Promise("a"), key), Submission(Keep(key, "a", 9))])
+    assert [outcome.error for outcome in outcomes] == [None, None]
+    assert commit._last_size == 2, "both were in one batch"
+    assert outcomes[0].message.amount_minor == 9
+    again = await commit.submit(Submission(Promise("a"), key))
+    assert again.replayed
+    assert again.message.amount_minor == 9
+
+
 async def test_the_service_role_cannot_rewrite_history(jar_database):
     connection = await asyncpg.connect(jar_database.dsn)
     for statement in (

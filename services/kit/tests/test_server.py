@@ -9,7 +9,7 @@ from google.protobuf import timestamp_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from danbao.payments.v1 import payment_pb2, payment_pb2_grpc
+from danbao.payments.v1 import payment_pb2, payment_pb2_grpc, reconciliation_pb2, reconciliation_pb2_grpc
 from danbao.testing.v1 import clock_pb2, clock_pb2_grpc
 from danbao_kit.business_clock import ClockMixed, ClockServicer, open_clock
 from danbao_kit.call import current_call
@@ -22,6 +22,7 @@ from danbao_kit.testing.service import as_caller, channel_as, settings_for
 from danbao_kit.validation import check
 
 PAYMENTS = "danbao.payments.v1.PaymentService"
+RECONCILIATIONS = "danbao.payments.v1.ReconciliationService"
 NAME = "payments/00000000-0000-0000-0000-000000000000"
 
 
@@ -45,6 +46,23 @@ class Probe(payment_pb2_grpc.PaymentServiceServicer):
         return payment_pb2.Payment(name=request.name)
 
 
+class Listener(reconciliation_pb2_grpc.ReconciliationServiceServicer):
+    """Counts what a client's stream brings it."""
+
+    def __init__(self):
+        self.heard = []
+
+    async def ImportStatement(self, request_iterator, context):
+        async for part in request_iterator:
+            self.heard.append(part)
+        return reconciliation_pb2.Reconciliation(lines=len(self.heard), source=current_call().peer)
+
+
+@pytest.fixture
+async def listener():
+    return Listener()
+
+
 @pytest.fixture
 async def authority(tmp_path):
     return CertificateAuthority(tmp_path)
@@ -61,7 +79,7 @@ async def ready():
 
 
 @pytest.fixture
-async def server(jar_database, authority, probe, ready):
+async def server(jar_database, authority, probe, listener, ready):
     settings = settings_for(
         ServiceSettings,
         name="payments",
@@ -78,10 +96,11 @@ async def server(jar_database, authority, probe, ready):
     server = Server(
         settings,
         name="payments",
-        peers={"gateway": (PAYMENTS,), "operator": ("danbao.testing.v1.ClockService",)},
+        peers={"gateway": (PAYMENTS, RECONCILIATIONS), "operator": ("danbao.testing.v1.ClockService",)},
         ready=is_ready,
     )
     server.add(payment_pb2_grpc.add_PaymentServiceServicer_to_server, probe, PAYMENTS)
+    server.add(reconciliation_pb2_grpc.add_ReconciliationServiceServicer_to_server, listener, RECONCILIATIONS)
     clock = await open_clock("test", database)
     server.add_clock(ClockServicer(clock, database))
     await server.start()
@@ -188,6 +207,45 @@ async def test_a_mutation_needs_a_deadline_and_a_read_does_not(gateway):
     code, why, _ = await refusal(stub.VoidPayment(payment_pb2.VoidPaymentRequest(request_id="1", name=NAME)))
     assert (code, why) == ("INVALID_ARGUMENT", "DEADLINE_REQUIRED")
     assert (await stub.GetPayment(payment_pb2.GetPaymentRequest(name=NAME))).name == NAME
+
+
+LINE = {"external_id": "1", "direction": "RAIL_DIRECTION_IN", "amount_minor": 1, "booking_date": "2026-01-01"}
+PART = reconciliation_pb2.ImportStatementRequest(lines={"lines": [LINE]})
+
+
+def stream_of(*parts):
+    async def send():
+        for part in parts:
+            yield part
+
+    return send()
+
+
+async def test_a_client_s_stream_is_served_like_any_call(gateway, listener):
+    stub = reconciliation_pb2_grpc.ReconciliationServiceStub(gateway)
+    answer = await stub.ImportStatement(stream_of(PART, PART), timeout=5)
+    assert (answer.lines, answer.source) == (2, "gateway")
+
+
+async def test_each_message_of_a_client_s_stream_keeps_its_contract(gateway, listener):
+    stub = reconciliation_pb2_grpc.ReconciliationServiceStub(gateway)
+    empty = reconciliation_pb2.ImportStatementRequest()
+    code, why, _ = await refusal(stub.ImportStatement(stream_of(PART, empty), timeout=5))
+    assert (code, why, len(listener.heard)) == ("INVALID_ARGUMENT", "FIELD_INVALID", 1)
+    raw = gateway.stream_unary(f"/{RECONCILIATIONS}/ImportStatement")
+    code, why, _ = await refusal(raw(stream_of(PART.SerializeToString(), b"\xff\xff\xff"), timeout=5))
+    assert (code, why, len(listener.heard)) == ("INVALID_ARGUMENT", "MESSAGE_MALFORMED", 2)
+
+
+async def test_a_client_s_stream_needs_a_deadline_and_a_peer_that_may(server, gateway, authority, listener):
+    stub = reconciliation_pb2_grpc.ReconciliationServiceStub(gateway)
+    code, why, _ = await refusal(stub.ImportStatement(stream_of(PART)))
+    assert (code, why) == ("INVALID_ARGUMENT", "DEADLINE_REQUIRED")
+    async with channel_as("escrow", authority=authority, service="payments", port=server.port) as channel:
+        stub = reconciliation_pb2_grpc.ReconciliationServiceStub(channel)
+        code, why, _ = await refusal(stub.ImportStatement(stream_of(PART), timeout=5))
+    assert (code, why) == ("PERMISSION_DENIED", "PEER_NOT_ALLOWED")
+    assert listener.heard == []
 
 
 async def test_a_bug_is_told_without_its_text(gateway):

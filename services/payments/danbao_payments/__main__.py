@@ -1,4 +1,8 @@
-"""danbao-payments serve | migrate: runs the service, or brings its store to the newest migration."""
+"""danbao-payments serve | migrate | import-statement FILE.csv …
+
+serve: runs the service. migrate: brings its store to the newest migration. import-statement: sends a rail's statement
+to a running service and says what differs from the books; `import-statement --help` says how.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,12 @@ from functools import partial
 from pydantic import ValidationError
 
 from danbao_kit.business_clock import ClockMixed
+from danbao_kit.metrics import start_metrics, stop_metrics
 from danbao_kit.migrations import upgrade
 from danbao_kit.server import run_service
 from danbao_kit.settings import MigrationSettings
 from danbao_payments.app import NAME, PaymentsSettings, serve
+from danbao_payments.clients.statement_import import import_statement
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,6 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
             return _told(_serve)
         case ["migrate"]:
             return _told(_migrate)
+        case ["import-statement", *others]:
+            return import_statement(others)
         case _:
             print(__doc__, file=sys.stderr)
             return 2
@@ -29,7 +37,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _serve() -> None:
     settings = PaymentsSettings()  # type: ignore[call-arg]
-    run_service(settings, name=NAME, serve=partial(serve, settings))
+    metrics = start_metrics(service=NAME, endpoint=settings.otlp_endpoint)
+    try:
+        run_service(settings, name=NAME, serve=partial(serve, settings))
+    finally:
+        stop_metrics(metrics)
 
 
 def _migrate() -> None:

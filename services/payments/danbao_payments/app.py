@@ -7,15 +7,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
+from pydantic import Field
+
 from danbao.payments.v1 import (
     account_pb2,
     account_pb2_grpc,
+    audit_pb2,
+    audit_pb2_grpc,
     event_pb2,
     event_pb2_grpc,
     ledger_pb2,
     ledger_pb2_grpc,
     payment_pb2,
     payment_pb2_grpc,
+    reconciliation_pb2,
+    reconciliation_pb2_grpc,
 )
 from danbao_kit.background import keep_running
 from danbao_kit.business_clock import ClockServicer, follow_clock, open_clock
@@ -32,16 +38,23 @@ from danbao_payments.application.ports import Rail
 from danbao_payments.clients import simulated_rail
 from danbao_payments.domain.books import Books
 from danbao_payments.rpc.accounts import AccountServicer
+from danbao_payments.rpc.audit import AuditServicer, amount_of_reply
 from danbao_payments.rpc.codec import PaymentsCodec
 from danbao_payments.rpc.commands import MutationRunner
 from danbao_payments.rpc.events import EventServicer
 from danbao_payments.rpc.ledger import LedgerServicer
 from danbao_payments.rpc.payments import PaymentServicer
+from danbao_payments.rpc.reconciliations import ReconciliationServicer
+from danbao_payments.store.audit import BooksAuditor
 from danbao_payments.store.chain import ChainReader
+from danbao_payments.store.movements import rail_work_of
 from danbao_payments.store.payment_queries import PaymentQueries
 from danbao_payments.store.queries import BooksQueries
+from danbao_payments.store.rail_queries import RailQueries
+from danbao_payments.store.reconciliations import ReconciliationQueries
 from danbao_payments.store.statements import StatementQueries
-from danbao_payments.store.working_set import PaymentsStore, rail_work_of
+from danbao_payments.store.working_set import PaymentsStore
+from danbao_payments.workers.auditor import AuditWorker
 from danbao_payments.workers.holds import HoldSweeper
 from danbao_payments.workers.rails import RailWorker
 
@@ -49,19 +62,26 @@ NAME = "payments"
 ACCOUNTS = account_pb2.DESCRIPTOR.services_by_name["AccountService"].full_name
 LEDGER = ledger_pb2.DESCRIPTOR.services_by_name["LedgerService"].full_name
 PAYMENTS = payment_pb2.DESCRIPTOR.services_by_name["PaymentService"].full_name
+AUDIT = audit_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name
+RECONCILIATIONS = reconciliation_pb2.DESCRIPTOR.services_by_name["ReconciliationService"].full_name
 EVENTS = event_pb2.DESCRIPTOR.services_by_name["EventService"].full_name
 
 # Which peer may call what. Which accounts it may move then, the chart of accounts says.
 PEERS: Mapping[str, tuple[str, ...]] = {
-    "gateway": (ACCOUNTS, LEDGER, PAYMENTS, EVENTS),
+    "gateway": (ACCOUNTS, LEDGER, PAYMENTS, RECONCILIATIONS, EVENTS, AUDIT),
     "escrow": (ACCOUNTS, LEDGER, PAYMENTS, EVENTS),
     "credit": (ACCOUNTS, LEDGER, PAYMENTS, EVENTS),
-    "operator": (ACCOUNTS, LEDGER, PAYMENTS, EVENTS, CLOCK_SERVICE),
+    "operator": (ACCOUNTS, LEDGER, PAYMENTS, RECONCILIATIONS, EVENTS, AUDIT, CLOCK_SERVICE),
 }
 
 
 class PaymentsSettings(ServiceSettings):
     """What payments is told from outside."""
+
+    audit_seconds: float = Field(default=60, ge=0, description="how long from one audit to the next; 0: none")
+    audit_database_dsn: str = Field(
+        default="", description="PostgreSQL to audit, as a role that may read it all; empty: as the service's own role"
+    )
 
 
 def connected_rails() -> dict[str, Rail]:
@@ -84,25 +104,37 @@ async def running(settings: PaymentsSettings, *, rails: Mapping[str, Rail] | Non
             events.wake()
             rail_worker.ask(rail_work_of(books))
 
+        codec = PaymentsCodec()
         group_commit = GroupCommit(
             database,
             PaymentsStore(),
             decider(frozenset(rails)),
-            PaymentsCodec(),
+            codec,
             clock,
             TimeOrderedIds(),
             on_commit=committed,
         )
-        rail_worker = RailWorker(rails, queries, group_commit)
+        movements = RailQueries(database)
+        rail_worker = RailWorker(rails, movements, group_commit)
         sweeper = HoldSweeper(queries, group_commit, clock)
+        auditor = BooksAuditor(
+            settings.audit_database_dsn or settings.database_dsn, partial(amount_of_reply, codec.parse_reply)
+        )
+        audits = AuditWorker(auditor, clock, every_s=settings.audit_seconds) if settings.audit_seconds else None
         group_commit.start()
         stack.push_async_callback(group_commit.stop)
+        for rail in rails.values():
+            rail.listen(rail_worker.report)
+            stack.push_async_callback(rail.stop)
         stack.push_async_callback(rail_worker.stop)
         _in_background(stack, "rails", rail_worker.run)
         _in_background(stack, "holds", sweeper.run)
+        if audits is not None:
+            _in_background(stack, "audit", audits.run)
 
         server = Server(settings, name=NAME, peers=PEERS, ready=database.ready)
-        mutations = MutationRunner(CommandRunner(group_commit), queries)
+        commands = CommandRunner(group_commit)
+        mutations = MutationRunner(commands, movements)
         server.add(
             account_pb2_grpc.add_AccountServiceServicer_to_server,
             AccountServicer(mutations, queries, StatementQueries(database), clock),
@@ -115,8 +147,18 @@ async def running(settings: PaymentsSettings, *, rails: Mapping[str, Rail] | Non
         )
         server.add(
             payment_pb2_grpc.add_PaymentServiceServicer_to_server,
-            PaymentServicer(mutations, queries, PaymentQueries(database), clock),
+            PaymentServicer(mutations, queries, PaymentQueries(database), movements, clock),
             PAYMENTS,
+        )
+        server.add(
+            audit_pb2_grpc.add_AuditServiceServicer_to_server,
+            AuditServicer(auditor, clock, lambda: None if audits is None else audits.last),
+            AUDIT,
+        )
+        server.add(
+            reconciliation_pb2_grpc.add_ReconciliationServiceServicer_to_server,
+            ReconciliationServicer(commands, ReconciliationQueries(database)),
+            RECONCILIATIONS,
         )
         server.add(event_pb2_grpc.add_EventServiceServicer_to_server, EventServicer(events), EVENTS)
         server.on_drain(events.close)

@@ -17,6 +17,16 @@ from danbao_payments.testing.stack import PaymentsStack, check_books
 _TEMPLATE = "payments_migrated"
 
 
+@pytest.fixture(autouse=True)
+async def books_balance() -> AsyncIterator[None]:
+    """Whatever a test has asked of a service that still runs when everything of its own is gone: its books add up."""
+    yield
+    for running in PaymentsStack.running:
+        if running.touched:
+            await check_books(running.database)
+            running.touched = False
+
+
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
     return CertificateAuthority(Path(tmp_path_factory.mktemp("certificates")))
@@ -57,3 +67,12 @@ async def stack(service: PaymentsStack) -> AsyncIterator[PaymentsStack]:
     yield service
     await check_books(service.database)
     await service.forget()
+
+
+@pytest.fixture
+async def replicas(stack: PaymentsStack) -> AsyncIterator[tuple[PaymentsStack, PaymentsStack]]:
+    """Two replicas on the same books."""
+    other = PaymentsStack(stack.database, stack.authority, stack.options)
+    await other.start()
+    yield stack, other
+    await other.stop()

@@ -9,11 +9,19 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pool
 
-from danbao.payments.v1 import account_pb2, event_pb2, ledger_pb2, payment_pb2
+from danbao.payments.v1 import (
+    account_pb2,
+    audit_pb2,
+    event_pb2,
+    ledger_pb2,
+    payment_pb2,
+    rail_pb2,
+    reconciliation_pb2,
+)
 from danbao.type.v1 import cursor_pb2
 from danbao_kit.rpc_client import RemoteError
 from danbao_kit.testing.service import as_caller
-from danbao_payments.app import ACCOUNTS, EVENTS, LEDGER, PAYMENTS
+from danbao_payments.app import ACCOUNTS, AUDIT, EVENTS, LEDGER, PAYMENTS, RECONCILIATIONS
 from danbao_payments.domain.account import account_id
 from danbao_payments.testing.stack import (
     OPERATOR,
@@ -23,8 +31,10 @@ from danbao_payments.testing.stack import (
     money,
     new_id,
     payment,
+    rail_report,
     remote_error,
     top_up,
+    withdrawal,
 )
 
 BUYER, SELLER = "subjects/buyer", "subjects/seller"
@@ -38,6 +48,9 @@ MESSAGES = {
     "CreateTopUp": payment_pb2.CreateTopUpRequest,
     "RefundTopUp": payment_pb2.RefundTopUpRequest,
     "GetTopUp": payment_pb2.GetTopUpRequest,
+    "CreateWithdrawal": rail_pb2.CreateWithdrawalRequest,
+    "GetWithdrawal": rail_pb2.GetWithdrawalRequest,
+    "ReportRailResult": rail_pb2.ReportRailResultRequest,
     "ListPayments": payment_pb2.ListPaymentsRequest,
     "SetLimits": payment_pb2.SetLimitsRequest,
     "GetLimits": payment_pb2.GetLimitsRequest,
@@ -58,6 +71,11 @@ MESSAGES = {
     "ListAccounts": account_pb2.ListAccountsRequest,
     "ListEntries": account_pb2.ListEntriesRequest,
     "GetStreamHead": event_pb2.GetStreamHeadRequest,
+    "GetReconciliation": reconciliation_pb2.GetReconciliationRequest,
+    "ListReconciliationItems": reconciliation_pb2.ListReconciliationItemsRequest,
+    "ResolveReconciliationItem": reconciliation_pb2.ResolveReconciliationItemRequest,
+    "GetAudit": audit_pb2.GetAuditRequest,
+    "GetAssetLoss": audit_pb2.GetAssetLossRequest,
 }
 MUTATIONS = {name for name, message in MESSAGES.items() if "request_id" in message.DESCRIPTOR.fields_by_name}
 
@@ -76,7 +94,18 @@ async def served(service: PaymentsStack) -> AsyncIterator[PaymentsStack]:
 
 async def state(stack: PaymentsStack) -> list[Any]:
     """Everything that a refused request must leave alone; recorded refusals are not among it."""
-    tables = ("accounts", "transfers", "transactions", "payments", "top_ups", "top_up_refunds", "events")
+    tables = (
+        "accounts",
+        "transfers",
+        "transactions",
+        "payments",
+        "top_ups",
+        "withdrawals",
+        "rail_refunds",
+        "events",
+        "reconciliations",
+        "reconciliation_items",
+    )
     return await stack.sql(" UNION ALL ".join(f"SELECT t::text AS row FROM {table} t" for table in tables))
 
 
@@ -96,6 +125,9 @@ def request(method: str, **fields: Any) -> Any:
         "RefundTopUp": lambda: payment_pb2.RefundTopUpRequest(
             request_id=new_id(), name=f"topUps/{NOBODY}", amount=money(1)
         ),
+        "CreateWithdrawal": lambda: withdrawal(BUYER, 10),
+        "GetWithdrawal": lambda: rail_pb2.GetWithdrawalRequest(name=f"withdrawals/{NOBODY}"),
+        "ReportRailResult": lambda: rail_report(f"topUps/{NOBODY}", "SUCCEEDED"),
         "ListPayments": payment_pb2.ListPaymentsRequest,
         "SetLimits": lambda: payment_pb2.SetLimitsRequest(request_id=new_id(), scope=BUYER, currency="CNY"),
         "GetLimits": lambda: payment_pb2.GetLimitsRequest(scope=BUYER, currency="CNY"),
@@ -107,6 +139,8 @@ def request(method: str, **fields: Any) -> Any:
         ),
         "ListTransactions": lambda: ledger_pb2.ListTransactionsRequest(owner=BUYER),
         "VerifyChain": ledger_pb2.VerifyChainRequest,
+        "GetAudit": audit_pb2.GetAuditRequest,
+        "GetAssetLoss": audit_pb2.GetAssetLossRequest,
         "CreateAccount": lambda: account_pb2.CreateAccountRequest(request_id=new_id(), account=NEW),
         "BatchCreateAccounts": lambda: account_pb2.BatchCreateAccountsRequest(request_id=new_id(), accounts=[NEW]),
         "FreezeAccount": lambda: account_pb2.FreezeAccountRequest(request_id=new_id(), name=f"accounts/{NOBODY}"),
@@ -117,6 +151,13 @@ def request(method: str, **fields: Any) -> Any:
         "GetAccount": lambda: account_pb2.GetAccountRequest(name=f"accounts/{NOBODY}"),
         "ListAccounts": lambda: account_pb2.ListAccountsRequest(owner=BUYER),
         "ListEntries": lambda: account_pb2.ListEntriesRequest(account=f"accounts/{NOBODY}"),
+        "GetReconciliation": lambda: reconciliation_pb2.GetReconciliationRequest(name=f"reconciliations/{NOBODY}"),
+        "ListReconciliationItems": lambda: reconciliation_pb2.ListReconciliationItemsRequest(
+            name=f"reconciliations/{NOBODY}"
+        ),
+        "ResolveReconciliationItem": lambda: reconciliation_pb2.ResolveReconciliationItemRequest(
+            request_id=new_id(), name=f"reconciliations/{NOBODY}/items/1", reason="known"
+        ),
     }[method]()
     for name in fields:
         valid.ClearField(name)
@@ -144,12 +185,15 @@ NAMES = {
     "GetPayment": "payments",
     "RefundTopUp": "topUps",
     "GetTopUp": "topUps",
+    "GetWithdrawal": "withdrawals",
     "GetTransaction": "transactions",
     "ReverseTransaction": "transactions",
     "GetAccount": "accounts",
     "FreezeAccount": "accounts",
     "UnfreezeAccount": "accounts",
     "CloseAccount": "accounts",
+    "GetReconciliation": "reconciliations",
+    "ListReconciliationItems": "reconciliations",
 }
 BAD: list[tuple[str, dict[str, Any], str, str]] = [
     *[(method, {"request_id": None}, "FIELD_INVALID", "request_id") for method in sorted(MUTATIONS)],
@@ -215,6 +259,48 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("RefundTopUp", {"amount": money(0)}, "AMOUNT_NOT_POSITIVE", "amount.amount_minor"),
     ("RefundTopUp", {}, "TOP_UP_NOT_FOUND", ""),
     ("GetTopUp", {}, "TOP_UP_NOT_FOUND", ""),
+    ("CreateWithdrawal", {"owner": None}, "FIELD_INVALID", "owner"),
+    ("CreateWithdrawal", {"owner": "platform"}, "FIELD_INVALID", "owner"),
+    ("CreateWithdrawal", {"kind": None}, "FIELD_INVALID", "kind"),
+    ("CreateWithdrawal", {"kind": "x" * 65}, "FIELD_INVALID", "kind"),
+    ("CreateWithdrawal", {"kind": "nonsense"}, "KIND_NOT_ALLOWED", ""),
+    ("CreateWithdrawal", {"kind": "guarantee.deposit"}, "KIND_NOT_ALLOWED", ""),
+    ("CreateWithdrawal", {"amount": None}, "FIELD_INVALID", "amount"),
+    ("CreateWithdrawal", {"amount": money(0)}, "AMOUNT_NOT_POSITIVE", "amount.amount_minor"),
+    ("CreateWithdrawal", {"amount": money(1, "ABC")}, "CURRENCY_UNKNOWN", "amount.currency"),
+    ("CreateWithdrawal", {"rail": None}, "FIELD_INVALID", "rail"),
+    ("CreateWithdrawal", {"rail": "rails/none"}, "RAIL_UNKNOWN", ""),
+    ("CreateWithdrawal", {"instrument": "x" * 129}, "FIELD_INVALID", "instrument"),
+    ("CreateWithdrawal", {"limit_class": "a b"}, "FIELD_INVALID", "limit_class"),
+    ("CreateWithdrawal", {"metadata": {str(n): "y" for n in range(17)}}, "FIELD_INVALID", "metadata"),
+    ("CreateWithdrawal", {"amount": money(2**63 - 1)}, "INSUFFICIENT_FUNDS", ""),
+    ("GetWithdrawal", {}, "WITHDRAWAL_NOT_FOUND", ""),
+    *[
+        ("ReportRailResult", {"movement": name}, "FIELD_INVALID", "movement")
+        for name in (None, "x", "topUps/", f"topUps/{NOBODY}x", f"accounts/{NOBODY}", f"refunds/{'-' * 36}")
+    ],
+    ("ReportRailResult", {"result": None}, "FIELD_INVALID", "result"),
+    ("ReportRailResult", {"result": 77}, "FIELD_INVALID", "result"),
+    ("ReportRailResult", {"result": rail_pb2.RAIL_RESULT_CHARGEBACK}, "FIELD_INVALID", "result"),
+    ("ReportRailResult", {"amount": money(1)}, "FIELD_INVALID", "amount"),
+    (
+        "ReportRailResult",
+        {"movement": f"payments/{NOBODY}", "result": rail_pb2.RAIL_RESULT_CHARGEBACK, "amount": money(0)},
+        "AMOUNT_NOT_POSITIVE",
+        "amount.amount_minor",
+    ),
+    (
+        "ReportRailResult",
+        {"movement": f"payments/{NOBODY}", "result": rail_pb2.RAIL_RESULT_CHARGEBACK, "amount": money(1, "ABC")},
+        "CURRENCY_UNKNOWN",
+        "amount.currency",
+    ),
+    ("ReportRailResult", {"rail_reference": "x" * 129}, "FIELD_INVALID", "rail_reference"),
+    ("ReportRailResult", {"failure": "x" * 257}, "FIELD_INVALID", "failure"),
+    *[
+        ("ReportRailResult", {"movement": f"{kind}/{NOBODY}"}, "MOVEMENT_NOT_FOUND", "")
+        for kind in ("topUps", "withdrawals", "payments", "refunds")
+    ],
     ("BatchExecute", {}, "FIELD_INVALID", "operations"),
     ("BatchExecute", {"operations": [payment_pb2.Operation()] * 1001}, "FIELD_INVALID", "operations"),
     ("PostTransaction", {"legs": None}, "FIELD_INVALID", "legs"),
@@ -243,6 +329,27 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("CreatePayment", {"remainder_policy": 77}, "FIELD_INVALID", "remainder_policy"),
     ("CreatePayment", {"remainder_policy": 1}, "FIELD_INVALID", "remainder_policy"),
     ("CreatePayment", {"limit_class": "a b"}, "FIELD_INVALID", "limit_class"),
+    ("CreatePayment", {"rail": "simulated"}, "FIELD_INVALID", "rail"),
+    ("CreatePayment", {"rail": "rails/none"}, "RAIL_UNKNOWN", ""),
+    ("CreatePayment", {"rail": "rails/simulated", "capture_mode": 2}, "FIELD_INVALID", "rail"),
+    ("CreatePayment", {"instrument": "ok"}, "FIELD_INVALID", "instrument"),
+    ("CreatePayment", {"rail": "rails/simulated", "instrument": "x" * 129}, "FIELD_INVALID", "instrument"),
+    (
+        "CreatePayment",
+        {
+            "splits": [
+                {"destination": {"owner": SELLER, "kind": "user.available"}, "remaining": True, "beneficiary": "x"}
+            ]
+        },
+        "FIELD_INVALID",
+        "splits[0].beneficiary",
+    ),
+    (
+        "PostTransaction",
+        {"legs": [leg(credit={"owner": "platform", "kind": "clearing.refund"})]},
+        "KIND_NOT_ALLOWED",
+        "",
+    ),
     ("RefundPayment", {"fee_refund": 77}, "FIELD_INVALID", "fee_refund"),
     ("RefundPayment", {"purpose": 77}, "FIELD_INVALID", "purpose"),
     ("ListPayments", {"payer": "platform"}, "FIELD_INVALID", "payer"),
@@ -254,6 +361,17 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("SetLimits", {"scope": "trades/1"}, "FIELD_INVALID", "scope"),
     ("SetLimits", {"currency": None}, "FIELD_INVALID", "currency"),
     ("SetLimits", {"per_day_minor": -1}, "FIELD_INVALID", "per_day_minor"),
+    ("VerifyChain", {"after_sequence": -1}, "FIELD_INVALID", "after_sequence"),
+    ("VerifyChain", {"after_sequence": 1}, "FIELD_INVALID", "after_hash"),
+    ("VerifyChain", {"after_hash": "0" * 64}, "FIELD_INVALID", "after_hash"),
+    ("VerifyChain", {"after_sequence": 1, "after_hash": "0" * 63}, "FIELD_INVALID", "after_hash"),
+    ("VerifyChain", {"max_batches": -1}, "FIELD_INVALID", "max_batches"),
+    ("GetAudit", {"currency": "cny"}, "FIELD_INVALID", "currency"),
+    ("GetAudit", {"currency": "XYZ"}, "CURRENCY_UNKNOWN", "currency"),
+    ("GetAudit", {"max_age_seconds": -1}, "FIELD_INVALID", "max_age_seconds"),
+    ("GetAssetLoss", {"currency": "XYZ"}, "CURRENCY_UNKNOWN", "currency"),
+    ("GetAssetLoss", {"start_time": {"nanos": -1}}, "FIELD_INVALID", "start_time"),
+    ("GetAssetLoss", {"start_time": {"seconds": 2}, "end_time": {"seconds": 2}}, "FIELD_INVALID", "end_time"),
     ("GetLimits", {"scope": None}, "FIELD_INVALID", "scope"),
     ("GetLimits", {"currency": "XYZ"}, "CURRENCY_UNKNOWN", "currency"),
     ("SetLimits", {"scope": None}, "FIELD_INVALID", "scope"),
@@ -309,6 +427,48 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("ListEntries", {"account": f"accounts/{'-' * 36}"}, "FIELD_INVALID", "account"),
     ("ListEntries", {}, "ACCOUNT_NOT_FOUND", ""),
     ("ListEntries", {"page_size": 1001}, "FIELD_INVALID", "page_size"),
+    ("GetReconciliation", {}, "RECONCILIATION_NOT_FOUND", ""),
+    ("ListReconciliationItems", {}, "RECONCILIATION_NOT_FOUND", ""),
+    ("ListReconciliationItems", {"kind": 77}, "FIELD_INVALID", "kind"),
+    ("ListReconciliationItems", {"state": 77}, "FIELD_INVALID", "state"),
+    ("ListReconciliationItems", {"page_size": 1001}, "FIELD_INVALID", "page_size"),
+    ("ResolveReconciliationItem", {}, "RECONCILIATION_ITEM_NOT_FOUND", ""),
+    *[
+        ("ResolveReconciliationItem", {"name": name}, "FIELD_INVALID", "name")
+        for name in (
+            None,
+            f"reconciliations/{NOBODY}",
+            f"reconciliations/{NOBODY}/items/",
+            f"reconciliations/{NOBODY}/items/0",
+            f"reconciliations/{NOBODY}/items/1x",
+            f"reconciliations/{NOBODY}/items/1000000000",
+            f"reconciliations/{'-' * 36}/items/1",
+            f"items/{NOBODY}",
+        )
+    ],
+    ("ResolveReconciliationItem", {"reason": None}, "FIELD_INVALID", "resolution"),
+    ("ResolveReconciliationItem", {"reason": "x" * 257}, "FIELD_INVALID", "reason"),
+    ("ResolveReconciliationItem", {"transaction": "x"}, "FIELD_INVALID", "transaction"),
+    ("ResolveReconciliationItem", {"transaction": f"transactions/{'-' * 36}"}, "FIELD_INVALID", "transaction"),
+    ("ResolveReconciliationItem", {"posting": {}}, "FIELD_INVALID", "posting.legs"),
+    (
+        "ResolveReconciliationItem",
+        {"posting": {"legs": [leg(debit=None)]}},
+        "FIELD_INVALID",
+        "posting.legs[0].debit",
+    ),
+    (
+        "ResolveReconciliationItem",
+        {"posting": {"legs": [leg(amount=money(0))]}},
+        "AMOUNT_NOT_POSITIVE",
+        "posting.legs[0].amount.amount_minor",
+    ),
+    (
+        "ResolveReconciliationItem",
+        {"posting": {"legs": [leg(amount=money(1, "XYZ"))]}},
+        "CURRENCY_UNKNOWN",
+        "posting.legs[0].amount.currency",
+    ),
 ]
 
 
@@ -340,7 +500,9 @@ async def test_bytes_that_are_no_message_are_told_so(served: PaymentsStack, meth
     before = await state(served)
     pool = descriptor_pool.Default()
     service = next(
-        name for name in (ACCOUNTS, LEDGER, PAYMENTS, EVENTS) if method in pool.FindServiceByName(name).methods_by_name
+        name
+        for name in (ACCOUNTS, LEDGER, PAYMENTS, RECONCILIATIONS, EVENTS, AUDIT)
+        if method in pool.FindServiceByName(name).methods_by_name
     )
     raw = served.channel("gateway").unary_unary(f"/{service}/{method}")
     with pytest.raises(grpc.aio.AioRpcError) as refused:
@@ -430,10 +592,10 @@ def test_every_method_is_in_the_matrix():
     pool = descriptor_pool.Default()
     methods = {
         method.name
-        for service in (ACCOUNTS, LEDGER, PAYMENTS, EVENTS)
+        for service in (ACCOUNTS, LEDGER, PAYMENTS, RECONCILIATIONS, EVENTS, AUDIT)
         for method in pool.FindServiceByName(service).methods
-        if not method.server_streaming
+        if not method.server_streaming and not method.client_streaming
     }
     assert methods == set(MESSAGES)
     # These have nothing to get wrong.
-    assert methods - {method for method, *_ in BAD} == {"GetTrialBalance", "VerifyChain", "GetStreamHead"}
+    assert methods - {method for method, *_ in BAD} == {"GetTrialBalance", "GetStreamHead"}

@@ -1,9 +1,7 @@
-"""Partial captures, splits and refunds as callers see them: the numbers that must come out, and who wins a race."""
+"""Partial captures, splits and refunds as callers see them."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -158,77 +156,6 @@ async def test_malformed_splits_name_their_field(stack: PaymentsStack, splits, f
     with pytest.raises(RemoteError) as refused:
         await stack.call("CreatePayment", request)
     assert (refused.value.reason, refused.value.metadata["field"]) == ("FIELD_INVALID", field)
-
-
-# --- races, with two replicas -----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-async def replicas(stack: PaymentsStack) -> AsyncIterator[tuple[PaymentsStack, PaymentsStack]]:
-    other = PaymentsStack(stack.database, stack.authority, stack.options)
-    await other.start()
-    yield stack, other
-    await other.stop()
-
-
-async def test_5000_attempts_of_64_callers_on_money_for_1000(replicas: tuple[PaymentsStack, PaymentsStack]):
-    stack = replicas[0]
-    await stack.fund(BUYER, 10_000)
-    told: list[str] = []
-    numbers = iter(range(5000))
-
-    async def caller(place: int) -> None:
-        for number in numbers:
-            make = payment if number % 3 else manual
-            request = make(BUYER, f"subjects/s{number % 7}", 10)
-            told.append(await reason_of_call(replicas[place % 2].call("CreatePayment", request, timeout=30)))
-
-    await asyncio.gather(*[caller(place) for place in range(64)])
-    assert (told.count("OK"), told.count("INSUFFICIENT_FUNDS")) == (1000, 4000)
-    assert await stack.available(BUYER) == 0
-
-
-async def test_of_two_refunds_of_60_percent_one_passes(replicas: tuple[PaymentsStack, PaymentsStack]):
-    stack = replicas[0]
-    await stack.fund(BUYER, 100)
-    await stack.fund(SELLER, 100)
-    paid = await stack.call("CreatePayment", payment(BUYER, SELLER, 100, **with_fee(1000)))
-    told = await asyncio.gather(
-        *[reason_of_call(each.call("RefundPayment", refund(paid.name, 60), timeout=20)) for each in replicas]
-    )
-    assert sorted(told) == ["OK", "REFUND_AMOUNT_EXCEEDED"]
-
-
-async def test_of_capture_void_and_time_one_wins(replicas: tuple[PaymentsStack, PaymentsStack]):
-    stack, other = replicas
-    await stack.fund(BUYER, 1000)
-    lifetime = {"hold_lifetime": {"seconds": 5}}
-    holds = [await stack.call("CreatePayment", manual(BUYER, SELLER, 10, **lifetime)) for _ in range(20)]
-    captures = [reason_of_call(stack.call("CapturePayment", capture(each.name), timeout=20)) for each in holds]
-    voids = [reason_of_call(other.call("VoidPayment", void(each.name), timeout=20)) for each in holds[:10]]
-    *told, _ = await asyncio.gather(*captures, *voids, stack.advance(5))
-    for captured, voided in zip(told[:10], told[20:], strict=True):
-        assert [captured, voided].count("OK") <= 1
-        assert {captured, voided} <= {"OK", "HOLD_ALREADY_CAPTURED", "HOLD_ALREADY_VOIDED", "HOLD_EXPIRED"}
-    assert await stack.available(SELLER) == 10 * told[:20].count("OK")
-    await stack.advance(1)
-    assert await stack.available(BUYER) == 1000 - 10 * told[:20].count("OK")
-
-
-async def test_partial_captures_at_once_never_take_more_than_is_held(
-    replicas: tuple[PaymentsStack, PaymentsStack],
-):
-    stack = replicas[0]
-    await stack.fund(BUYER, 100)
-    held = await stack.call("CreatePayment", manual(BUYER, SELLER, 100, **with_fee(250)))
-    told = await asyncio.gather(
-        *[
-            reason_of_call(replicas[n % 2].call("CapturePayment", capture(held.name, 30, final=False), timeout=20))
-            for n in range(10)
-        ]
-    )
-    assert (told.count("OK"), told.count("CAPTURE_AMOUNT_EXCEEDED")) == (3, 7)
-    assert await stack.available(SELLER) + await fees(stack) == 90
 
 
 async def test_a_batch_makes_captures_and_gives_back(stack: PaymentsStack):

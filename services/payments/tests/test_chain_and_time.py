@@ -50,23 +50,6 @@ def time_of(posted: ledger_pb2.Transaction) -> datetime:
 # --- balances ---------------------------------------------------------------------------------------------------------
 
 
-async def test_a_back_dated_posting_is_judged_by_the_end_and_shown_where_it_counts(stack: PaymentsStack):
-    """+100, -50, -10, +50, -10 are 80: -100 at the second would end at -20, -50 ends at 30 by way of -10."""
-    times = []
-    for minor in (100, -50, -10, 50, -10):
-        times.append(time_of(await post(stack, minor)))
-        await stack.advance(60)
-    assert [await balance(stack, effective_time=at) for at in times] == [100, 50, 40, 90, 80]
-    second = times[1] + timedelta(seconds=1)
-    await refused(post(stack, -100, effective=second), "INSUFFICIENT_FUNDS")
-    late = await post(stack, -50, effective=second)
-    assert [await balance(stack, effective_time=at) for at in times] == [100, 50, -10, 40, 30]
-    assert [await balance(stack, recorded_time=at) for at in times] == [100, 50, 40, 90, 80]
-    assert await balance(stack, recorded_time=time_of(late)) == await balance(stack) == 30
-    assert await balance(stack, effective_time=times[0] - timedelta(days=1)) == 0
-    assert await balance(stack, recorded_time=times[0] - timedelta(days=1)) == 0
-
-
 async def test_what_counts_a_little_later_does_not_count_yet(stack: PaymentsStack):
     now = time_of(await post(stack, 100))
     await post(stack, 7, effective=now + timedelta(minutes=4))

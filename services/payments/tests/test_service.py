@@ -85,36 +85,6 @@ async def test_authorise_10000_and_capture_7000_leaves_3000_free(stack: Payments
     assert error.metadata["refundable_minor"] == "0"
 
 
-async def test_five_holds_of_1000_fit_into_5000_and_a_sixth_does_not(stack: PaymentsStack):
-    await stack.fund(BUYER, 5000)
-    for _ in range(5):
-        await stack.call("CreatePayment", manual(BUYER, SELLER, 1000))
-    error = await refused(stack.call("CreatePayment", manual(BUYER, SELLER, 1000)), "INSUFFICIENT_FUNDS")
-    assert error.code == "FAILED_PRECONDITION"
-    assert error.metadata["available_minor"] == "0"
-    assert (await stack.accounts(BUYER))["user.available"].debits_pending_minor == 5000
-
-
-async def test_holds_of_10_11_12_13_fall_free_as_time_passes(stack: PaymentsStack):
-    await stack.fund(BUYER, 100)
-    holds = [await stack.call("CreatePayment", manual(BUYER, SELLER, 10))]
-    for seconds in (1, 2, 3):
-        request = manual(BUYER, SELLER, 10 + seconds, hold_lifetime={"seconds": seconds})
-        holds.append(await stack.call("CreatePayment", request))
-    pending = []
-    for _ in range(4):
-        pending.append((await stack.accounts(BUYER))["user.available"].debits_pending_minor)
-        await stack.advance(1)
-    assert pending == [46, 35, 23, 10]
-    states = [(await stack.call("GetPayment", payment_pb2.GetPaymentRequest(name=hold.name))).state for hold in holds]
-    assert states == [State.STATE_AUTHORIZED, *[State.STATE_EXPIRED] * 3]
-    capture = payment_pb2.CapturePaymentRequest(request_id=new_id(), name=holds[1].name)
-    error = await refused(stack.call("CapturePayment", capture), "HOLD_EXPIRED")
-    assert error.metadata["state"] == "EXPIRED"
-    await stack.call("CapturePayment", payment_pb2.CapturePaymentRequest(request_id=new_id(), name=holds[0].name))
-    assert await stack.available(SELLER) == 10
-
-
 async def test_a_void_frees_the_hold_and_a_second_one_is_refused(stack: PaymentsStack):
     await stack.fund(BUYER, 100)
     held = await stack.call("CreatePayment", manual(BUYER, SELLER, 100))
@@ -246,17 +216,6 @@ async def test_20_captures_of_one_hold_at_once_take_it_once(stack: PaymentsStack
     assert sorted(set(told)) == ["HOLD_ALREADY_CAPTURED", "OK"]
     assert told.count("OK") == 1
     assert await stack.available(SELLER) == 400
-
-
-async def test_two_refunds_of_60_out_of_100_at_once_do_not_both_pass(stack: PaymentsStack):
-    await stack.fund(BUYER, 100)
-    await stack.fund(SELLER, 100)
-    paid = await stack.call("CreatePayment", payment(BUYER, SELLER, 100))
-    requests = [
-        payment_pb2.RefundPaymentRequest(request_id=new_id(), name=paid.name, amount=money(60)) for _ in range(2)
-    ]
-    told = await asyncio.gather(*[stack.call("RefundPayment", request) for request in requests], return_exceptions=True)
-    assert [type(answer).__name__ for answer in told].count("Payment") == 1
 
 
 # --- top-ups ----------------------------------------------------------------------------------------------------------

@@ -11,16 +11,18 @@ from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 
 from danbao.payments.v1 import payment_pb2
-from danbao_kit.money import Money
 from danbao_kit.rpc_client import RemoteError
 from danbao_kit.testing.certificates import CertificateAuthority
 from danbao_kit.testing.embedded_postgres import ServiceDatabase
-from danbao_payments.application.ports import ChargeAnswer, RailUnavailable
+from danbao_payments.application.ports import Rail, RailAnswer, RailOrder, RailUnavailable, Standing
 from danbao_payments.domain.account import Account
 from danbao_payments.domain.limits import Limits, Usage
 from danbao_payments.domain.payment import Payment
-from danbao_payments.domain.top_up import TopUp, TopUpRefund
+from danbao_payments.domain.rail_refund import RailRefund
+from danbao_payments.domain.reconciliation import Reconciliation, ReconciliationItem
+from danbao_payments.domain.top_up import TopUp
 from danbao_payments.domain.transfer import Transaction, Transfer
+from danbao_payments.domain.withdrawal import Withdrawal
 from danbao_payments.store.tables import metadata
 from danbao_payments.testing.stack import PaymentsStack, manual, money, new_id, payment, top_up
 from danbao_payments.workers import rails
@@ -44,7 +46,9 @@ async def test_who_serves_cannot_change_what_was_posted(stack: PaymentsStack, ta
         await connection.close()
 
 
-@pytest.mark.parametrize("table", ["accounts", "payments", "top_ups", "request_records", "events"])
+@pytest.mark.parametrize(
+    "table", ["accounts", "payments", "top_ups", "withdrawals", "rail_refunds", "request_records", "events"]
+)
 async def test_who_serves_cannot_delete_anything(stack: PaymentsStack, table: str):
     connection = await asyncpg.connect(stack.database.dsn)
     try:
@@ -120,9 +124,12 @@ def test_values_have_the_columns_of_their_tables():
         "transactions": Transaction,
         "payments": Payment,
         "top_ups": TopUp,
-        "top_up_refunds": TopUpRefund,
+        "withdrawals": Withdrawal,
+        "rail_refunds": RailRefund,
         "limits": Limits,
         "limit_usage": Usage,
+        "reconciliations": Reconciliation,
+        "reconciliation_items": ReconciliationItem,
     }
     for name, value in values.items():
         columns = [column.name for column in metadata.tables[name].columns if column.name != "recorded_at"]
@@ -181,25 +188,29 @@ async def test_a_hold_that_ran_out_is_spent_before_any_sweeper_came(
 # --- restarts ---------------------------------------------------------------------------------------------------------
 
 
-class MoodyRail:
+class MoodyRail(Rail):
     """A rail that is away until it is told to answer, and remembers every reference it was asked with."""
 
     def __init__(self) -> None:
         self.answers = False
         self.asked: list[str] = []
 
-    async def charge(self, *, reference: str, instrument: str, amount: Money) -> ChargeAnswer:
-        self._ask(reference)
-        return ChargeAnswer(accepted=True, rail_reference=f"moody-{reference}")
+    async def charge(self, order: RailOrder) -> RailAnswer:
+        return self._ask(order)
 
-    async def pay_back(self, *, reference: str, charge: str, instrument: str, amount: Money) -> str:
-        self._ask(reference)
-        return f"moody-{reference}"
+    async def pay_back(self, order: RailOrder) -> RailAnswer:
+        return self._ask(order)
 
-    def _ask(self, reference: str) -> None:
-        self.asked.append(reference)
+    async def look_up(self, order: RailOrder) -> RailAnswer:
         if not self.answers:
             raise RailUnavailable
+        return RailAnswer(Standing.NOT_FOUND)
+
+    def _ask(self, order: RailOrder) -> RailAnswer:
+        self.asked.append(order.reference)
+        if not self.answers:
+            raise RailUnavailable
+        return RailAnswer(Standing.ACCEPTED, rail_reference=f"moody-{order.reference}")
 
 
 async def test_what_a_rail_owes_is_asked_for_again_after_a_restart(
@@ -212,7 +223,7 @@ async def test_what_a_rail_owes_is_asked_for_again_after_a_restart(
     await stack.start()
     request = top_up(BUYER, 500, rail="rails/moody")
     told = await stack.call("CreateTopUp", request, timeout=0.5)
-    assert told.state == payment_pb2.TopUp.STATE_PENDING
+    assert told.state == payment_pb2.TopUp.STATE_UNKNOWN
     await stack.stop()
 
     rail.answers = True

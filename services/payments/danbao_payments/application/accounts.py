@@ -8,7 +8,13 @@ from danbao_kit.decision import Moment
 from danbao_payments.application.holds import expire_due
 from danbao_payments.domain.access import check_may_control, check_may_open
 from danbao_payments.domain.account import Account, AccountState, account_id, new_account
-from danbao_payments.domain.account_commands import CloseAccount, CreateAccounts, FreezeAccount, UnfreezeAccount
+from danbao_payments.domain.account_commands import (
+    CloseAccount,
+    CreateAccount,
+    CreateAccounts,
+    FreezeAccount,
+    UnfreezeAccount,
+)
 from danbao_payments.domain.books import Books
 from danbao_payments.domain.callers import Caller
 from danbao_payments.domain.chart import RECEIVABLES
@@ -19,7 +25,9 @@ from danbao_payments.domain.events import AccountEvent
 _FROZEN = {"DEBITS": AccountState.FROZEN_DEBITS, "ALL": AccountState.FROZEN_ALL}
 
 
-def create_accounts(command: CreateAccounts, books: Books, moment: Moment) -> Account | tuple[Account, ...]:
+def create_accounts(
+    command: CreateAccount | CreateAccounts, books: Books, moment: Moment
+) -> Account | tuple[Account, ...]:
     """Opens those that are not there yet. Raises KindNotAllowed, then AccountClosed, and then opens none."""
     for new in command.accounts:
         check_may_open(AccountKey(new.owner, new.kind), command.caller)
@@ -34,7 +42,7 @@ def create_accounts(command: CreateAccounts, books: Books, moment: Moment) -> Ac
             account = new_account(new.owner, new.kind, new.currency, moment.now)
             _put(account, "account_opened", books, moment)
         made.append(account)
-    return tuple(made) if command.many else made[0]
+    return tuple(made) if isinstance(command, CreateAccounts) else made[0]
 
 
 def freeze_account(command: FreezeAccount, books: Books, moment: Moment) -> Account:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from danbao_kit.decision import Moment
-from danbao_kit.money import MAX_MINOR
+from danbao_kit.money import MAX_MINOR, Money
 from danbao_payments.domain.books import Books
 from danbao_payments.domain.callers import Caller, Party
 from danbao_payments.domain.commands import CreatePayment, SetLimits
@@ -27,21 +27,26 @@ def set_limits(command: SetLimits, books: Books, moment: Moment) -> Limits:
 
 
 def count_payment(command: CreatePayment, books: Books, moment: Moment) -> None:
-    """Counts a payment where limits apply to it: the payer's own, and those of its class. Raises LimitExceeded."""
-    currency = command.amount.currency
-    scopes = [command.payer, class_scope(command.limit_class)] if command.limit_class else [command.payer]
+    """Counts a payment where limits apply to it. Raises LimitExceeded."""
+    count_against_limits(command.payer, command.limit_class, command.amount, books, moment)
+
+
+def count_against_limits(payer: str, limit_class: str, amount: Money, books: Books, moment: Moment) -> None:
+    """Counts what is paid where limits apply to it: the payer's own, and those of the class. Raises LimitExceeded."""
+    currency = amount.currency
+    scopes = [payer, class_scope(limit_class)] if limit_class else [payer]
     applying = [limits for scope in scopes if (limits := books.limits.get((scope, currency))) is not None]
     if not applying:
         return
     today = moment.now.date()
-    key = (command.payer, currency)
-    used = (books.usage.get(key) or Usage(command.payer, currency, today, 0, 0)).at(today)
+    key = (payer, currency)
+    used = (books.usage.get(key) or Usage(payer, currency, today, 0, 0)).at(today)
     for limits in applying:
-        check_limits(limits, used, command.amount.minor)
+        check_limits(limits, used, amount.minor)
     # Holds that were released count as well, so these outgrow everything where no day's or month's limit stops them.
     counted = used._replace(
-        day_minor=min(used.day_minor + command.amount.minor, MAX_MINOR),
-        month_minor=min(used.month_minor + command.amount.minor, MAX_MINOR),
+        day_minor=min(used.day_minor + amount.minor, MAX_MINOR),
+        month_minor=min(used.month_minor + amount.minor, MAX_MINOR),
     )
     books.usage.put(key, counted)
 

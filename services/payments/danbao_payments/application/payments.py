@@ -10,10 +10,11 @@ from danbao_kit.money import Money
 from danbao_payments.application.captures import receivers, share_out, take
 from danbao_payments.application.holds import expire_due, release
 from danbao_payments.application.limits import count_payment
+from danbao_payments.application.rail_payments import await_rail, check_refund_has_room, refund_over_rail
 from danbao_payments.domain.access import check_may_move_payee, check_may_pay, find_payment
 from danbao_payments.domain.account import account_id
 from danbao_payments.domain.books import Books
-from danbao_payments.domain.chart import CLEARING_CAPTURE, PLATFORM, USER_AVAILABLE
+from danbao_payments.domain.chart import CLEARING_CAPTURE, CLEARING_REFUND, PLATFORM, USER_AVAILABLE
 from danbao_payments.domain.commands import (
     DEFAULT_HOLD_LIFETIME,
     CapturePayment,
@@ -21,7 +22,7 @@ from danbao_payments.domain.commands import (
     RefundPayment,
     VoidPayment,
 )
-from danbao_payments.domain.errors import CaptureAmountExceeded, CurrencyMismatch, RefundAmountExceeded
+from danbao_payments.domain.errors import CaptureAmountExceeded, CurrencyMismatch, RailUnknown, RefundAmountExceeded
 from danbao_payments.domain.events import PaymentEvent
 from danbao_payments.domain.payment import CaptureMode, Payment, PaymentCommand, PaymentState, next_state
 from danbao_payments.domain.payment_split import SplitPart, refund_parts, refundable_minor
@@ -29,11 +30,13 @@ from danbao_payments.domain.posting import Posting, check_movable
 from danbao_payments.domain.transfer import TransferKind
 
 
-def create_payment(command: CreatePayment, books: Books, moment: Moment) -> Payment:
-    """Pays at once, or holds.
+def create_payment(command: CreatePayment, books: Books, moment: Moment, rails: frozenset[str]) -> Payment:
+    """Pays at once, or holds, or waits for the rail that is to bring the money.
 
-    Raises KindNotAllowed, AccountClosed, AccountFrozen, LimitExceeded, InsufficientFunds, BalanceOverflow.
+    Raises RailUnknown, KindNotAllowed, AccountClosed, AccountFrozen, LimitExceeded, InsufficientFunds, BalanceOverflow.
     """
+    if command.rail and command.rail not in rails:
+        raise RailUnknown(command.rail)
     check_may_pay(command)
     now = moment.now
     amount_minor, currency = command.amount.minor, command.amount.currency
@@ -48,7 +51,11 @@ def create_payment(command: CreatePayment, books: Books, moment: Moment) -> Paym
     payment_id = moment.ids.new()
     posting = Posting(books, moment)
     automatic = command.capture_mode == CaptureMode.AUTOMATIC
-    if automatic:
+    authorized_minor = amount_minor
+    if command.rail:
+        state, captured_minor, hold_id, expire_time = PaymentState.PENDING, 0, None, None
+        authorized_minor = 0
+    elif automatic:
         if not command.splits:
             posting.post(payer, payee, amount_minor, payment_id=payment_id)
         state, captured_minor, hold_id, expire_time = PaymentState.CAPTURED, amount_minor, None, None
@@ -70,7 +77,7 @@ def create_payment(command: CreatePayment, books: Books, moment: Moment) -> Paym
         currency,
         amount_minor,
         command.capture_mode,
-        amount_minor,
+        authorized_minor,
         captured_minor,
         0,
         0,
@@ -82,16 +89,24 @@ def create_payment(command: CreatePayment, books: Books, moment: Moment) -> Paym
         command.description,
         now,
         now,
-        posting.id,
+        None if command.rail else posting.id,
         command.on_expiry,
         command.remainder_policy,
         tuple(
             SplitPart(
-                term.destination.owner, term.destination.kind, term.fixed_minor, term.basis_points, term.cap_minor
+                term.destination.owner,
+                term.destination.kind,
+                term.fixed_minor,
+                term.basis_points,
+                term.cap_minor,
+                beneficiary=term.beneficiary,
             )
             for term in command.splits
         ),
     )
+    if command.rail:
+        waiting = payment._replace(rail=command.rail, instrument=command.instrument, traceparent=moment.traceparent)
+        return await_rail(waiting, books, moment)
     if payment.parts and automatic:
         payment = payment._replace(parts=share_out(posting, payment, payer, amount_minor, books, moment))
     posting.record(command.description)
@@ -122,6 +137,12 @@ def void_payment(command: VoidPayment, books: Books, moment: Moment) -> Payment:
     payment = find_payment(command.name, command.caller, books)
     check_may_move_payee(payment, command.caller)
     state = next_state(payment, PaymentCommand.VOID, moment.now)
+    if payment.state == PaymentState.PENDING:
+        # The rail may bring the money all the same; then it is sent back.
+        unwanted = payment._replace(version=payment.version + 1, state=state.value, update_time=moment.now)
+        books.payments.put(payment.id, unwanted)
+        moment.emit(PaymentEvent("payment_voided", unwanted))
+        return unwanted
     posted = release(payment, TransferKind.VOID, books, moment, description=payment.description)
     voided = payment._replace(
         version=payment.version + 1,
@@ -137,7 +158,8 @@ def void_payment(command: VoidPayment, books: Books, moment: Moment) -> Payment:
 
 
 def refund_payment(command: RefundPayment, books: Books, moment: Moment) -> Payment:
-    """Gives captured money back from where it went to the payer's wallet, under the payment's one refundable cap."""
+    """Gives captured money back from where it went to where it came from, the payer's wallet or the rail, under the
+    payment's one refundable cap."""
     payment = find_payment(command.name, command.caller, books)
     check_may_move_payee(payment, command.caller, debits=True)
     _check_currency(command.amount, payment)
@@ -147,7 +169,7 @@ def refund_payment(command: RefundPayment, books: Books, moment: Moment) -> Paym
     keeping = {
         account_id(p.owner, p.kind, payment.currency) for p in payment.parts if p.is_fee and not command.fees_back
     }
-    check_movable([account for account in sources if account.id not in keeping], [payer])
+    check_movable([account for account in sources if account.id not in keeping], [] if payment.rail else [payer])
     next_state(payment, PaymentCommand.REFUND, now)
     left_minor = payment.refundable_minor
     if payment.parts:
@@ -161,12 +183,18 @@ def refund_payment(command: RefundPayment, books: Books, moment: Moment) -> Paym
     if payment.parts:
         shares = refund_parts(payment.parts, amount_minor, fees_back=command.fees_back)
     posting = Posting(books, moment)
+    target = books.account(PLATFORM, CLEARING_REFUND, payment.currency, now) if payment.rail else payer
     for source, share in zip(sources, shares, strict=True):
         if share:
-            posting.post(source, payer, share, payment_id=payment.id, purpose=command.purpose)
+            posting.post(source, target, share, payment_id=payment.id, purpose=command.purpose)
+    if payment.rail:
+        check_refund_has_room(payment, amount_minor, books, moment)
     posted = posting.record(command.description or payment.description)
     given = {source.id: share for source, share in zip(sources, shares, strict=True)}
-    return count_refund(payment, given, posted.transaction.id, books, moment)
+    refunded = count_refund(payment, given, posted.transaction.id, books, moment)
+    if payment.rail:
+        refund_over_rail(refunded, amount_minor, books, moment)
+    return refunded
 
 
 def check_refundable(payment: Payment, amount_minor: int, *, left_minor: int | None = None) -> None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from danbao_kit.decision import RequestKey
 from danbao_kit.money import Money
 from danbao_payments.domain.account import Account
+from danbao_payments.domain.audit import ALWAYS, Look, Window
 from danbao_payments.domain.chain import Chain
 from danbao_payments.domain.limits import Limits, Usage
+from danbao_payments.domain.movement import Movement, RailResult
 from danbao_payments.domain.payment import Payment
 from danbao_payments.domain.top_up import TopUp
 from danbao_payments.domain.transfer import PostedTransaction
+from danbao_payments.domain.withdrawal import Withdrawal
 
 # --- rails ------------------------------------------------------------------------------------------------------------
 
@@ -24,51 +28,100 @@ class RailUnavailable(Exception):
     """The rail gave no answer; what became of the movement is not known. It is asked again with the same reference."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChargeAnswer:
-    """What a rail says to a charge: accepted with its reference, or not, with why in its own words."""
+class Direction(StrEnum):
+    """Which way a rail is to move money."""
 
-    accepted: bool
+    CHARGE = "CHARGE"
+    PAY_BACK = "PAY_BACK"
+    PAY_OUT = "PAY_OUT"
+
+
+@dataclass(frozen=True, slots=True)
+class RailOrder:
+    """What a rail is to do for a committed movement."""
+
+    movement: Movement
+    direction: Direction
+    rail: str
+    instrument: str
+    amount: Money
+    # The rail's own reference of the charge that is paid back.
+    charge: str = ""
+    traceparent: str = ""
+    # It was written down that the rail's answer is unknown.
+    is_unknown: bool = False
+    # False: nobody wants it any more, so it is looked up and never asked again.
+    is_wanted: bool = True
+
+    @property
+    def id(self) -> UUID:
+        """The movement's own."""
+        return self.movement.id
+
+    @property
+    def reference(self) -> str:
+        """By which the rail knows the movement, however often it is asked."""
+        return str(self.movement.id)
+
+
+class Standing(StrEnum):
+    """How an order stands with its rail."""
+
+    ACCEPTED = "ACCEPTED"
+    REFUSED = "REFUSED"
+    # It will report later.
+    PENDING = "PENDING"
+    # It never got the order. An answer to looking it up only.
+    NOT_FOUND = "NOT_FOUND"
+
+
+@dataclass(frozen=True, slots=True)
+class RailAnswer:
+    """What a rail says of an order: with its own reference, or with why in its own words."""
+
+    standing: Standing
     rail_reference: str = ""
     failure: str = ""
 
 
-class Rail(Protocol):
-    """A way for money to come in and go back. The same reference asked again gives the same answer, and one effect."""
+@dataclass(frozen=True, slots=True)
+class RailNotice:
+    """What a rail says of a movement unasked."""
 
-    async def charge(self, *, reference: str, instrument: str, amount: Money) -> ChargeAnswer:
+    movement: Movement
+    result: RailResult
+    rail_reference: str = ""
+    failure: str = ""
+
+
+# Gives whether it was booked; if not, it is to be said again.
+Listener = Callable[[RailNotice], Awaitable[bool]]
+
+
+class Rail(Protocol):
+    """A way for money to come in, go back and go out. The same reference asked again has one effect."""
+
+    async def charge(self, order: RailOrder) -> RailAnswer:
         """Brings money in. Raises RailUnavailable."""
         ...
 
-    async def pay_back(self, *, reference: str, charge: str, instrument: str, amount: Money) -> str:
-        """Sends money of an earlier charge back and gives the rail's own reference. Raises RailUnavailable."""
+    async def pay_back(self, order: RailOrder) -> RailAnswer:
+        """Sends money of an earlier charge back. Raises RailUnavailable."""
         ...
 
+    async def pay_out(self, order: RailOrder) -> RailAnswer:
+        """Sends money out. Raises RailUnavailable."""
+        ...
 
-@dataclass(frozen=True, slots=True)
-class DueCharge:
-    """A committed top-up about which its rail is to be asked."""
+    async def look_up(self, order: RailOrder) -> RailAnswer:
+        """What became of an order. Moves nothing. Raises RailUnavailable."""
+        ...
 
-    id: UUID
-    rail: str
-    instrument: str
-    amount: Money
-    traceparent: str = ""
+    def listen(self, listener: Listener) -> None:
+        """Whom to tell what it says unasked. A rail that reports by the RPC needs nobody."""
 
-
-@dataclass(frozen=True, slots=True)
-class DuePayback:
-    """A committed refund of a top-up that its rail is to pay out."""
-
-    id: UUID
-    rail: str
-    instrument: str
-    charge: str
-    amount: Money
-    traceparent: str = ""
-
-
-RailWork = DueCharge | DuePayback
+    async def stop(self) -> None:
+        """Says nothing any more."""
 
 
 # --- reading the books ------------------------------------------------------------------------------------------------
@@ -160,7 +213,22 @@ class StatementReader(Protocol):
 class ChainVerifier(Protocol):
     """Recomputes the hashes of everything posted."""
 
-    async def verify(self) -> Chain: ...
+    async def verify(
+        self, *, after: tuple[int, bytes] | None = None, max_batches: int | None = None, budget_s: float | None = None
+    ) -> Chain:
+        """From the beginning, or after the batch that ends with this sequence and has this hash; as far as the batches
+        and the time suffice."""
+        ...
+
+
+class Auditor(Protocol):
+    """Looks at all books at one moment."""
+
+    async def look(
+        self, *, now: datetime, budget_s: float | None = None, window: Window = ALWAYS, losses_only: bool = False
+    ) -> Look:
+        """`now` is business time. With `losses_only` only what tells a loss. Raises StoreUnavailable."""
+        ...
 
 
 class BooksReader(Protocol):
@@ -203,12 +271,6 @@ class BooksReader(Protocol):
         """Posted debits and credits as recorded by then, or with `effective` as they count by then."""
         ...
 
-    async def top_up(self, top_up_id: UUID) -> TopUp | None: ...
-
-    async def top_ups_awaiting(self, requests: Sequence[RequestKey]) -> dict[RequestKey, TopUp]:
-        """The top-ups for which these requests wait for a rail's answer."""
-        ...
-
     async def trial_balance(self) -> Sequence[KindTotals]:
         """By currency and kind."""
         ...
@@ -217,8 +279,20 @@ class BooksReader(Protocol):
         """Payments whose hold has run out, the longest ago first."""
         ...
 
+
+class MovementsReader(Protocol):
+    """Reads of movements over rails, each from one moment."""
+
+    async def top_up(self, top_up_id: UUID) -> TopUp | None: ...
+
+    async def withdrawal(self, withdrawal_id: UUID) -> Withdrawal | None: ...
+
+    async def awaiting(self, requests: Sequence[RequestKey]) -> dict[RequestKey, TopUp | Withdrawal]:
+        """The movements for which these requests wait for a rail's answer."""
+        ...
+
     async def overdue_rail_work(
         self, *, older_than_s: float, limit: int, without: Collection[UUID]
-    ) -> Sequence[RailWork]:
+    ) -> Sequence[RailOrder]:
         """What rails have been owing an answer for so long, in real time, except for these movements."""
         ...

@@ -1,6 +1,6 @@
-"""How money comes in over rails, and goes back: decided before the rail is asked and after it has answered.
+"""How money comes in over rails, and is asked back: decided before the rail is asked and after it has answered.
 
-The request stays open in between. What the rail says is reported by a command of our own, which answers it.
+The request stays open in between. What the rail says is reported by a command of its own, which answers it.
 """
 
 from __future__ import annotations
@@ -8,10 +8,19 @@ from __future__ import annotations
 from danbao_kit.decision import DEFERRED, Moment, RequestKey
 from danbao_kit.money import MAX_MINOR
 from danbao_payments.application.holds import expire_due
+from danbao_payments.application.rail_books import check_room, open_request, standing_account
+from danbao_payments.domain.account import Account, account_id, available_minor
 from danbao_payments.domain.books import Books
 from danbao_payments.domain.callers import PAYING
-from danbao_payments.domain.chart import CLEARING_REFUND, PLATFORM, RAIL_IN_TRANSIT, RAIL_SETTLED, USER_AVAILABLE
-from danbao_payments.domain.commands import CreateTopUp, RefundTopUp, ReportCharge, ReportPayback
+from danbao_payments.domain.chart import (
+    CLEARING_REFUND,
+    PLATFORM,
+    RAIL_IN_TRANSIT,
+    RAIL_SETTLED,
+    RECEIVABLE_USER,
+    USER_AVAILABLE,
+)
+from danbao_payments.domain.commands import CreateTopUp, RefundTopUp, ReportRailResult
 from danbao_payments.domain.errors import (
     BalanceOverflow,
     CurrencyMismatch,
@@ -21,16 +30,18 @@ from danbao_payments.domain.errors import (
     TopUpNotFound,
 )
 from danbao_payments.domain.events import TopUpEvent
+from danbao_payments.domain.movement import RailResult, movement_metadata
 from danbao_payments.domain.posting import Posting, check_movable
+from danbao_payments.domain.rail_refund import RailRefund, RailRefundState
+from danbao_payments.domain.rail_report import RailReport, check_no_conflict
 from danbao_payments.domain.top_up import (
+    AWAITING,
     TopUp,
-    TopUpCommand,
-    TopUpRefund,
-    TopUpRefundState,
+    TopUpEffect,
     TopUpState,
     awaiting_accounts,
     check_refundable,
-    state_after_report,
+    step_of,
 )
 
 
@@ -49,7 +60,7 @@ def create_top_up(command: CreateTopUp, books: Books, moment: Moment, rails: fro
     wallet = books.account(command.owner, USER_AVAILABLE, command.amount.currency, moment.now)
     check_movable([], [wallet])
     _reserve(command, books, moment)
-    request = _request(moment)
+    request = open_request(moment)
     top_up = TopUp(
         moment.ids.new(),
         TopUpState.PENDING.value,
@@ -75,30 +86,100 @@ def create_top_up(command: CreateTopUp, books: Books, moment: Moment, rails: fro
     return DEFERRED
 
 
-def report_charge(command: ReportCharge, books: Books, moment: Moment) -> None:
-    """The rail has answered a top-up. Told twice, it changes nothing the second time."""
-    top_up = books.top_ups.get(command.top_up)
-    assert top_up is not None, "rails are asked about top-ups of ours only"
-    state = state_after_report(top_up, TopUpCommand.SUCCEED if command.accepted else TopUpCommand.FAIL)
-    if state is None:
-        return
-    _await(top_up.owner, top_up.rail, top_up.currency, -top_up.amount_minor, books)
-    if state is TopUpState.SUCCEEDED:
-        in_transit = books.account(top_up.rail, RAIL_IN_TRANSIT, top_up.currency, moment.now)
-        wallet = books.account(top_up.owner, USER_AVAILABLE, top_up.currency, moment.now)
-        posting = Posting(books, moment)
-        # No freeze is asked for here: the money has come, whatever we think of its owner.
-        posting.post(in_transit, wallet, top_up.amount_minor)
-        posting.record(f"top-up over {top_up.rail}", (("top_up", f"topUps/{top_up.id}"),))
-    told = top_up._replace(
-        state=state.value,
+def report_top_up(command: ReportRailResult, top_up: TopUp, books: Books, moment: Moment) -> RailReport:
+    """Books what the rail says of a top-up. Raises RailResultConflicts, BalanceOverflow."""
+    step = check_no_conflict(
+        top_up.movement,
+        state=top_up.state,
+        known_reference=top_up.rail_reference,
+        result=command.result,
         rail_reference=command.rail_reference,
-        failure=command.failure,
+        step=step_of(top_up, command.result),
+    )
+    if step.to is None:
+        return RailReport(top_up, changed=False)
+    told = top_up._replace(
+        rail_reference=command.rail_reference or top_up.rail_reference,
+        failure=command.failure or top_up.failure,
         update_time=moment.now,
     )
+    if TopUpEffect.RETURN in step.effects:
+        expire_due((account_id(top_up.owner, USER_AVAILABLE, top_up.currency),), books, moment)
+    legs: list[_Leg] = []
+    for effect in step.effects:
+        told = _EFFECTS[TopUpEffect(effect)](told, legs, books, moment)
+    if legs:
+        posting = Posting(books, moment)
+        for debit, credit, minor in legs:
+            posting.post(debit, credit, minor)
+        facts = movement_metadata(top_up.movement, told.rail_reference, ("top_up", top_up.movement.name))
+        posting.record(f"{_WHAT.get(command.result, 'top-up')} over {top_up.rail}", facts)
     books.top_ups.put(told.id, told)
-    moment.emit(TopUpEvent("top_up_succeeded" if state is TopUpState.SUCCEEDED else "top_up_failed", told))
-    moment.answer(RequestKey(told.request_caller, told.request_method, told.request_id), told)
+    if top_up.state in AWAITING and told.state not in AWAITING:
+        _await(top_up.owner, top_up.rail, top_up.currency, -top_up.amount_minor, books)
+        moment.answer(RequestKey(told.request_caller, told.request_method, told.request_id), told)
+    return RailReport(told, changed=True)
+
+
+_Leg = tuple[Account, Account, int]
+_WHAT = {RailResult.SETTLED: "top-up settled", RailResult.RETURNED: "top-up returned"}
+
+
+def _succeed(top_up: TopUp, legs: list[_Leg], books: Books, moment: Moment) -> TopUp:
+    in_transit = books.account(top_up.rail, RAIL_IN_TRANSIT, top_up.currency, moment.now)
+    # No freeze is asked for here: the money has come, whatever we think of its owner.
+    wallet = standing_account(top_up.owner, USER_AVAILABLE, top_up.currency, books, moment)
+    legs.append((in_transit, wallet, top_up.amount_minor))
+    return _told("top_up_succeeded", top_up._replace(state=TopUpState.SUCCEEDED.value), moment)
+
+
+def _fail(top_up: TopUp, legs: list[_Leg], books: Books, moment: Moment) -> TopUp:
+    return _told("top_up_failed", top_up._replace(state=TopUpState.FAILED.value), moment)
+
+
+def _settle(top_up: TopUp, legs: list[_Leg], books: Books, moment: Moment) -> TopUp:
+    in_transit = books.account(top_up.rail, RAIL_IN_TRANSIT, top_up.currency, moment.now)
+    settled = books.account(top_up.rail, RAIL_SETTLED, top_up.currency, moment.now)
+    legs.append((settled, in_transit, top_up.amount_minor))
+    if top_up.returned_minor:
+        # It was taken from what was in transit; the bank shows that the money came, and that it went.
+        legs.append((in_transit, settled, top_up.returned_minor))
+    return _told("top_up_settled", top_up._replace(settle_time=moment.now), moment)
+
+
+def _return(top_up: TopUp, legs: list[_Leg], books: Books, moment: Moment) -> TopUp:
+    minor, currency, now = top_up.refundable_minor, top_up.currency, moment.now
+    kind = RAIL_SETTLED if top_up.settle_time is not None else RAIL_IN_TRANSIT
+    rail = books.account(top_up.rail, kind, currency, now)
+    wallet = standing_account(top_up.owner, USER_AVAILABLE, currency, books, moment)
+    there = minor
+    if wallet.kind == USER_AVAILABLE:
+        just_come = sum(come for _, credit, come in legs if credit.id == wallet.id)
+        there = min(minor, available_minor(wallet) + just_come)
+    if there:
+        legs.append((wallet, rail, there))
+    if minor > there:
+        legs.append((books.account(top_up.owner, RECEIVABLE_USER, currency, now), rail, minor - there))
+    returned = top_up._replace(state=TopUpState.RETURNED.value, returned_minor=minor)
+    return _told("top_up_returned", returned, moment)
+
+
+def _lose_sight(top_up: TopUp, legs: list[_Leg], books: Books, moment: Moment) -> TopUp:
+    return _told("top_up_unknown", top_up._replace(state=TopUpState.UNKNOWN.value), moment)
+
+
+_EFFECTS = {
+    TopUpEffect.SUCCEED: _succeed,
+    TopUpEffect.FAIL: _fail,
+    TopUpEffect.SETTLE: _settle,
+    TopUpEffect.RETURN: _return,
+    TopUpEffect.LOSE_SIGHT: _lose_sight,
+}
+
+
+def _told(kind: str, top_up: TopUp, moment: Moment) -> TopUp:
+    moment.emit(TopUpEvent(kind, top_up))
+    return top_up
 
 
 def refund_top_up(command: RefundTopUp, books: Books, moment: Moment) -> object:
@@ -128,19 +209,19 @@ def refund_top_up(command: RefundTopUp, books: Books, moment: Moment) -> object:
         expire_due((wallet.id,), books, moment)
         wallet = books.account(top_up.owner, USER_AVAILABLE, top_up.currency, now)
     clearing = books.account(PLATFORM, CLEARING_REFUND, top_up.currency, now)
-    settled = books.account(top_up.rail, RAIL_SETTLED, top_up.currency, now)
-    posting = Posting(books, moment)
-    posting.post(wallet, clearing, amount_minor)
-    # What waits in clearing may all be this rail's.
-    if settled.credits_posted + clearing.credits_posted - clearing.debits_posted + amount_minor > MAX_MINOR:
-        raise BalanceOverflow(settled.id, amount_minor=amount_minor)
-    posting.record(f"top-up back over {top_up.rail}", (("top_up", f"topUps/{top_up.id}"),))
-    request = _request(moment)
-    refund = TopUpRefund(
+    request = open_request(moment)
+    refund = RailRefund(
         moment.ids.new(),
         top_up.id,
-        TopUpRefundState.PENDING.value,
+        None,
+        RailRefundState.PENDING.value,
+        top_up.owner,
+        top_up.currency,
         amount_minor,
+        top_up.rail,
+        top_up.instrument,
+        top_up.rail_reference,
+        "",
         "",
         now,
         now,
@@ -149,38 +230,17 @@ def refund_top_up(command: RefundTopUp, books: Books, moment: Moment) -> object:
         request.request_id,
         moment.traceparent,
     )
-    books.top_up_refunds.put(refund.id, refund)
+    posting = Posting(books, moment)
+    posting.post(wallet, clearing, amount_minor)
+    check_room(top_up.rail, wallet, amount_minor, books, moment)
+    posting.record(
+        f"top-up back over {top_up.rail}", movement_metadata(refund.movement, "", ("top_up", top_up.movement.name))
+    )
+    books.rail_refunds.put(refund.id, refund)
     asked = top_up._replace(refunded_minor=top_up.refunded_minor + amount_minor, update_time=now)
     books.top_ups.put(asked.id, asked)
     moment.emit(TopUpEvent("top_up_refund_created", asked))
     return DEFERRED
-
-
-def report_payback(command: ReportPayback, books: Books, moment: Moment) -> None:
-    """The rail has paid a refund out. Told twice, it changes nothing the second time."""
-    refund = books.top_up_refunds.get(command.refund)
-    assert refund is not None, "rails are asked about refunds of ours only"
-    if refund.state != TopUpRefundState.PENDING:
-        return
-    top_up = books.top_ups.get(refund.top_up_id)
-    assert top_up is not None, "a refund is of a top-up"
-    clearing = books.account(PLATFORM, CLEARING_REFUND, top_up.currency, moment.now)
-    settled = books.account(top_up.rail, RAIL_SETTLED, top_up.currency, moment.now)
-    posting = Posting(books, moment)
-    posting.post(clearing, settled, refund.amount_minor)
-    posting.record(f"paid back over {top_up.rail}", (("top_up", f"topUps/{top_up.id}"),))
-    books.top_up_refunds.put(
-        refund.id,
-        refund._replace(
-            state=TopUpRefundState.SETTLED.value, rail_reference=command.rail_reference, update_time=moment.now
-        ),
-    )
-    paid = top_up._replace(
-        refunds_settled_minor=top_up.refunds_settled_minor + refund.amount_minor, update_time=moment.now
-    )
-    books.top_ups.put(paid.id, paid)
-    moment.emit(TopUpEvent("top_up_refund_settled", paid))
-    moment.answer(RequestKey(refund.request_caller, refund.request_method, refund.request_id), paid)
 
 
 def _reserve(command: CreateTopUp, books: Books, moment: Moment) -> None:
@@ -203,8 +263,3 @@ def _reserve(command: CreateTopUp, books: Books, moment: Moment) -> None:
 def _await(owner: str, rail: str, currency: str, minor: int, books: Books) -> None:
     for key in awaiting_accounts(owner, rail, currency):
         books.awaited.put(key, (books.awaited.get(key) or 0) + minor)
-
-
-def _request(moment: Moment) -> RequestKey:
-    assert moment.request is not None, "only a request can be answered later"
-    return moment.request

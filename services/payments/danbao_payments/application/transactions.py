@@ -11,16 +11,32 @@ from danbao_kit.errors import FieldInvalid, FieldViolation
 from danbao_kit.money import Money
 from danbao_payments.application.holds import expire_due
 from danbao_payments.application.payments import check_parts_refundable, check_refundable, count_refund
-from danbao_payments.domain.access import check_may_credit, check_may_debit, check_may_reverse, find_payment
+from danbao_payments.application.rail_payments import check_refund_has_room, refund_over_rail
+from danbao_payments.domain.access import (
+    check_may_credit,
+    check_may_debit,
+    check_may_reverse,
+    check_may_send_back,
+    check_own_rules,
+    find_payment,
+)
 from danbao_payments.domain.account import account_id
 from danbao_payments.domain.books import Books
 from danbao_payments.domain.callers import Caller
-from danbao_payments.domain.chart import USER_AVAILABLE
+from danbao_payments.domain.chart import (
+    CLEARING_REFUND,
+    FUND_RECOVERABLE,
+    GUARANTEE_FUND,
+    PLATFORM,
+    RECEIVABLE_GUARANTEE,
+    USER_AVAILABLE,
+)
 from danbao_payments.domain.commands import AccountKey, Leg, PostTransaction, ReverseTransaction, SpreadLeg
 from danbao_payments.domain.errors import AlreadyReversed, CurrencyMismatch, TransactionNotFound, WouldBePosted
 from danbao_payments.domain.events import TransactionEvent
 from danbao_payments.domain.payment import Payment, PaymentCommand, next_state
 from danbao_payments.domain.posting import Posting, check_movable
+from danbao_payments.domain.recovery import comes_from_fund, debtor_of
 from danbao_payments.domain.spread import Plan
 from danbao_payments.domain.transfer import Metadata, PostedTransaction, Purpose, Transfer
 
@@ -50,7 +66,7 @@ def reverse_transaction(command: ReverseTransaction, books: Books, moment: Momen
     found = books.posted.get(command.name)
     if found is None or not command.caller.owns_one_of(*_owners(found, books)):
         raise TransactionNotFound(f"transactions/{command.name}")
-    check_may_reverse(found, command.caller)
+    check_may_reverse(found, command.caller, books)
     legs = tuple(_reversed(transfer, books) for transfer in reversed(found.transfers))
     return _post(
         legs,
@@ -80,11 +96,18 @@ def _post(
     if effective_time is not None and effective_time > now + _AHEAD:
         raise FieldInvalid(FieldViolation("effective_time", "lies more than five minutes ahead"))
     payments = {leg.payment: find_payment(leg.payment, caller, books) for leg in legs if leg.payment is not None}
+    goes_back = False
     for leg in legs:
         for key in leg.debits:
             check_may_debit(key, caller)
         for key in leg.credits:
-            check_may_credit(key, caller)
+            if key.kind == CLEARING_REFUND:
+                goes_back = True
+                check_may_send_back(key, leg, payments.get(leg.payment) if leg.payment else None, caller)
+            else:
+                check_may_credit(key, caller)
+        if reverses is None:
+            check_own_rules(leg, caller)
     for leg in legs:
         if leg.payment is not None and payments[leg.payment].currency != leg.amount.currency:
             expected = payments[leg.payment].currency
@@ -113,6 +136,11 @@ def _post(
         debit = books.account(leg.debit.owner, leg.debit.kind, leg.amount.currency, now)
         credit = books.account(leg.credit.owner, leg.credit.kind, leg.amount.currency, now)
         posting.post(debit, credit, leg.amount.minor, payment_id=leg.payment, purpose=leg.purpose)
+    sent_back = _sent_back(plan.movements) if goes_back else {}
+    for payment_id, minor in sent_back.items():
+        check_refund_has_room(payments[payment_id], minor, books, moment)
+    if any(leg.purpose == Purpose.COMPENSATION for leg in legs):
+        _charge_debtors(posting, plan, legs, payments, books, moment)
     posted = posting.record(description, metadata, reverses=reverses)
     if reverses is not None:
         books.reversals.put(reverses, posted.transaction.id)
@@ -120,9 +148,39 @@ def _post(
         # Read again: a hold of it may have ended in this very command.
         payment = books.payments.get(payment_id)
         assert payment is not None
-        count_refund(payment, given, posted.transaction.id, books, moment)
+        refunded = count_refund(payment, given, posted.transaction.id, books, moment)
+        if payment_id in sent_back:
+            refund_over_rail(refunded, sent_back[payment_id], books, moment)
     moment.emit(TransactionEvent("transaction_posted", posted))
     return posted
+
+
+def _charge_debtors(
+    posting: Posting,
+    plan: Plan,
+    legs: Sequence[Leg | SpreadLeg],
+    payments: dict[UUID, Payment],
+    books: Books,
+    moment: Moment,
+) -> None:
+    """What the guarantee fund gave as compensation is owed to it from now on, by whoever was to stand for it."""
+    for movement, origin in zip(plan.movements, plan.origins, strict=True):
+        if movement.payment is None or movement.debit.kind != GUARANTEE_FUND or not comes_from_fund(origin):
+            continue
+        owner = debtor_of(origin, legs, payments[movement.payment])
+        if owner is not None:
+            debt = books.account(owner, RECEIVABLE_GUARANTEE, movement.amount.currency, moment.now)
+            recoverable = books.account(PLATFORM, FUND_RECOVERABLE, movement.amount.currency, moment.now)
+            posting.post(debt, recoverable, movement.amount.minor)
+
+
+def _sent_back(movements: Sequence[Leg]) -> dict[UUID, int]:
+    """What is to go back over its rail, per payment."""
+    sums: dict[UUID, int] = {}
+    for leg in movements:
+        if leg.payment is not None and leg.credit.kind == CLEARING_REFUND:
+            sums[leg.payment] = sums.get(leg.payment, 0) + leg.amount.minor
+    return sums
 
 
 def _given_back(legs: Sequence[Leg], payments: dict[UUID, Payment]) -> dict[UUID, dict[UUID, int]]:

@@ -10,7 +10,10 @@ from danbao_payments.domain.chart import (
     CHART,
     ESCROW_TRADE,
     FEE_PAYMENT,
+    FUND_RECOVERABLE,
     PLATFORM,
+    RAILS,
+    RECEIVABLES,
     SELLER_PAYABLE,
     SUBJECTS,
     TAX_PAYABLE,
@@ -18,14 +21,16 @@ from danbao_payments.domain.chart import (
     USER_AVAILABLE,
     Kind,
 )
-from danbao_payments.domain.commands import AccountKey, CreatePayment
+from danbao_payments.domain.commands import AccountKey, CreatePayment, Leg, SpreadLeg
 from danbao_payments.domain.errors import KindNotAllowed, PaymentNotFound
 from danbao_payments.domain.payment import Payment
+from danbao_payments.domain.recovery import WRITTEN_OFF_FROM
 from danbao_payments.domain.transfer import PostedTransaction, TransferKind
 
 _OPENED_BY_PARTNERS = frozenset({USER_AVAILABLE, SELLER_PAYABLE})
 _PAYEE_KINDS = frozenset({USER_AVAILABLE, SELLER_PAYABLE, ESCROW_TRADE})
 _SPLIT_KINDS = _PAYEE_KINDS | {FEE_PAYMENT, TAX_PAYABLE}
+_SENDING_BACK = frozenset({Party.ESCROW, Party.OPERATOR})
 
 
 def check_may_pay(command: CreatePayment) -> None:
@@ -74,10 +79,37 @@ def check_may_credit(key: AccountKey, caller: Caller) -> None:
         raise _not_allowed(f"{key.kind} is not the caller's to credit", key.owner, key.kind, caller)
 
 
-def check_may_reverse(posted: PostedTransaction, caller: Caller) -> None:
-    """Raises KindNotAllowed for what gave money back to a payer, and for what held money or ended a hold."""
+def check_own_rules(leg: Leg | SpreadLeg, caller: Caller) -> None:
+    """Raises KindNotAllowed where the leg would pay a debt otherwise than by writing it off from its own loss account,
+    touch what the guarantee fund is owed, or stand for a rail's report. All of these are payments' own rules."""
+    for key in leg.debits:
+        if key.kind == FUND_RECOVERABLE:
+            raise _fund_s_own(key, caller)
+        if leg.payment is not None and key.owner.startswith(RAILS):
+            raise _not_allowed("what a rail brings for a payment is reported, not posted", key.owner, key.kind, caller)
+    for key in leg.credits:
+        if key.kind == FUND_RECOVERABLE:
+            raise _fund_s_own(key, caller)
+        loss = WRITTEN_OFF_FROM.get(key.kind)
+        if loss is not None and any(debit != AccountKey(PLATFORM, loss) for debit in leg.debits):
+            raise _not_allowed(f"{key.kind} is written off from {loss} alone", key.owner, key.kind, caller)
+
+
+def check_may_send_back(key: AccountKey, leg: Leg | SpreadLeg, payment: Payment | None, caller: Caller) -> None:
+    """Raises KindNotAllowed unless the leg gives money of a payment that a rail brought back over that rail."""
+    kind_of(key, caller)
+    if caller.party not in _SENDING_BACK or not leg.purpose or payment is None or not payment.rail:
+        why = f"{key.kind} takes only what goes back of a payment that a rail brought"
+        raise _not_allowed(why, key.owner, key.kind, caller)
+
+
+def check_may_reverse(posted: PostedTransaction, caller: Caller, books: Books) -> None:
+    """Raises KindNotAllowed for what gave money back to a payer, what held money or ended a hold, and what a rail
+    brought for a payment."""
     for transfer in posted.transfers:
-        if transfer.purpose or transfer.kind != TransferKind.POSTED:
+        giver = None if transfer.payment_id is None else books.accounts.get(transfer.debit_account)
+        brought = giver is not None and giver.owner.startswith(RAILS)
+        if transfer.purpose or transfer.kind != TransferKind.POSTED or brought:
             name = f"transactions/{transfer.transaction_id}"
             why = f"{name} belongs to its payment, which alone can undo it"
             raise _not_allowed(why, f"payments/{transfer.payment_id}", transfer.kind, caller)
@@ -100,6 +132,8 @@ def check_may_control(key: AccountKey, caller: Caller, *, closing: bool = False)
         raise _not_allowed("only operators freeze and close accounts", key.owner, key.kind, caller)
     if not CHART[key.kind].debited_by:
         raise _not_allowed(f"{key.kind} moves by payments' own rules only", key.owner, key.kind, caller)
+    if closing and key.kind in RECEIVABLES:
+        raise _not_allowed("where debts are kept is never closed", key.owner, key.kind, caller)
     if closing and not key.owner.startswith((SUBJECTS, TRADES)):
         raise _not_allowed(f"accounts of {key.owner} are never closed", key.owner, key.kind, caller)
 
@@ -125,6 +159,10 @@ def find_payment(payment_id: UUID, caller: Caller, books: Books) -> Payment:
 def can_see_payment(payment: Payment, caller: Caller) -> bool:
     """Whether the payment exists for the caller."""
     return caller.owns_one_of(payment.payer, payment.payee_owner, payment.beneficiary)
+
+
+def _fund_s_own(key: AccountKey, caller: Caller) -> KindNotAllowed:
+    return _not_allowed(f"{key.kind} moves by payments' own rules only", key.owner, key.kind, caller)
 
 
 def _not_allowed(why: str, owner: str, kind: str, caller: Caller) -> KindNotAllowed:

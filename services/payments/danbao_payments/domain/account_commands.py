@@ -20,20 +20,35 @@ class NewAccount:
 
 
 @dataclass(frozen=True, slots=True)
-class CreateAccounts:
-    """One account, or many at once: all or none. `many` is how it was asked for, and so how it is answered."""
+class CreateAccount:
+    not_fingerprinted: ClassVar[tuple[str, ...]] = ("caller",)
 
-    not_fingerprinted: ClassVar[tuple[str, ...]] = ("caller", "many")
+    account: NewAccount
+    caller: Caller = OURSELVES
+
+    @property
+    def accounts(self) -> tuple[NewAccount, ...]:
+        """As of many at once."""
+        return (self.account,)
+
+    def check(self) -> None:
+        """Raises CurrencyUnknown."""
+        check_currency(self.account.currency, "account.currency")
+
+
+@dataclass(frozen=True, slots=True)
+class CreateAccounts:
+    """Many at once: all or none."""
+
+    not_fingerprinted: ClassVar[tuple[str, ...]] = ("caller",)
 
     accounts: tuple[NewAccount, ...]
-    many: bool = False
     caller: Caller = OURSELVES
 
     def check(self) -> None:
         """Raises CurrencyUnknown."""
         for position, account in enumerate(self.accounts):
-            path = f"accounts[{position}].currency" if self.many else "account.currency"
-            check_currency(account.currency, path)
+            check_currency(account.currency, f"accounts[{position}].currency")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,4 +87,4 @@ class CloseAccount:
         """Nothing to check."""
 
 
-AccountCommand = CreateAccounts | FreezeAccount | UnfreezeAccount | CloseAccount
+AccountCommand = CreateAccount | CreateAccounts | FreezeAccount | UnfreezeAccount | CloseAccount

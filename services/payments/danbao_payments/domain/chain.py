@@ -28,13 +28,16 @@ class Break:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """What a look at the chain found: how far it reaches, its last hash, and its first break if there is one."""
+    """What a look at the chain found: how far it came, the hash there, and the chain's first break if there is one.
+
+    Not `complete`: batches follow that it did not look at.
+    """
 
     last_sequence: int
     hash: bytes
     batches: int
-    transfers: int
     broken: Break | None
+    complete: bool
 
 
 def row_hash(transfer: Transfer) -> bytes:

@@ -66,14 +66,24 @@ USER_AVAILABLE = "user.available"
 SELLER_PAYABLE = "seller.payable"
 ESCROW_TRADE = "escrow.trade"
 CLEARING_CAPTURE = "clearing.capture"
+CLEARING_PAYOUT = "clearing.payout"
 CLEARING_REFUND = "clearing.refund"
 RAIL_IN_TRANSIT = "rail.in_transit"
 RAIL_SETTLED = "rail.settled"
 SUSPENSE = "suspense"
 FEE_PAYMENT = "fee.payment"
 TAX_PAYABLE = "tax.payable"
+GUARANTEE_DEPOSIT = "guarantee.deposit"
+GUARANTEE_FUND = "guarantee.fund"
+# What the fund is owed by those for whom it paid: always the sum of receivable.guarantee.
+FUND_RECOVERABLE = "fund.recoverable"
+LOSS_CHARGEBACK = "loss.chargeback"
+LOSS_BAD_DEBT = "loss.bad_debt"
+RECEIVABLE_GUARANTEE = "receivable.guarantee"
+RECEIVABLE_CHARGEBACK = "receivable.chargeback"
+RECEIVABLE_USER = "receivable.user"
 # What an owner owes the platform.
-RECEIVABLES = ("receivable.guarantee", "receivable.chargeback", "receivable.user")
+RECEIVABLES = (RECEIVABLE_GUARANTEE, RECEIVABLE_CHARGEBACK, RECEIVABLE_USER)
 
 # fmt: off
 _ROWS: tuple[tuple[str, AccountClass, str, tuple[Party, ...], tuple[Party, ...]], ...] = (
@@ -92,7 +102,7 @@ _ROWS: tuple[tuple[str, AccountClass, str, tuple[Party, ...], tuple[Party, ...]]
     ("guarantee.deposit",    AccountClass.LIABILITY,  SUBJECTS, (_E, _C),        (_E, _C)),
     ("guarantee.fund",       AccountClass.LIABILITY,  PLATFORM, (_E, _O),        (_E, _C, _O)),
     ("fund.recoverable",     AccountClass.LIABILITY,  PLATFORM, (_O,),           (_O,)),
-    ("clearing.payout",      AccountClass.LIABILITY,  PLATFORM, (),              ()),
+    (CLEARING_PAYOUT,        AccountClass.LIABILITY,  PLATFORM, (),              ()),
     (CLEARING_REFUND,        AccountClass.LIABILITY,  PLATFORM, (),              ()),
     (TAX_PAYABLE,            AccountClass.LIABILITY,  PLATFORM, (_O,),           (_E, _O)),
     ("fee.escrow",           AccountClass.REVENUE,    PLATFORM, (_O,),           (_E, _O)),

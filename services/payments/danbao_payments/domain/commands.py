@@ -5,7 +5,7 @@ A command's checks look at the command alone; they come before anything is looke
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar
 from uuid import UUID
@@ -16,7 +16,8 @@ from danbao_payments.domain.account_commands import AccountCommand
 from danbao_payments.domain.callers import OURSELVES, Caller
 from danbao_payments.domain.chart import USER_AVAILABLE
 from danbao_payments.domain.errors import LegsInvalid, SplitNotWhole
-from danbao_payments.domain.payment import CaptureMode, OnExpiry
+from danbao_payments.domain.movement import OF_PAYMENTS_ONLY, Movement, MovementKind, RailResult
+from danbao_payments.domain.payment import CaptureMode, FeeRefund, OnExpiry
 from danbao_payments.domain.payment_split import check_whole
 from danbao_payments.domain.splits import Part, RemainderPolicy, split
 from danbao_payments.domain.transfer import Metadata, Purpose
@@ -40,6 +41,7 @@ class SplitTerm:
     fixed_minor: int | None = None
     basis_points: int | None = None
     cap_minor: int | None = None
+    beneficiary: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,16 @@ class CreatePayment:
     splits: tuple[SplitTerm, ...] = ()
     remainder_policy: str = ""
     limit_class: str = ""
+    rail: str = ""
+    instrument: str = ""
 
     def check(self) -> None:
         """Raises FieldInvalid, AmountNotPositive, CurrencyUnknown, SplitNotWhole."""
         violations = []
+        if self.rail and self.capture_mode != CaptureMode.AUTOMATIC:
+            violations.append(FieldViolation("rail", "only with capture_mode AUTOMATIC"))
+        if self.instrument and not self.rail:
+            violations.append(FieldViolation("instrument", "only with a rail"))
         if self.payee == AccountKey(self.payer, USER_AVAILABLE):
             violations.append(FieldViolation("payee", "must not be the account that pays"))
         if self.hold_lifetime is not None and self.capture_mode != CaptureMode.MANUAL:
@@ -134,8 +142,13 @@ class RefundPayment:
     amount: Money | None = None
     description: str = ""
     caller: Caller = OURSELVES
-    fees_back: bool = True
+    fee_refund: str = FeeRefund.PROPORTIONAL.value
     purpose: str = Purpose.REFUND.value
+
+    @property
+    def fees_back(self) -> bool:
+        """Whether the platform's parts go back as well."""
+        return self.fee_refund == FeeRefund.PROPORTIONAL
 
     def check(self) -> None:
         """Raises AmountNotPositive, CurrencyUnknown."""
@@ -296,6 +309,52 @@ class RefundTopUp:
 
 
 @dataclass(frozen=True, slots=True)
+class CreateWithdrawal:
+    not_fingerprinted: ClassVar[tuple[str, ...]] = ("caller",)
+
+    owner: str
+    kind: str
+    amount: Money
+    rail: str
+    instrument: str = ""
+    limit_class: str = ""
+    metadata: Metadata = ()
+    caller: Caller = OURSELVES
+
+    def check(self) -> None:
+        """Raises AmountNotPositive, CurrencyUnknown."""
+        check_money(self.amount, "amount")
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRailResult:
+    """What became of a movement over a rail. A rail within this process reports by the same command, without a request:
+    it is harmless when it comes twice."""
+
+    not_fingerprinted: ClassVar[tuple[str, ...]] = ("caller",)
+
+    movement: Movement
+    result: RailResult
+    # Chargebacks only; None: all that is left.
+    amount: Money | None = None
+    rail_reference: str = ""
+    failure: str = ""
+    caller: Caller = OURSELVES
+
+    def check(self) -> None:
+        """Raises FieldInvalid, AmountNotPositive, CurrencyUnknown."""
+        violations = []
+        if self.result in OF_PAYMENTS_ONLY and self.movement.kind is not MovementKind.PAYMENT:
+            violations.append(FieldViolation("result", "only payments are charged back; what else comes back is RETURNED"))
+        if self.amount is not None and self.result not in OF_PAYMENTS_ONLY:
+            violations.append(FieldViolation("amount", "only with a chargeback or its reversal"))
+        if violations:
+            raise FieldInvalid(*violations)
+        if self.amount is not None:
+            check_money(self.amount, "amount")
+
+
+@dataclass(frozen=True, slots=True)
 class SetLimits:
     """Minor units; None: no such limit."""
 
@@ -323,24 +382,6 @@ class ExpireHolds:
     payments: tuple[UUID, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ReportCharge:
-    """A rail has answered a top-up."""
-
-    top_up: UUID
-    accepted: bool
-    rail_reference: str = ""
-    failure: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ReportPayback:
-    """A rail has paid a top-up's refund out."""
-
-    refund: UUID
-    rail_reference: str = field(default="")
-
-
 Command = (
     CreatePayment
     | CapturePayment
@@ -351,8 +392,8 @@ Command = (
     | RefundTopUp
     | SetLimits
     | ExpireHolds
-    | ReportCharge
-    | ReportPayback
+    | CreateWithdrawal
+    | ReportRailResult
     | ReverseTransaction
     | AccountCommand
 )

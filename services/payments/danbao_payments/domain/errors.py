@@ -7,6 +7,10 @@ DanbaoError
 ├── PaymentNotFound         NOT_FOUND
 ├── TransactionNotFound     NOT_FOUND
 ├── TopUpNotFound           NOT_FOUND
+├── ReconciliationNotFound  NOT_FOUND
+├── ReconciliationItemNotFound  NOT_FOUND
+├── WithdrawalNotFound      NOT_FOUND
+├── MovementNotFound        NOT_FOUND            no movement over a rail
 ├── RailUnknown             FAILED_PRECONDITION  no such rail is connected
 ├── KindNotAllowed          PERMISSION_DENIED    the chart of accounts, or who asks, forbids it
 ├── CurrencyMismatch        FAILED_PRECONDITION
@@ -15,15 +19,19 @@ DanbaoError
 ├── AccountNotEmpty         FAILED_PRECONDITION  it cannot be closed
 ├── PaymentStateInvalid     FAILED_PRECONDITION
 ├── TopUpStateInvalid       FAILED_PRECONDITION
+├── RailResultConflicts     FAILED_PRECONDITION  a rail contradicts what is known
 ├── HoldExpired             FAILED_PRECONDITION
 ├── HoldAlreadyCaptured     FAILED_PRECONDITION
 ├── HoldAlreadyVoided       FAILED_PRECONDITION
 ├── CaptureAmountExceeded   FAILED_PRECONDITION
 ├── RefundAmountExceeded    FAILED_PRECONDITION
 ├── AlreadyReversed         FAILED_PRECONDITION
+├── ItemAlreadyResolved     FAILED_PRECONDITION
 ├── LimitExceeded           FAILED_PRECONDITION  of a transaction, a day or a month
 ├── InsufficientFunds       FAILED_PRECONDITION
 ├── BalanceOverflow         FAILED_PRECONDITION
+├── TransactionUnrelated    FAILED_PRECONDITION  it explains nothing of this rail's
+├── ReconciliationOvertaken ABORTED              another statement of the rail came first
 └── WouldBePosted           no answer            what validate_only found; nobody outside sees it
 
 They stand in the order in which they are checked.
@@ -88,6 +96,34 @@ class TopUpNotFound(DanbaoError):
         super().__init__(f"{top_up} does not exist", top_up=top_up)
 
 
+class WithdrawalNotFound(DanbaoError):
+    code, reason = Code.NOT_FOUND, "WITHDRAWAL_NOT_FOUND"
+
+    def __init__(self, withdrawal: str) -> None:
+        super().__init__(f"{withdrawal} does not exist", withdrawal=withdrawal)
+
+
+class MovementNotFound(DanbaoError):
+    code, reason = Code.NOT_FOUND, "MOVEMENT_NOT_FOUND"
+
+    def __init__(self, movement: str) -> None:
+        super().__init__(f"{movement} does not exist", movement=movement)
+
+
+class ReconciliationNotFound(DanbaoError):
+    code, reason = Code.NOT_FOUND, "RECONCILIATION_NOT_FOUND"
+
+    def __init__(self, reconciliation: str) -> None:
+        super().__init__(f"{reconciliation} does not exist", reconciliation=reconciliation)
+
+
+class ReconciliationItemNotFound(DanbaoError):
+    code, reason = Code.NOT_FOUND, "RECONCILIATION_ITEM_NOT_FOUND"
+
+    def __init__(self, item: str) -> None:
+        super().__init__(f"{item} does not exist", item=item)
+
+
 class RailUnknown(DanbaoError):
     code, reason = Code.FAILED_PRECONDITION, "RAIL_UNKNOWN"
 
@@ -147,6 +183,22 @@ class TopUpStateInvalid(DanbaoError):
 
     def __init__(self, top_up_id: UUID, *, state: str) -> None:
         super().__init__(f"topUps/{top_up_id} is {state}", top_up=f"topUps/{top_up_id}", state=state)
+
+
+class RailResultConflicts(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "RAIL_RESULT_CONFLICTS"
+
+    def __init__(self, movement: str, *, state: str, result: str, known_reference: str, rail_reference: str) -> None:
+        super().__init__(
+            f"{movement} is {state}, which {result} contradicts"
+            if rail_reference in ("", known_reference) or not known_reference
+            else f"{movement} is known to its rail by another reference",
+            movement=movement,
+            state=state,
+            result=result,
+            known_reference=known_reference,
+            rail_reference=rail_reference,
+        )
 
 
 class HoldExpired(DanbaoError):
@@ -252,6 +304,32 @@ class BalanceOverflow(DanbaoError):
             account=f"accounts/{account_id}",
             amount_minor=amount_minor,
         )
+
+
+class ItemAlreadyResolved(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "ITEM_ALREADY_RESOLVED"
+
+    def __init__(self, item: str) -> None:
+        super().__init__(f"{item} was explained before", item=item, state="RESOLVED")
+
+
+class TransactionUnrelated(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "TRANSACTION_UNRELATED"
+
+    def __init__(self, item: str, *, rail: str, currency: str) -> None:
+        super().__init__(
+            f"what explains {item} must touch {currency} accounts of {rail} or suspense",
+            item=item,
+            rail=rail,
+            currency=currency,
+        )
+
+
+class ReconciliationOvertaken(DanbaoError):
+    code, reason = Code.ABORTED, "RECONCILIATION_OVERTAKEN"
+
+    def __init__(self, rail: str) -> None:
+        super().__init__(f"another statement of {rail} came first; send it again", retry_after_ms=500, rail=rail)
 
 
 class WouldBePosted(DanbaoError):

@@ -41,6 +41,13 @@ class OnExpiry(StrEnum):
     CAPTURE = "CAPTURE"  # it does not run out: it counts until it has been captured
 
 
+class FeeRefund(StrEnum):
+    """Whether the platform's parts of a split go back with a refund."""
+
+    PROPORTIONAL = "PROPORTIONAL"
+    NONE = "NONE"
+
+
 class RefundState(StrEnum):
     NONE = "NONE"
     PARTIAL = "PARTIAL"
@@ -82,16 +89,34 @@ class Payment(NamedTuple):
     description: str
     create_time: datetime
     update_time: datetime
-    last_transaction: UUID
+    # None while a rail has not answered.
+    last_transaction: UUID | None
     on_expiry: str
     # Empty without a split; then all of it goes to the payee.
     remainder_policy: str
     parts: tuple[SplitPart, ...]
+    # Empty when the payer's wallet pays.
+    rail: str = ""
+    instrument: str = ""
+    rail_reference: str = ""
+    failure: str = ""
+    charged_back_minor: int = 0
+    refunds_settled_minor: int = 0
+    settle_time: datetime | None = None
+    # Which accounts bore what of its chargebacks: (owner, kind, minor units).
+    chargeback_from: tuple[tuple[str, str, int], ...] = ()
+    # Of the request that made it, where a rail is to be asked.
+    traceparent: str = ""
 
     @property
     def held_minor(self) -> int:
         """What is held now."""
         return 0 if self.hold_id is None else self.authorized_minor - self.captured_minor - self.released_minor
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether its rail has yet to say whether it brings the money; also when nobody wants it any more."""
+        return self.rail != "" and self.last_transaction is None and not self.failure
 
     @property
     def refundable_minor(self) -> int:
@@ -162,12 +187,13 @@ def _no(refusal: Refusal) -> Step:
 
 _S, _C = PaymentState, PaymentCommand
 
-# What a final capture leaves of the hold falls free. What was captured stays so when the rest ends.
+# What a final capture leaves of the hold falls free. What was captured stays so when the rest ends. What becomes of a
+# payment by its rail's reports stands in rail_payment.py.
 # fmt: off
 TRANSITIONS: Mapping[tuple[PaymentState, PaymentCommand], Step] = MappingProxyType({
     (_S.PENDING,             _C.CAPTURE):      _no(_invalid),
     (_S.PENDING,             _C.CAPTURE_PART): _no(_invalid),
-    (_S.PENDING,             _C.VOID):         _no(_invalid),
+    (_S.PENDING,             _C.VOID):         _to(_S.VOIDED),
     (_S.PENDING,             _C.EXPIRE):       _no(_invalid),
     (_S.PENDING,             _C.REFUND):       _no(_invalid),
     (_S.AUTHORIZED,          _C.CAPTURE):      _to(_S.CAPTURED),

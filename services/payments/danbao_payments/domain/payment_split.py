@@ -32,6 +32,9 @@ class SplitPart(NamedTuple):
     cap_minor: int | None
     captured_minor: int = 0
     refunded_minor: int = 0
+    # Who finally gets what goes to a trade's account; empty: the payment's beneficiary.
+    beneficiary: str = ""
+    charged_back_minor: int = 0
 
     @property
     def refundable_minor(self) -> int:

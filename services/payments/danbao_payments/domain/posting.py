@@ -9,8 +9,16 @@ from danbao_kit.decision import Moment
 from danbao_kit.money import MAX_MINOR
 from danbao_payments.domain.account import Account, AccountState, available_minor, is_short
 from danbao_payments.domain.books import Books
-from danbao_payments.domain.chart import ESCROW_TRADE
+from danbao_payments.domain.chart import (
+    ESCROW_TRADE,
+    FUND_RECOVERABLE,
+    GUARANTEE_FUND,
+    PLATFORM,
+    RECEIVABLE_GUARANTEE,
+    RECEIVABLES,
+)
 from danbao_payments.domain.errors import AccountClosed, AccountFrozen, BalanceOverflow, InsufficientFunds
+from danbao_payments.domain.recovery import PAYS, recovered
 from danbao_payments.domain.transfer import Metadata, PostedTransaction, Transaction, Transfer, TransferKind
 
 _POSTED = TransferKind.POSTED.value
@@ -19,6 +27,7 @@ _POST = TransferKind.POST.value
 _OPEN = AccountState.OPEN.value
 _CLOSED = AccountState.CLOSED.value
 _FROZEN_ALL = AccountState.FROZEN_ALL.value
+_RECEIVABLES = frozenset(RECEIVABLES)
 
 
 def check_movable(debited: list[Account], credited: list[Account]) -> None:
@@ -111,10 +120,22 @@ class Posting:
         after_credit = credited._replace(credits_pending=credited.credits_pending - held_minor, update_time=now)
         self._add(kind.value, after_debit, after_credit, held_minor, hold_id, payment_id, "")
 
+    def account(self, owner: str, kind: str, currency: str) -> Account:
+        """The account as the transaction has left it so far."""
+        found = self._books.account(owner, kind, currency, self._moment.now)
+        return self._accounts.get(found.id, found)
+
     def record(
         self, description: str = "", metadata: Metadata = (), *, reverses: UUID | None = None
     ) -> PostedTransaction:
-        """Puts the transaction into the books. Raises BalanceOverflow."""
+        """Puts the transaction into the books, with what it recovers of debts. Raises BalanceOverflow."""
+        debtors = self._books.debtors
+        for account in self._accounts.values():
+            if account.kind in _RECEIVABLES:
+                debtors.add(account.owner)
+        if debtors:
+            self._recover()
+            self._keep_fund_whole()
         if self._overflow is not None:
             raise self._overflow
         transfers = tuple(self._transfers)
@@ -138,6 +159,46 @@ class Posting:
         for transfer in transfers:
             self._books.transfers.append(transfer)
         return PostedTransaction(transaction, transfers)
+
+    def _recover(self) -> None:
+        """Pays debts out of what the transaction credited to their owners' wallets. No freeze keeps it from that."""
+        debtors = self._books.debtors
+        credited: dict[UUID, int] = {}
+        for transfer in self._transfers:
+            account = self._accounts[transfer.credit_account]
+            if transfer.kind == _POSTED and account.kind in PAYS and account.owner in debtors:
+                credited[account.id] = credited.get(account.id, 0) + transfer.amount_minor
+        for wallet_id, credited_minor in credited.items():
+            wallet = self._accounts[wallet_id]
+            debts = [self.account(wallet.owner, kind, wallet.currency) for kind in PAYS[wallet.kind]]
+            paid = recovered(
+                credited_minor=credited_minor,
+                there_minor=available_minor(wallet),
+                owed_minor=[available_minor(debt) for debt in debts],
+            )
+            for debt, minor in zip(debts, paid, strict=True):
+                if minor:
+                    self.post(wallet, debt, minor)
+
+    def _keep_fund_whole(self) -> None:
+        """Moves fund.recoverable as receivable.guarantee moved: paid or written off, a debt goes back into the fund."""
+        moved: dict[str, int] = {}
+        for account in self._accounts.values():
+            if account.kind == RECEIVABLE_GUARANTEE:
+                moved[account.currency] = moved.get(account.currency, 0) + self._change(account)
+        for currency, owed_minor in moved.items():
+            recoverable = self.account(PLATFORM, FUND_RECOVERABLE, currency)
+            fund = self.account(PLATFORM, GUARANTEE_FUND, currency)
+            missing = owed_minor + self._change(recoverable)
+            if missing < 0:
+                self.post(recoverable, fund, -missing)
+            elif missing > 0:
+                self.post(fund, recoverable, missing)
+
+    def _change(self, account: Account) -> int:
+        """By how much the transaction has debited the account so far, less what it credited."""
+        before = self._books.account(account.owner, account.kind, account.currency, self._moment.now)
+        return account.debits_posted - before.debits_posted - account.credits_posted + before.credits_posted
 
     def _add(
         self,

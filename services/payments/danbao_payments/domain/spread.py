@@ -22,6 +22,8 @@ class Plan:
 
     def __init__(self, legs: Iterable[Leg | SpreadLeg], books: Books, now: datetime) -> None:
         self.movements: list[Leg] = []
+        # The leg that each movement is of.
+        self.origins: list[Leg | SpreadLeg] = []
         self.shortage: InsufficientFunds | None = None
         self._books = books
         self._now = now
@@ -31,7 +33,7 @@ class Plan:
             if isinstance(leg, SpreadLeg):
                 self._spread(leg)
             else:
-                self._move(leg)
+                self._move(leg, leg)
 
     def _spread(self, leg: SpreadLeg) -> None:
         parts = [(key, minor) for key, minor in leg.parts() if key is not None and minor]
@@ -49,7 +51,7 @@ class Plan:
             while minor and takes:
                 debit, left = takes[0]
                 moved = min(minor, left)
-                self._move(Leg(debit, credit, Money(leg.amount.currency, moved), leg.payment, leg.purpose))
+                self._move(Leg(debit, credit, Money(leg.amount.currency, moved), leg.payment, leg.purpose), leg)
                 minor -= moved
                 if moved == left:
                     takes.pop(0)
@@ -74,9 +76,10 @@ class Plan:
         account = self._books.account(key.owner, key.kind, currency, self._now)
         return available_minor(account) + self._credited.get(account.id, 0)
 
-    def _move(self, leg: Leg) -> None:
+    def _move(self, leg: Leg, origin: Leg | SpreadLeg) -> None:
         debit = account_id(leg.debit.owner, leg.debit.kind, leg.amount.currency)
         credit = account_id(leg.credit.owner, leg.credit.kind, leg.amount.currency)
         self._credited[debit] = self._credited.get(debit, 0) - leg.amount.minor
         self._credited[credit] = self._credited.get(credit, 0) + leg.amount.minor
         self.movements.append(leg)
+        self.origins.append(origin)

@@ -1,4 +1,4 @@
-"""What a top-up is, and which command is legal in which state: the whole table."""
+"""What a top-up is, and what each report of its rail means in each state: the whole table."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from uuid import UUID
 from danbao_payments.domain.account import account_id
 from danbao_payments.domain.chart import RAIL_IN_TRANSIT, RAIL_SETTLED, USER_AVAILABLE
 from danbao_payments.domain.errors import TopUpStateInvalid
+from danbao_payments.domain.movement import CONFLICT, NOTHING_NEW, Movement, MovementKind, RailResult, Step
 from danbao_payments.domain.transfer import Metadata
 
 
@@ -23,12 +24,8 @@ class TopUpState(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
-class TopUpCommand(StrEnum):
-    """What can happen to a top-up that exists."""
-
-    SUCCEED = "SUCCEED"
-    FAIL = "FAIL"
-    REFUND = "REFUND"
+# In these its rail has not said what becomes of it.
+AWAITING = frozenset({TopUpState.PENDING, TopUpState.UNKNOWN})
 
 
 class TopUp(NamedTuple):
@@ -52,56 +49,70 @@ class TopUp(NamedTuple):
     request_method: str
     request_id: str
     traceparent: str
+    # When the rail's money reached our account at the bank.
+    settle_time: datetime | None = None
+    returned_minor: int = 0
+
+    @property
+    def movement(self) -> Movement:
+        """Its name among movements."""
+        return Movement(MovementKind.TOP_UP, self.id)
 
     @property
     def refundable_minor(self) -> int:
         """What may still be sent back."""
-        return self.amount_minor - self.refunded_minor
+        return self.amount_minor - self.refunded_minor - self.returned_minor
 
 
-class TopUpRefundState(StrEnum):
-    PENDING = "PENDING"
-    SETTLED = "SETTLED"
+class TopUpEffect(StrEnum):
+    """What a report of the rail does."""
+
+    SUCCEED = "SUCCEED"  # rail.in_transit → the wallet
+    FAIL = "FAIL"  # nothing moves
+    # rail.settled → rail.in_transit, once; what was returned while it was in transit goes back the other way
+    SETTLE = "SETTLE"
+    RETURN = "RETURN"  # what was not refunded goes from the wallet, what lacks is owed, to where the rail's money is
+    LOSE_SIGHT = "LOSE_SIGHT"  # nothing moves; the rail is asked what became of it
 
 
-class TopUpRefund(NamedTuple):
-    """Money of a top-up on its way back over its rail. Minor units."""
+_S, _R, _E = TopUpState, RailResult, TopUpEffect
 
-    id: UUID
-    top_up_id: UUID
-    state: str
-    amount_minor: int
-    rail_reference: str
-    create_time: datetime
-    update_time: datetime
-    request_caller: str
-    request_method: str
-    request_id: str
-    traceparent: str
-
-
-_S, _C = TopUpState, TopUpCommand
-
-# None: refused to a caller (TOP_UP_STATE_INVALID); a rail that reports twice changes nothing.
 # fmt: off
-TRANSITIONS: Mapping[tuple[TopUpState, TopUpCommand], TopUpState | None] = MappingProxyType({
-    (_S.PENDING,   _C.SUCCEED): _S.SUCCEEDED,
-    (_S.PENDING,   _C.FAIL):    _S.FAILED,
-    (_S.PENDING,   _C.REFUND):  None,
-    (_S.SUCCEEDED, _C.SUCCEED): None,
-    (_S.SUCCEEDED, _C.FAIL):    None,
-    (_S.SUCCEEDED, _C.REFUND):  _S.SUCCEEDED,
-    (_S.FAILED,    _C.SUCCEED): None,
-    (_S.FAILED,    _C.FAIL):    None,
-    (_S.FAILED,    _C.REFUND):  None,
-    (_S.RETURNED,  _C.SUCCEED): None,
-    (_S.RETURNED,  _C.FAIL):    None,
-    (_S.RETURNED,  _C.REFUND):  None,
-    (_S.UNKNOWN,   _C.SUCCEED): _S.SUCCEEDED,
-    (_S.UNKNOWN,   _C.FAIL):    _S.FAILED,
-    (_S.UNKNOWN,   _C.REFUND):  None,
+REPORTS: Mapping[tuple[TopUpState, RailResult], Step | None] = MappingProxyType({
+    (_S.PENDING,   _R.SUCCEEDED):  Step(_S.SUCCEEDED, (_E.SUCCEED,)),
+    (_S.PENDING,   _R.FAILED):     Step(_S.FAILED, (_E.FAIL,)),
+    (_S.PENDING,   _R.SETTLED):    Step(_S.SUCCEEDED, (_E.SUCCEED, _E.SETTLE)),
+    (_S.PENDING,   _R.RETURNED):   Step(_S.RETURNED, (_E.SUCCEED, _E.RETURN)),
+    (_S.PENDING,   _R.UNANSWERED): Step(_S.UNKNOWN, (_E.LOSE_SIGHT,)),
+    (_S.SUCCEEDED, _R.SUCCEEDED):  NOTHING_NEW,
+    (_S.SUCCEEDED, _R.FAILED):     CONFLICT,
+    (_S.SUCCEEDED, _R.SETTLED):    Step(_S.SUCCEEDED, (_E.SETTLE,)),
+    (_S.SUCCEEDED, _R.RETURNED):   Step(_S.RETURNED, (_E.RETURN,)),
+    (_S.SUCCEEDED, _R.UNANSWERED): NOTHING_NEW,
+    (_S.FAILED,    _R.SUCCEEDED):  CONFLICT,
+    (_S.FAILED,    _R.FAILED):     NOTHING_NEW,
+    (_S.FAILED,    _R.SETTLED):    CONFLICT,
+    (_S.FAILED,    _R.RETURNED):   CONFLICT,
+    (_S.FAILED,    _R.UNANSWERED): NOTHING_NEW,
+    (_S.RETURNED,  _R.SUCCEEDED):  NOTHING_NEW,
+    (_S.RETURNED,  _R.FAILED):     CONFLICT,
+    (_S.RETURNED,  _R.SETTLED):    Step(_S.RETURNED, (_E.SETTLE,)),
+    (_S.RETURNED,  _R.RETURNED):   NOTHING_NEW,
+    (_S.RETURNED,  _R.UNANSWERED): NOTHING_NEW,
+    (_S.UNKNOWN,   _R.SUCCEEDED):  Step(_S.SUCCEEDED, (_E.SUCCEED,)),
+    (_S.UNKNOWN,   _R.FAILED):     Step(_S.FAILED, (_E.FAIL,)),
+    (_S.UNKNOWN,   _R.SETTLED):    Step(_S.SUCCEEDED, (_E.SUCCEED, _E.SETTLE)),
+    (_S.UNKNOWN,   _R.RETURNED):   Step(_S.RETURNED, (_E.SUCCEED, _E.RETURN)),
+    (_S.UNKNOWN,   _R.UNANSWERED): NOTHING_NEW,
 })
 # fmt: on
+
+
+def step_of(top_up: TopUp, result: RailResult) -> Step | None:
+    """What the table says, with what was told before left out: a movement settles once."""
+    if result is RailResult.SETTLED and top_up.settle_time is not None:
+        return NOTHING_NEW
+    return REPORTS[TopUpState(top_up.state), result]
 
 
 def awaiting_accounts(owner: str, rail: str, currency: str) -> tuple[UUID, UUID, UUID]:
@@ -115,10 +126,5 @@ def awaiting_accounts(owner: str, rail: str, currency: str) -> tuple[UUID, UUID,
 
 def check_refundable(top_up: TopUp) -> None:
     """Raises TopUpStateInvalid unless money of it is here to be sent back."""
-    if TRANSITIONS[TopUpState(top_up.state), TopUpCommand.REFUND] is None:
+    if top_up.state != TopUpState.SUCCEEDED:
         raise TopUpStateInvalid(top_up.id, state=top_up.state)
-
-
-def state_after_report(top_up: TopUp, command: TopUpCommand) -> TopUpState | None:
-    """The state that a rail's report leads to; None when it changes nothing any more."""
-    return TRANSITIONS[TopUpState(top_up.state), command]

@@ -7,16 +7,31 @@ from typing import Any, TypeAlias, cast
 
 from google.protobuf.message import Message
 
-from danbao.payments.v1 import account_pb2, event_pb2, ledger_pb2, payment_pb2
+from danbao.payments.v1 import account_pb2, event_pb2, ledger_pb2, payment_pb2, rail_pb2, reconciliation_pb2
 from danbao_payments.domain.account import Account
 from danbao_payments.domain.account_commands import CreateAccounts
-from danbao_payments.domain.events import AccountEvent, Event, PaymentEvent, TransactionEvent
+from danbao_payments.domain.events import (
+    AccountEvent,
+    Event,
+    PaymentEvent,
+    RailRefundEvent,
+    ReconciliationEvent,
+    ReconciliationItemEvent,
+    TopUpEvent,
+    TransactionEvent,
+)
 from danbao_payments.domain.limits import Limits
 from danbao_payments.domain.payment import Payment
+from danbao_payments.domain.rail_refund import RailRefund
+from danbao_payments.domain.rail_report import RailReport
+from danbao_payments.domain.reconciliation import Reconciliation, ReconciliationItem
 from danbao_payments.domain.top_up import TopUp
 from danbao_payments.domain.transfer import PostedTransaction
+from danbao_payments.domain.withdrawal import Withdrawal
 from danbao_payments.rpc.limits import limits_message
 from danbao_payments.rpc.mapping import account_message, payment_message, top_up_message, transaction_message
+from danbao_payments.rpc.rails import REPORTED_AS, refund_message, withdrawal_message
+from danbao_payments.rpc.reconciliations import item_message, reconciliation_message
 from danbao_payments.rpc.values import timestamp
 
 _REPLIES: dict[str, type[Message]] = {
@@ -25,14 +40,29 @@ _REPLIES: dict[str, type[Message]] = {
     "SetLimits": payment_pb2.Limits,
     "CreateTopUp": payment_pb2.TopUp,
     "RefundTopUp": payment_pb2.TopUp,
+    "CreateWithdrawal": rail_pb2.Withdrawal,
+    "ReportRailResult": payment_pb2.RailReport,
     "CreateAccount": account_pb2.Account,
     "BatchCreateAccounts": account_pb2.BatchCreateAccountsResponse,
     "FreezeAccount": account_pb2.Account,
     "UnfreezeAccount": account_pb2.Account,
     "CloseAccount": account_pb2.Account,
+    "ImportStatement": reconciliation_pb2.Reconciliation,
+    "ResolveReconciliationItem": reconciliation_pb2.ReconciliationItem,
 }
 
-Value: TypeAlias = Payment | PostedTransaction | TopUp | Account | Limits
+Value: TypeAlias = (
+    Payment
+    | PostedTransaction
+    | TopUp
+    | Withdrawal
+    | RailRefund
+    | RailReport
+    | Account
+    | Limits
+    | Reconciliation
+    | ReconciliationItem
+)
 
 
 class PaymentsCodec:
@@ -42,7 +72,7 @@ class PaymentsCodec:
         self._last: tuple[object, Message] | None = None
 
     def reply(self, command: Any, reply: Value | tuple[Account, ...]) -> Message:
-        if isinstance(command, CreateAccounts) and command.many:
+        if isinstance(command, CreateAccounts):
             accounts = cast(tuple[Account, ...], reply)
             return account_pb2.BatchCreateAccountsResponse(accounts=[account_message(each) for each in accounts])
         return self._message(cast(Value, reply))
@@ -57,8 +87,16 @@ class PaymentsCodec:
             payload = self._message(event.posted)
         elif isinstance(event, AccountEvent):
             payload = self._message(event.account)
-        else:
+        elif isinstance(event, ReconciliationEvent):
+            payload = self._message(event.reconciliation)
+        elif isinstance(event, ReconciliationItemEvent):
+            payload = self._message(event.item)
+        elif isinstance(event, TopUpEvent):
             payload = self._message(event.top_up)
+        elif isinstance(event, RailRefundEvent):
+            payload = self._message(event.refund)
+        else:
+            payload = self._message(event.withdrawal)
         message = event_pb2.Event(
             sequence=sequence, create_time=timestamp(create_time), traceparent=traceparent, **{event.kind: payload}
         )
@@ -76,6 +114,18 @@ class PaymentsCodec:
             message = account_message(value)
         elif isinstance(value, Limits):
             message = limits_message(value)
+        elif isinstance(value, Withdrawal):
+            message = withdrawal_message(value)
+        elif isinstance(value, RailRefund):
+            message = refund_message(value)
+        elif isinstance(value, RailReport):
+            movement = self._message(value.movement)
+            field: dict[str, Any] = {REPORTED_AS[type(movement)]: movement}
+            message = payment_pb2.RailReport(changed=value.changed, **field)
+        elif isinstance(value, Reconciliation):
+            message = reconciliation_message(value)
+        elif isinstance(value, ReconciliationItem):
+            message = item_message(value)
         else:
             message = transaction_message(value)
         self._last = (value, message)

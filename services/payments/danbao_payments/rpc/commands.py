@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from danbao.payments.v1 import account_pb2, ledger_pb2, payment_pb2
+from danbao.payments.v1 import account_pb2, ledger_pb2, payment_pb2, rail_pb2
 from danbao_kit.call import Call, current_call
 from danbao_kit.commands import CommandRunner
 from danbao_kit.decision import RequestKey
@@ -16,10 +16,12 @@ from danbao_kit.errors import DanbaoError, FieldInvalid, FieldViolation, Request
 from danbao_kit.group_commit import Outcome
 from danbao_kit.rpc_status import status_of
 from danbao_kit.validation import check
-from danbao_payments.application.ports import BooksReader
+from danbao_payments.application.ports import MovementsReader
 from danbao_payments.domain.commands import PostTransaction
 from danbao_payments.domain.errors import WouldBePosted
+from danbao_payments.domain.top_up import TopUp
 from danbao_payments.rpc.mapping import COMMANDS, caller_of, top_up_message, transaction_message
+from danbao_payments.rpc.rails import withdrawal_message
 
 _BY_OPERATION = {
     "create_payment": "CreatePayment",
@@ -29,22 +31,25 @@ _BY_OPERATION = {
     "post_transaction": "PostTransaction",
     "create_top_up": "CreateTopUp",
     "refund_top_up": "RefundTopUp",
+    "create_withdrawal": "CreateWithdrawal",
+    "report_rail_result": "ReportRailResult",
+    "set_limits": "SetLimits",
     "reverse_transaction": "ReverseTransaction",
     "create_account": "CreateAccount",
     "freeze_account": "FreezeAccount",
     "unfreeze_account": "UnfreezeAccount",
     "close_account": "CloseAccount",
 }
-_ASKS_A_RAIL = frozenset({"CreateTopUp", "RefundTopUp"})
+_ASKS_A_RAIL = frozenset({"CreateTopUp", "RefundTopUp", "CreateWithdrawal"})
 _TO_LOOK_S = 0.25
 
 
 class MutationRunner:
     """Runs mutations. One that waits for a rail longer than its caller does is answered as it stands."""
 
-    def __init__(self, commands: CommandRunner, reader: BooksReader) -> None:
+    def __init__(self, commands: CommandRunner, movements: MovementsReader) -> None:
         self._commands = commands
-        self._reader = reader
+        self._movements = movements
 
     async def run(self, method: str, request: Any, context: grpc.aio.ServicerContext) -> Any:
         """The response of one mutation. Raises what refused it."""
@@ -97,10 +102,15 @@ class MutationRunner:
 
     async def _awaiting(self, requests: list[tuple[str, str]]) -> dict[tuple[str, str], Message]:
         caller = current_call().request_caller
-        found = await self._reader.top_ups_awaiting(
+        found = await self._movements.awaiting(
             [RequestKey(caller, method, request_id) for method, request_id in requests]
         )
-        return {(key.method, key.request_id): top_up_message(top_up) for key, top_up in found.items()}
+        return {
+            (key.method, key.request_id): (
+                top_up_message(movement) if isinstance(movement, TopUp) else withdrawal_message(movement)
+            )
+            for key, movement in found.items()
+        }
 
 
 def _prepare(operation: payment_pb2.Operation) -> tuple[str, str, Any] | DanbaoError:
@@ -121,7 +131,7 @@ def _prepare(operation: payment_pb2.Operation) -> tuple[str, str, Any] | DanbaoE
 
 
 def _leave_time_to_look(call: Call) -> None:
-    """Who waits for a rail stops early enough to tell how the top-up stands."""
+    """Who waits for a rail stops early enough to tell how the movement stands."""
     remaining_s = call.remaining_s()
     if call.deadline is not None and remaining_s is not None:
         call.deadline -= min(_TO_LOOK_S, remaining_s / 4)
@@ -131,15 +141,23 @@ def _is_waiting(outcome: Outcome) -> bool:
     return isinstance(outcome.error, RequestInProgress)
 
 
+# The field of OperationResult that has each kind of answer.
+_ANSWERED_AS: dict[type, str] = {
+    payment_pb2.Payment: "payment",
+    ledger_pb2.Transaction: "transaction",
+    payment_pb2.TopUp: "top_up",
+    account_pb2.Account: "account",
+    rail_pb2.Withdrawal: "withdrawal",
+    payment_pb2.Limits: "limits",
+    payment_pb2.RailReport: "rail_report",
+}
+
+
 def _result(outcome: Outcome) -> payment_pb2.OperationResult:
     if outcome.error is not None:
         return payment_pb2.OperationResult(error=status_of(outcome.error), replayed=outcome.replayed)
     message = outcome.message
-    if isinstance(message, payment_pb2.Payment):
+    if isinstance(message, payment_pb2.Payment):  # by far the most
         return payment_pb2.OperationResult(payment=message, replayed=outcome.replayed)
-    if isinstance(message, ledger_pb2.Transaction):
-        return payment_pb2.OperationResult(transaction=message, replayed=outcome.replayed)
-    if isinstance(message, account_pb2.Account):
-        return payment_pb2.OperationResult(account=message, replayed=outcome.replayed)
-    assert isinstance(message, payment_pb2.TopUp), "every mutation answers with one of the four"
-    return payment_pb2.OperationResult(top_up=message, replayed=outcome.replayed)
+    field: dict[str, Any] = {_ANSWERED_AS[type(message)]: message}
+    return payment_pb2.OperationResult(replayed=outcome.replayed, **field)

@@ -17,6 +17,7 @@ from danbao_kit.paging import encode_token, page_size
 from danbao_payments.application.ports import BooksReader, ChainVerifier
 from danbao_payments.domain.errors import AccountNotFound, TransactionNotFound
 from danbao_payments.rpc.accounts import sequence_of
+from danbao_payments.rpc.audit import budget_s
 from danbao_payments.rpc.commands import MutationRunner
 from danbao_payments.rpc.mapping import caller_of, transaction_message
 from danbao_payments.rpc.values import id_of, moment_of, timestamp
@@ -79,9 +80,16 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         return [account.id for account in found]
 
     async def VerifyChain(self, request: ledger_pb2.VerifyChainRequest, context: Context) -> ledger_pb2.Chain:
-        chain = await self._chain.verify()
+        if bool(request.after_sequence) != bool(request.after_hash):
+            raise FieldInvalid(FieldViolation("after_hash", "is given together with after_sequence"))
+        chain = await self._chain.verify(
+            after=(request.after_sequence, bytes.fromhex(request.after_hash)) if request.after_sequence else None,
+            max_batches=request.max_batches or None,
+            budget_s=budget_s(),
+        )
         return ledger_pb2.Chain(
-            intact=chain.broken is None,
+            intact=chain.complete and chain.broken is None,
+            complete=chain.complete,
             verified_sequence=chain.last_sequence,
             batches=chain.batches,
             hash=chain.hash.hex(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from uuid import UUID
 
 from danbao.payments.v1 import ledger_pb2
@@ -26,13 +27,18 @@ _POLICIES = {number: name.removeprefix("REMAINDER_POLICY_") for name, number in 
 
 def post_transaction(request: ledger_pb2.PostTransactionRequest, caller: Caller) -> PostTransaction:
     return PostTransaction(
-        tuple(_leg(leg, f"legs[{position}]") for position, leg in enumerate(request.legs)),
+        legs_of(request.legs),
         request.description,
         facts_of(request.metadata),
         caller,
         moment_of(request.effective_time, "effective_time") if request.HasField("effective_time") else None,
         request.validate_only,
     )
+
+
+def legs_of(legs: Iterable[ledger_pb2.Leg], path: str = "") -> tuple[Leg | SpreadLeg, ...]:
+    """Legs that stand under `path` in their request."""
+    return tuple(_leg(leg, f"{path}legs[{position}]") for position, leg in enumerate(legs))
 
 
 def reverse_transaction(request: ledger_pb2.ReverseTransactionRequest, caller: Caller) -> ReverseTransaction:

@@ -14,6 +14,7 @@ from danbao_payments.application.ports import Entry
 from danbao_payments.domain.account import Account, AccountState, available_minor
 from danbao_payments.domain.account_commands import (
     CloseAccount,
+    CreateAccount,
     CreateAccounts,
     FreezeAccount,
     NewAccount,
@@ -36,6 +37,7 @@ from danbao_payments.domain.payment_split import SplitPart
 from danbao_payments.domain.top_up import TopUp
 from danbao_payments.domain.transfer import PostedTransaction, Purpose, Transfer
 from danbao_payments.rpc.legs import post_transaction, reverse_transaction
+from danbao_payments.rpc.rails import create_withdrawal, report_rail_result
 from danbao_payments.rpc.values import facts_of, id_of, key_of, money_of, timestamp
 
 # --- who calls --------------------------------------------------------------------------------------------------------
@@ -77,6 +79,8 @@ def create_payment(request: payment_pb2.CreatePaymentRequest, caller: Caller) ->
         splits=tuple(_split_term(split) for split in request.splits) if request.splits else (),
         remainder_policy=_REMAINDER_POLICIES[request.remainder_policy],
         limit_class=request.limit_class,
+        rail=request.rail,
+        instrument=request.instrument,
     )
 
 
@@ -86,6 +90,7 @@ def _split_term(split: payment_pb2.Split) -> SplitTerm:
         split.fixed_minor if split.HasField("fixed_minor") else None,
         split.basis_points if split.HasField("basis_points") else None,
         split.cap_minor or None,
+        split.beneficiary,
     )
 
 
@@ -104,7 +109,7 @@ def refund_payment(request: payment_pb2.RefundPaymentRequest, caller: Caller) ->
         _optional_money(request),
         request.description,
         caller,
-        fees_back=request.fee_refund != payment_pb2.FEE_REFUND_NONE,
+        fee_refund=_FEE_REFUNDS[request.fee_refund],
         purpose=_PURPOSES[request.purpose] or Purpose.REFUND.value,
     )
 
@@ -124,12 +129,12 @@ def refund_top_up(request: payment_pb2.RefundTopUpRequest, caller: Caller) -> Re
     return RefundTopUp(id_of(request.name, "name"), _optional_money(request), caller)
 
 
-def create_account(request: account_pb2.CreateAccountRequest, caller: Caller) -> CreateAccounts:
-    return CreateAccounts((_new_account(request.account),), many=False, caller=caller)
+def create_account(request: account_pb2.CreateAccountRequest, caller: Caller) -> CreateAccount:
+    return CreateAccount(_new_account(request.account), caller)
 
 
 def create_accounts(request: account_pb2.BatchCreateAccountsRequest, caller: Caller) -> CreateAccounts:
-    return CreateAccounts(tuple(_new_account(new) for new in request.accounts), many=True, caller=caller)
+    return CreateAccounts(tuple(_new_account(new) for new in request.accounts), caller)
 
 
 def freeze_account(request: account_pb2.FreezeAccountRequest, caller: Caller) -> FreezeAccount:
@@ -172,6 +177,8 @@ COMMANDS: Mapping[str, Callable[[Any, Caller], Any]] = {
     "ReverseTransaction": reverse_transaction,
     "CreateTopUp": create_top_up,
     "RefundTopUp": refund_top_up,
+    "CreateWithdrawal": create_withdrawal,
+    "ReportRailResult": report_rail_result,
     "SetLimits": set_limits,
     "CreateAccount": create_account,
     "BatchCreateAccounts": create_accounts,
@@ -200,6 +207,9 @@ _REMAINDER_POLICIES = {
 } | {0: ""}
 _REMAINDER_POLICY_NUMBERS = {name: number for number, name in _REMAINDER_POLICIES.items()}
 _CAPTURE_MODE_NUMBERS = {name: number for number, name in _CAPTURE_MODES.items()}
+_FEE_REFUNDS = {number: name.removeprefix("FEE_REFUND_") for name, number in payment_pb2.FeeRefund.items()} | {
+    payment_pb2.FEE_REFUND_UNSPECIFIED: "PROPORTIONAL"
+}
 _PURPOSES = {number: name.removeprefix("PURPOSE_") for name, number in ledger_pb2.Purpose.items()} | {0: ""}
 _PURPOSE_NUMBERS = {name: number for number, name in _PURPOSES.items()}
 PAYMENT_STATES = {name.removeprefix("STATE_"): number for name, number in payment_pb2.Payment.State.items()}
@@ -245,7 +255,7 @@ def payment_message(payment: Payment) -> payment_pb2.Payment:
         refunded_minor=payment.refunded_minor,
         create_time=timestamp(payment.create_time),
         update_time=timestamp(payment.update_time),
-        last_transaction=f"transactions/{payment.last_transaction}",
+        last_transaction="" if payment.last_transaction is None else f"transactions/{payment.last_transaction}",
         etag=str(payment.version),
         description=payment.description,
     )
@@ -255,13 +265,21 @@ def payment_message(payment: Payment) -> payment_pb2.Payment:
     if payment.parts:
         message.splits.extend(_split_message(part) for part in payment.parts)
         message.remainder_policy = _REMAINDER_POLICY_NUMBERS[payment.remainder_policy]
+    if payment.rail:
+        message.rail, message.instrument = payment.rail, payment.instrument
+        message.rail_reference, message.failure = payment.rail_reference, payment.failure
+        message.charged_back_minor = payment.charged_back_minor
+        message.refunds_settled_minor = payment.refunds_settled_minor
+        if payment.settle_time is not None:
+            message.settle_time.CopyFrom(timestamp(payment.settle_time))
     if payment.metadata:
         message.metadata.update(payment.metadata)
     return message
 
 
 def _split_message(part: SplitPart) -> payment_pb2.SplitPart:
-    split = payment_pb2.Split(destination=account_pb2.AccountKey(owner=part.owner, kind=part.kind))
+    key = account_pb2.AccountKey(owner=part.owner, kind=part.kind)
+    split = payment_pb2.Split(destination=key, beneficiary=part.beneficiary)
     if part.fixed_minor is not None:
         split.fixed_minor = part.fixed_minor
     elif part.basis_points is not None:
@@ -314,6 +332,8 @@ def top_up_message(top_up: TopUp) -> payment_pb2.TopUp:
         refunds_settled_minor=top_up.refunds_settled_minor,
         create_time=timestamp(top_up.create_time),
         update_time=timestamp(top_up.update_time),
+        settle_time=None if top_up.settle_time is None else timestamp(top_up.settle_time),
+        returned_minor=top_up.returned_minor,
     )
     if top_up.metadata:
         message.metadata.update(top_up.metadata)

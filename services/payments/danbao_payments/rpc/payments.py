@@ -8,18 +8,20 @@ from uuid import UUID
 
 import grpc
 
-from danbao.payments.v1 import payment_pb2, payment_pb2_grpc
+from danbao.payments.v1 import payment_pb2, payment_pb2_grpc, rail_pb2
 from danbao_kit.call import current_call
 from danbao_kit.clock import Clock
 from danbao_kit.errors import PageTokenInvalid
 from danbao_kit.money import check_currency
 from danbao_kit.paging import decode_token, encode_token, page_size
-from danbao_payments.application.ports import BooksReader, PaymentFilter, PaymentsReader
+from danbao_payments.application.ports import BooksReader, MovementsReader, PaymentFilter, PaymentsReader
 from danbao_payments.domain.access import can_see_payment
-from danbao_payments.domain.errors import PaymentNotFound, TopUpNotFound
+from danbao_payments.domain.errors import PaymentNotFound, TopUpNotFound, WithdrawalNotFound
+from danbao_payments.domain.rail_access import can_see_movement
 from danbao_payments.rpc.commands import MutationRunner
 from danbao_payments.rpc.limits import limits_as_they_stand
 from danbao_payments.rpc.mapping import PAYMENT_STATES, caller_of, payment_message, top_up_message
+from danbao_payments.rpc.rails import withdrawal_message
 from danbao_payments.rpc.values import id_of, moment_of
 
 Context: TypeAlias = grpc.aio.ServicerContext
@@ -27,10 +29,18 @@ _STATES = {number: name for name, number in PAYMENT_STATES.items() if number}
 
 
 class PaymentServicer(payment_pb2_grpc.PaymentServiceServicer):
-    def __init__(self, mutations: MutationRunner, reader: BooksReader, payments: PaymentsReader, clock: Clock) -> None:
+    def __init__(
+        self,
+        mutations: MutationRunner,
+        reader: BooksReader,
+        payments: PaymentsReader,
+        movements: MovementsReader,
+        clock: Clock,
+    ) -> None:
         self._mutations = mutations
         self._reader = reader
         self._payments = payments
+        self._movements = movements
         self._clock = clock
 
     async def CreatePayment(self, request: payment_pb2.CreatePaymentRequest, context: Context) -> payment_pb2.Payment:
@@ -50,6 +60,16 @@ class PaymentServicer(payment_pb2_grpc.PaymentServiceServicer):
 
     async def RefundTopUp(self, request: payment_pb2.RefundTopUpRequest, context: Context) -> payment_pb2.TopUp:
         return await self._mutations.run("RefundTopUp", request, context)
+
+    async def CreateWithdrawal(
+        self, request: rail_pb2.CreateWithdrawalRequest, context: Context
+    ) -> rail_pb2.Withdrawal:
+        return await self._mutations.run("CreateWithdrawal", request, context)
+
+    async def ReportRailResult(
+        self, request: rail_pb2.ReportRailResultRequest, context: Context
+    ) -> payment_pb2.RailReport:
+        return await self._mutations.run("ReportRailResult", request, context)
 
     async def BatchExecute(
         self, request: payment_pb2.BatchExecuteRequest, context: Context
@@ -98,10 +118,16 @@ class PaymentServicer(payment_pb2_grpc.PaymentServiceServicer):
         return limits_as_they_stand(request.scope, request.currency, limits, usage, today)
 
     async def GetTopUp(self, request: payment_pb2.GetTopUpRequest, context: Context) -> payment_pb2.TopUp:
-        top_up = await self._reader.top_up(id_of(request.name, "name"))
-        if top_up is None or not caller_of(current_call()).owns(top_up.owner):
+        top_up = await self._movements.top_up(id_of(request.name, "name"))
+        if top_up is None or not can_see_movement(top_up.owner, top_up.rail, caller_of(current_call())):
             raise TopUpNotFound(request.name)
         return top_up_message(top_up)
+
+    async def GetWithdrawal(self, request: rail_pb2.GetWithdrawalRequest, context: Context) -> rail_pb2.Withdrawal:
+        found = await self._movements.withdrawal(id_of(request.name, "name"))
+        if found is None or not can_see_movement(found.owner, found.rail, caller_of(current_call())):
+            raise WithdrawalNotFound(request.name)
+        return withdrawal_message(found)
 
 
 def _time_of(request: payment_pb2.ListPaymentsRequest, field: str) -> datetime | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import asyncpg
@@ -20,6 +22,7 @@ _APPEND = (
     " || $4::bytea), $5"
 )
 _PAGE = 100
+_TRANSFERS = 250
 _TRANSFER = [transfers.c[name] for name in Transfer._fields]
 
 
@@ -36,44 +39,73 @@ class ChainReader:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def verify(self) -> Chain:
-        """Reads every transfer once, and stops at the first that differs."""
-        last, head, batches, broken = 0, b"", 0, None
-        while broken is None:
-            async with self._database.read() as connection:
-                page = (
-                    await connection.execute(
-                        select(ledger_batches)
-                        .where(ledger_batches.c.last_sequence > last)
-                        .order_by(ledger_batches.c.last_sequence)
-                        .limit(_PAGE)
-                    )
-                ).all()
-                if not page:
-                    stray = (
-                        await connection.execute(
-                            select(func.min(transfers.c.sequence)).where(
-                                transfers.c.sequence
-                                > select(func.coalesce(func.max(ledger_batches.c.last_sequence), 0)).scalar_subquery()
-                            )
-                        )
-                    ).scalar()
-                    broken = None if stray is None else Break(stray, "is of no batch")
-                    break
-                rows = (
-                    await connection.execute(
-                        select(*_TRANSFER)
-                        .where(transfers.c.sequence.between(last + 1, page[-1].last_sequence))
-                        .order_by(transfers.c.sequence)
-                    )
-                ).all()
-            found = {row.sequence: Transfer._make(row) for row in rows}
-            for batch in page:
-                broken = _differs(batch, last, head, found)
-                if broken is not None:
-                    break
-                last, head, batches = batch.last_sequence, batch.hash, batches + 1
-        return Chain(last, head, batches, last, broken)
+    async def verify(
+        self, *, after: tuple[int, bytes] | None = None, max_batches: int | None = None, budget_s: float | None = None
+    ) -> Chain:
+        """Reads every transfer once, and stops at the first that differs, or where batches or time end."""
+        until = math.inf if budget_s is None else time.monotonic() + budget_s
+        last, head = after or (0, b"")
+        if after is not None and (broken := await self._anchor(last, head)) is not None:
+            return Chain(0, b"", 0, broken, complete=True)
+        batches = 0
+        while page := await self._page(last):
+            for few in _few_at_once(page):
+                if time.monotonic() >= until:
+                    return Chain(last, head, batches, None, complete=False)
+                found = await self._transfers(last + 1, few[-1].last_sequence)
+                for batch in few:
+                    if batches == max_batches:
+                        return Chain(last, head, batches, None, complete=False)
+                    broken = _differs(batch, last, head, found)
+                    if broken is not None:
+                        return Chain(last, head, batches, broken, complete=True)
+                    last, head, batches = batch.last_sequence, batch.hash, batches + 1
+        return Chain(last, head, batches, await self._stray(), complete=True)
+
+    async def _anchor(self, last: int, head: bytes) -> Break | None:
+        """What is wrong with where it is to begin: then the chain is not the one that somebody looked at before."""
+        query = select(ledger_batches.c.hash).where(ledger_batches.c.last_sequence == last)
+        async with self._database.read() as connection:
+            found = (await connection.execute(query)).scalar()
+        if found is None:
+            return Break(last, "ends no batch")
+        return None if found == head else Break(last, "ends a batch with another hash")
+
+    async def _page(self, last: int) -> Sequence[Any]:
+        query = (
+            select(ledger_batches)
+            .where(ledger_batches.c.last_sequence > last)
+            .order_by(ledger_batches.c.last_sequence)
+            .limit(_PAGE)
+        )
+        async with self._database.read() as connection:
+            return (await connection.execute(query)).all()
+
+    async def _transfers(self, first: int, last: int) -> dict[int, Transfer]:
+        query = select(*_TRANSFER).where(transfers.c.sequence.between(first, last))
+        async with self._database.read() as connection:
+            return {row.sequence: Transfer._make(row) for row in await connection.execute(query)}
+
+    async def _stray(self) -> Break | None:
+        """The first transfer behind the last batch."""
+        last = select(func.coalesce(func.max(ledger_batches.c.last_sequence), 0)).scalar_subquery()
+        async with self._database.read() as connection:
+            found = (
+                await connection.execute(select(func.min(transfers.c.sequence)).where(transfers.c.sequence > last))
+            ).scalar()
+        return None if found is None else Break(found, "is of no batch")
+
+
+def _few_at_once(batches: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Batches in groups whose transfers are hashed within milliseconds: nobody else is served meanwhile."""
+    few: list[Any] = []
+    for batch in batches:
+        few.append(batch)
+        if batch.last_sequence - few[0].first_sequence >= _TRANSFERS:
+            yield few
+            few = []
+    if few:
+        yield few
 
 
 def _differs(batch: Any, last: int, head: bytes, found: dict[int, Transfer]) -> Break | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import asyncpg
 
 from danbao_payments.domain.books import Books
-from danbao_payments.domain.commands import Command, CreatePayment, SetLimits
+from danbao_payments.domain.commands import Command, CreatePayment, CreateWithdrawal, SetLimits
 from danbao_payments.domain.limits import SUBJECT_PREFIX, Limits, Usage, class_scope
 from danbao_payments.store import rows
 
@@ -36,8 +36,8 @@ async def load_limits(connection: asyncpg.Connection, books: Books, commands: Se
     scopes: set[str] = set()
     payers: set[str] = set()
     for command in commands:
-        if isinstance(command, CreatePayment):
-            payers.add(command.payer)
+        if isinstance(command, CreatePayment | CreateWithdrawal):
+            payers.add(command.payer if isinstance(command, CreatePayment) else command.owner)
             if command.limit_class:
                 scopes.add(class_scope(command.limit_class))
         elif isinstance(command, SetLimits):

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    ARRAY,
     ColumnElement,
     Select,
     Table,
-    Uuid,
-    all_,
     and_,
-    cast,
     func,
     literal,
     select,
@@ -24,15 +20,12 @@ from sqlalchemy import (
 )
 
 from danbao_kit.database import Database
-from danbao_kit.decision import RequestKey
-from danbao_kit.money import Money
-from danbao_payments.application.ports import DueCharge, DuePayback, KindTotals, RailWork
+from danbao_payments.application.ports import KindTotals
 from danbao_payments.domain.account import Account
 from danbao_payments.domain.payment import OnExpiry, Payment
-from danbao_payments.domain.top_up import TopUp, TopUpRefundState, TopUpState
 from danbao_payments.domain.transfer import PostedTransaction, Transaction, Transfer, TransferKind
 from danbao_payments.store import rows
-from danbao_payments.store.tables import accounts, payments, top_up_refunds, top_ups, transactions, transfers
+from danbao_payments.store.tables import accounts, payments, transactions, transfers
 
 
 def _columns(table: Table, fields: Sequence[str]) -> list[ColumnElement[Any]]:
@@ -41,7 +34,6 @@ def _columns(table: Table, fields: Sequence[str]) -> list[ColumnElement[Any]]:
 
 _ACCOUNT = _columns(accounts, Account._fields)
 _PAYMENT = _columns(payments, Payment._fields)
-_TOP_UP = _columns(top_ups, TopUp._fields)
 _TRANSACTION = _columns(transactions, Transaction._fields)
 _TRANSFER = _columns(transfers, Transfer._fields)
 _MOVES_MONEY = transfers.c.kind.in_([TransferKind.POSTED.value, TransferKind.POST.value])
@@ -178,30 +170,6 @@ class BooksQueries:
                 totals[side] += int((await self._all(query))[0][0])
         return totals["debit"], totals["credit"]
 
-    async def top_up(self, top_up_id: UUID) -> TopUp | None:
-        found = await self._all(select(*_TOP_UP).where(top_ups.c.id == top_up_id))
-        return rows.top_up_of(found[0]) if found else None
-
-    async def top_ups_awaiting(self, requests: Sequence[RequestKey]) -> dict[RequestKey, TopUp]:
-        asked = set(requests)
-        if not asked:
-            return {}
-        ids = [request.request_id for request in asked]
-        charges = select(*_TOP_UP).where(top_ups.c.state == TopUpState.PENDING.value, top_ups.c.request_id.in_(ids))
-        awaiting: dict[RequestKey, TopUp] = {}
-        for row in await self._all(charges):
-            top_up = rows.top_up_of(row)
-            awaiting[RequestKey(top_up.request_caller, top_up.request_method, top_up.request_id)] = top_up
-        refunds = top_up_refunds.c
-        paybacks = (
-            select(refunds.request_caller, refunds.request_method, refunds.request_id, *_TOP_UP)
-            .join(top_ups, top_ups.c.id == refunds.top_up_id)
-            .where(refunds.state == TopUpRefundState.PENDING.value, refunds.request_id.in_(ids))
-        )
-        for row in await self._all(paybacks):
-            awaiting[RequestKey(*row[:3])] = rows.top_up_of(row[3:])
-        return {request: top_up for request, top_up in awaiting.items() if request in asked}
-
     async def trial_balance(self) -> Sequence[KindTotals]:
         totals = [
             func.sum(accounts.c[name])
@@ -220,58 +188,6 @@ class BooksQueries:
     async def due_holds(self, now: datetime, limit: int) -> Sequence[UUID]:
         query = select(payments.c.id).where(_time_is_up(now)).order_by(payments.c.expire_time).limit(limit)
         return [row.id for row in await self._all(query)]
-
-    async def overdue_rail_work(
-        self, *, older_than_s: float, limit: int, without: Collection[UUID]
-    ) -> Sequence[RailWork]:
-        # One parameter however many there are.
-        others = cast(list(without), ARRAY(Uuid))
-        age = timedelta(seconds=older_than_s)
-        charges = (
-            select(*_TOP_UP)
-            .where(
-                top_ups.c.state == TopUpState.PENDING.value,
-                top_ups.c.recorded_at < func.now() - age,
-                top_ups.c.id != all_(others),
-            )
-            .order_by(top_ups.c.recorded_at)
-            .limit(limit)
-        )
-        paybacks = (
-            select(
-                top_up_refunds.c.id,
-                top_ups.c.rail,
-                top_ups.c.instrument,
-                top_ups.c.rail_reference,
-                top_ups.c.currency,
-                top_up_refunds.c.amount_minor,
-                top_up_refunds.c.traceparent,
-            )
-            .join(top_ups, top_ups.c.id == top_up_refunds.c.top_up_id)
-            .where(
-                top_up_refunds.c.state == TopUpRefundState.PENDING.value,
-                top_up_refunds.c.recorded_at < func.now() - age,
-                top_up_refunds.c.id != all_(others),
-            )
-            .order_by(top_up_refunds.c.recorded_at)
-            .limit(limit)
-        )
-        work: list[RailWork] = [
-            DueCharge(row.id, row.rail, row.instrument, Money(row.currency, row.amount_minor), row.traceparent)
-            for row in await self._all(charges)
-        ]
-        work += [
-            DuePayback(
-                row.id,
-                row.rail,
-                row.instrument,
-                row.rail_reference,
-                Money(row.currency, row.amount_minor),
-                row.traceparent,
-            )
-            for row in await self._all(paybacks)
-        ]
-        return work
 
     async def _all(self, query: Any) -> Sequence[Any]:
         async with self._database.read() as connection:

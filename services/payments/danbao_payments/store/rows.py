@@ -9,18 +9,23 @@ from typing import Any
 from danbao_payments.domain.account import Account
 from danbao_payments.domain.payment import Payment
 from danbao_payments.domain.payment_split import SplitPart
-from danbao_payments.domain.top_up import TopUp, TopUpRefund
+from danbao_payments.domain.rail_refund import RailRefund
+from danbao_payments.domain.top_up import TopUp
 from danbao_payments.domain.transfer import Metadata, Transaction
+from danbao_payments.domain.withdrawal import Withdrawal
 
 # A value's fields are its table's columns, in this order.
 ACCOUNT = ", ".join(Account._fields)
 TRANSACTION = ", ".join(Transaction._fields)
 PAYMENT = ", ".join(Payment._fields)
 TOP_UP = ", ".join(TopUp._fields)
-TOP_UP_REFUND = ", ".join(TopUpRefund._fields)
+WITHDRAWAL = ", ".join(Withdrawal._fields)
+RAIL_REFUND = ", ".join(RailRefund._fields)
 
 _PAYMENT_METADATA = Payment._fields.index("metadata")
 _PAYMENT_PARTS = Payment._fields.index("parts")
+_PAYMENT_CHARGEBACK = Payment._fields.index("chargeback_from")
+_WITHDRAWAL_METADATA = Withdrawal._fields.index("metadata")
 _TOP_UP_METADATA = TopUp._fields.index("metadata")
 _TRANSACTION_METADATA = Transaction._fields.index("metadata")
 
@@ -33,6 +38,7 @@ def payment_of(row: Iterable[Any]) -> Payment:
     values = list(row)
     values[_PAYMENT_METADATA] = metadata_of(values[_PAYMENT_METADATA])
     values[_PAYMENT_PARTS] = parts_of(values[_PAYMENT_PARTS])
+    values[_PAYMENT_CHARGEBACK] = chargeback_of(values[_PAYMENT_CHARGEBACK])
     return Payment._make(values)
 
 
@@ -40,6 +46,12 @@ def top_up_of(row: Iterable[Any]) -> TopUp:
     values = list(row)
     values[_TOP_UP_METADATA] = metadata_of(values[_TOP_UP_METADATA])
     return TopUp._make(values)
+
+
+def withdrawal_of(row: Iterable[Any]) -> Withdrawal:
+    values = list(row)
+    values[_WITHDRAWAL_METADATA] = metadata_of(values[_WITHDRAWAL_METADATA])
+    return Withdrawal._make(values)
 
 
 def transaction_of(row: Iterable[Any]) -> Transaction:
@@ -67,6 +79,19 @@ def json_of_parts(parts: tuple[SplitPart, ...]) -> str | None:
     return json.dumps([part._asdict() for part in parts]) if parts else None
 
 
+def chargeback_of(stored: Any) -> tuple[tuple[str, str, int], ...]:
+    """Which accounts bore a payment's chargebacks; null without one."""
+    if stored is None:
+        return ()
+    borne = json.loads(stored) if isinstance(stored, str) else stored
+    return tuple((owner, kind, int(minor)) for owner, kind, minor in borne)
+
+
+def json_of_chargeback(borne: tuple[tuple[str, str, int], ...]) -> str | None:
+    """Which accounts bore a payment's chargebacks, for its jsonb column."""
+    return json.dumps(borne) if borne else None
+
+
 def json_of(metadata: Metadata) -> str:
     """The caller's facts for a jsonb column."""
     return json.dumps(dict(metadata), ensure_ascii=False) if metadata else "{}"
@@ -80,10 +105,21 @@ def columns_of(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
 def payment_rows(payments: Iterable[Payment]) -> list[tuple[Any, ...]]:
     """Payments as the driver wants them."""
     at = _PAYMENT_METADATA
-    return [(*p[:at], json_of(p.metadata), *p[at + 1 : _PAYMENT_PARTS], json_of_parts(p.parts)) for p in payments]
+    return [
+        (
+            *p[:at],
+            json_of(p.metadata),
+            *p[at + 1 : _PAYMENT_PARTS],
+            json_of_parts(p.parts),
+            *p[_PAYMENT_PARTS + 1 : _PAYMENT_CHARGEBACK],
+            json_of_chargeback(p.chargeback_from),
+            *p[_PAYMENT_CHARGEBACK + 1 :],
+        )
+        for p in payments
+    ]
 
 
-def with_json(rows: Iterable[tuple[Any, ...]], value: type[TopUp | Transaction]) -> list[tuple[Any, ...]]:
+def with_json(rows: Iterable[tuple[Any, ...]], value: type[TopUp | Transaction | Withdrawal]) -> list[tuple[Any, ...]]:
     """Rows whose metadata are as the driver wants them."""
     at = value._fields.index("metadata")
     return [(*row[:at], json_of(row[at]), *row[at + 1 :]) for row in rows]

@@ -37,6 +37,16 @@ def _facts() -> Column[object]:
     return Column("metadata", JSONB, nullable=False)
 
 
+def _request() -> tuple[Column[str], ...]:
+    """The request that waits for the rail's answer, and its trace."""
+    return _text("request_caller"), _text("request_method"), _text("request_id"), _text("traceparent")
+
+
+def _recorded() -> Column[object]:
+    # Real time, whatever the service's clock shows: how long a rail has been owing an answer.
+    return Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=func.now())
+
+
 accounts = Table(
     "accounts",
     metadata,
@@ -131,11 +141,24 @@ payments = Table(
     _text("description"),
     _time("create_time"),
     _time("update_time"),
-    Column("last_transaction", Uuid, nullable=False),
+    # None while a rail that is to bring the money has not answered.
+    Column("last_transaction", Uuid),
     _text("on_expiry"),
     _text("remainder_policy"),
     # The destinations of a split with what moved so far; null without one.
     Column("parts", JSONB, nullable=True),
+    # Of a payment that a rail brings; empty when the payer's wallet pays.
+    _text("rail"),
+    _text("instrument"),
+    _text("rail_reference"),
+    _text("failure"),
+    _minor("charged_back_minor"),
+    _minor("refunds_settled_minor"),
+    _time("settle_time", nullable=True),
+    # Which accounts bore what of its chargebacks; null without one.
+    Column("chargeback_from", JSONB, nullable=True),
+    _text("traceparent"),
+    _recorded(),
 )
 
 
@@ -166,16 +189,6 @@ limit_usage = Table(
 )
 
 
-def _request() -> tuple[Column[str], ...]:
-    """The request that waits for the rail's answer, and its trace."""
-    return _text("request_caller"), _text("request_method"), _text("request_id"), _text("traceparent")
-
-
-def _recorded() -> Column[object]:
-    # Real time, whatever the service's clock shows: how long a rail has been owing an answer.
-    return Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=func.now())
-
-
 top_ups = Table(
     "top_ups",
     metadata,
@@ -195,18 +208,128 @@ top_ups = Table(
     _time("update_time"),
     *_request(),
     _recorded(),
+    _time("settle_time", nullable=True),
+    _minor("returned_minor"),
 )
 
-top_up_refunds = Table(
-    "top_up_refunds",
+withdrawals = Table(
+    "withdrawals",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("top_up_id", Uuid, nullable=False),
     _text("state"),
+    _text("owner"),
+    _text("kind"),
+    Column("currency", CHAR(3), nullable=False),
     _minor("amount_minor"),
+    _text("rail"),
+    _text("instrument"),
     _text("rail_reference"),
+    _text("failure"),
+    _facts(),
     _time("create_time"),
     _time("update_time"),
     *_request(),
     _recorded(),
+)
+
+rail_refunds = Table(
+    "rail_refunds",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    # One of the two: what goes back.
+    Column("top_up_id", Uuid),
+    Column("payment_id", Uuid),
+    _text("state"),
+    _text("owner"),
+    Column("currency", CHAR(3), nullable=False),
+    _minor("amount_minor"),
+    _text("rail"),
+    _text("instrument"),
+    _text("charge_reference"),
+    _text("rail_reference"),
+    _text("failure"),
+    _time("create_time"),
+    _time("update_time"),
+    *_request(),
+    _recorded(),
+)
+
+reconciliations = Table(
+    "reconciliations",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    # Counts the statements of the rail.
+    Column("number", Integer, nullable=False),
+    _text("state"),
+    _text("rail"),
+    Column("currency", CHAR(3), nullable=False),
+    _time("start_time"),
+    _time("end_time"),
+    _text("source"),
+    _time("movements_from"),
+    _time("movements_until"),
+    Column("ledger_sequence", BigInteger, nullable=False),
+    Column("lines", Integer, nullable=False),
+    _minor("in_minor"),
+    _minor("out_minor"),
+    Column("matched_lines", Integer, nullable=False),
+    Column("matched_movements", Integer, nullable=False),
+    _minor("matched_minor"),
+    # By kind: how many, and what they come to.
+    Column("breaks", JSONB, nullable=False),
+    Column("open_items", Integer, nullable=False),
+    _time("create_time"),
+    _time("update_time"),
+)
+
+# Written once. A line is matched, or an item's; those with the same match number are one match.
+statement_lines = Table(
+    "statement_lines",
+    metadata,
+    Column("reconciliation_id", Uuid, primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    _text("rail"),
+    _text("external_id"),
+    _text("direction"),
+    _minor("amount_minor"),
+    Column("booking_date", Date, nullable=False),
+    _text("reference"),
+    _text("description"),
+    Column("match_number", Integer),
+    Column("item_number", Integer),
+)
+
+# Written once: which movements were matched, or are an item's; these a later statement may match.
+reconciled_movements = Table(
+    "reconciled_movements",
+    metadata,
+    Column("reconciliation_id", Uuid, primary_key=True),
+    Column("transaction_id", Uuid, primary_key=True),
+    Column("direction", Text, primary_key=True),
+    _text("name"),
+    _minor("amount_minor"),
+    Column("match_number", Integer),
+    Column("item_number", Integer),
+)
+
+reconciliation_items = Table(
+    "reconciliation_items",
+    metadata,
+    Column("reconciliation_id", Uuid, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    _text("kind"),
+    _text("state"),
+    _text("direction"),
+    Column("currency", CHAR(3), nullable=False),
+    _minor("lines_minor"),
+    _minor("movements_minor"),
+    # The first of its lines, and of its movements.
+    Column("lines", JSONB, nullable=False),
+    Column("line_count", Integer, nullable=False),
+    Column("movements", JSONB, nullable=False),
+    Column("movement_count", Integer, nullable=False),
+    Column("transaction_id", Uuid),
+    _text("reason"),
+    _text("resolved_by"),
+    _time("resolve_time", nullable=True),
 )

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
-from danbao_kit.money import Money
-from danbao_kit.telemetry import span
-from danbao_payments.application.ports import DueCharge, DuePayback, RailWork
 from danbao_payments.domain.account import Account, account_id
-from danbao_payments.domain.account_commands import CloseAccount, CreateAccounts, FreezeAccount, UnfreezeAccount
+from danbao_payments.domain.account_commands import (
+    CloseAccount,
+    CreateAccount,
+    CreateAccounts,
+    FreezeAccount,
+    UnfreezeAccount,
+)
 from danbao_payments.domain.books import Books
 from danbao_payments.domain.chart import (
     CLEARING_CAPTURE,
+    CLEARING_PAYOUT,
     CLEARING_REFUND,
+    FUND_RECOVERABLE,
+    GUARANTEE_FUND,
     PLATFORM,
     RAIL_IN_TRANSIT,
     RAIL_SETTLED,
+    RECEIVABLE_GUARANTEE,
     RECEIVABLES,
+    SELLER_PAYABLE,
+    SUSPENSE,
     USER_AVAILABLE,
 )
 from danbao_payments.domain.commands import (
@@ -29,28 +38,46 @@ from danbao_payments.domain.commands import (
     Command,
     CreatePayment,
     CreateTopUp,
+    CreateWithdrawal,
     ExpireHolds,
+    Leg,
     PostTransaction,
     RefundPayment,
     RefundTopUp,
-    ReportCharge,
-    ReportPayback,
+    ReportRailResult,
     ReverseTransaction,
+    SpreadLeg,
     VoidPayment,
 )
+from danbao_payments.domain.movement import MovementKind
 from danbao_payments.domain.payment import CaptureMode, Payment
-from danbao_payments.domain.top_up import TopUp, TopUpRefund, TopUpState, awaiting_accounts
+from danbao_payments.domain.rail_refund import RailRefund
+from danbao_payments.domain.reconciliation_commands import ResolveReconciliationItem
+from danbao_payments.domain.recovery import PAYS, comes_from_fund, debtor_of
+from danbao_payments.domain.top_up import TopUp, awaiting_accounts
 from danbao_payments.domain.transfer import PostedTransaction, Transaction, Transfer
+from danbao_payments.domain.withdrawal import Withdrawal
 from danbao_payments.store import rows
 from danbao_payments.store.chain import append
+from danbao_payments.store.copy import insert
 from danbao_payments.store.limits import load_limits, save_limits
+from danbao_payments.store.movements import (
+    load_awaited,
+    load_refunds,
+    load_top_ups,
+    load_withdrawals,
+    save_movements,
+)
+from danbao_payments.store.reconciliations import load_reconciliations, save_reconciliations
 
 # Commands of a batch are decided a little later than it is loaded: a hold that ends meanwhile must be there.
 _AHEAD = timedelta(seconds=1)
+_RECEIVABLES = frozenset(RECEIVABLES)
 
 _LOCK_ACCOUNTS = f"SELECT {rows.ACCOUNT} FROM accounts WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
 # What never changes of an account needs no lock.
 _OWNERS = "SELECT owner, currency FROM accounts WHERE id = ANY($1::uuid[])"
+_KEYS = "SELECT owner, kind, currency FROM accounts WHERE id = ANY($1::uuid[])"
 _LOCK_PAYMENTS = f"SELECT {rows.PAYMENT} FROM payments WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
 _LOCK_DUE_PAYMENTS = (
     f"SELECT {rows.PAYMENT} FROM payments WHERE payer_account = ANY($1::uuid[]) AND hold_id IS NOT NULL"
@@ -61,14 +88,6 @@ _REVERSED_TRANSFERS = (
     f"SELECT {', '.join(f'transfers.{name}' for name in Transfer._fields)} FROM transactions"
     " JOIN transfers ON sequence BETWEEN first_sequence AND last_sequence WHERE id = ANY($1::uuid[]) ORDER BY sequence"
 )
-_LOCK_TOP_UPS = f"SELECT {rows.TOP_UP} FROM top_ups WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
-_LOCK_REFUNDS = f"SELECT {rows.TOP_UP_REFUND} FROM top_up_refunds WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
-
-_AWAITED = (
-    "SELECT owner, rail, currency, sum(amount_minor) FROM top_ups WHERE state = 'PENDING'"
-    " AND (rail, currency) IN (SELECT * FROM unnest($1::text[], $2::text[])) GROUP BY owner, rail, currency"
-)
-
 _UPDATE_ACCOUNTS = (
     "UPDATE accounts SET state = new.state, debits_pending = new.debits_pending, debits_posted = new.debits_posted,"
     " credits_pending = new.credits_pending, credits_posted = new.credits_posted, update_time = new.update_time"
@@ -85,18 +104,20 @@ _UPDATE_PAYMENTS = (
     " AS new (id, version, state, captured_minor, released_minor, refunded_minor, hold_id, update_time,"
     " last_transaction, parts) WHERE payments.id = new.id"
 )
-_UPDATE_TOP_UPS = (
-    "UPDATE top_ups SET state = new.state, rail_reference = new.rail_reference, failure = new.failure,"
-    " refunded_minor = new.refunded_minor, refunds_settled_minor = new.refunds_settled_minor,"
-    " update_time = new.update_time"
-    " FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::timestamptz[])"
-    " AS new (id, state, rail_reference, failure, refunded_minor, refunds_settled_minor, update_time)"
-    " WHERE top_ups.id = new.id"
-)
-_UPDATE_REFUNDS = (
-    "UPDATE top_up_refunds SET state = new.state, rail_reference = new.rail_reference, update_time = new.update_time"
-    " FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[])"
-    " AS new (id, state, rail_reference, update_time) WHERE top_up_refunds.id = new.id"
+# Only of payments that a rail brings: what a rail says makes of them what they are in one statement.
+_UPDATE_RAIL_PAYMENTS = (
+    "UPDATE payments SET version = new.version, state = new.state, authorized_minor = new.authorized_minor,"
+    " captured_minor = new.captured_minor, refunded_minor = new.refunded_minor, update_time = new.update_time,"
+    " last_transaction = new.last_transaction, parts = new.parts, rail_reference = new.rail_reference,"
+    " failure = new.failure, charged_back_minor = new.charged_back_minor,"
+    " refunds_settled_minor = new.refunds_settled_minor, settle_time = new.settle_time,"
+    " chargeback_from = new.chargeback_from"
+    " FROM unnest($1::uuid[], $2::int[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::timestamptz[],"
+    " $8::uuid[], $9::jsonb[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::timestamptz[],"
+    " $15::jsonb[])"
+    " AS new (id, version, state, authorized_minor, captured_minor, refunded_minor, update_time, last_transaction,"
+    " parts, rail_reference, failure, charged_back_minor, refunds_settled_minor, settle_time, chargeback_from)"
+    " WHERE payments.id = new.id"
 )
 
 
@@ -110,19 +131,20 @@ class PaymentsStore:
         needs: Mapping[str, set[Any]],
         now: datetime,
     ) -> Books:
-        """Locks and reads what the commands may touch, in the order refunds, top-ups, payments, accounts."""
+        """Locks and reads what the commands may touch, in the order reconciliations, refunds, top-ups, withdrawals,
+        payments, accounts."""
         books = Books()
+        await load_reconciliations(connection, books, commands)
         wanted = _Wanted(commands)
         if wanted.refunds:
-            for row in await connection.fetch(_LOCK_REFUNDS, sorted(wanted.refunds)):
-                refund = TopUpRefund._make(row)
-                books.top_up_refunds.load(refund.id, refund)
-                wanted.top_ups.add(refund.top_up_id)
+            for refund in await load_refunds(connection, books, wanted.refunds):
+                wanted.accounts_of_refund(refund)
         if wanted.top_ups:
-            for row in await connection.fetch(_LOCK_TOP_UPS, sorted(wanted.top_ups)):
-                top_up = rows.top_up_of(row)
-                books.top_ups.load(top_up.id, top_up)
+            for top_up in await load_top_ups(connection, books, wanted.top_ups):
                 wanted.accounts_of_top_up(top_up)
+        if wanted.withdrawals:
+            for withdrawal in await load_withdrawals(connection, books, wanted.withdrawals):
+                wanted.accounts_of_withdrawal(withdrawal)
         if wanted.reversing:
             await _load_posted(connection, books, wanted)
         if wanted.payments:
@@ -130,6 +152,7 @@ class PaymentsStore:
                 payment = rows.payment_of(row)
                 books.payments.load(payment.id, payment)
                 wanted.accounts_of_payment(payment)
+            wanted.accounts_of_debtors(books)
         if wanted.closing:
             for owner, currency in await connection.fetch(_OWNERS, sorted(wanted.closing)):
                 wanted.accounts |= {account_id(owner, kind, currency) for kind in RECEIVABLES}
@@ -137,23 +160,23 @@ class PaymentsStore:
         if wanted.accounts:
             await _load_accounts(connection, books, wanted.accounts, now)
         if wanted.charging:
-            await _load_awaited(connection, books, wanted.charging)
+            await load_awaited(connection, books, wanted.charging)
         return books
 
     async def save(self, connection: asyncpg.Connection, working_set: Books) -> None:
         """Writes what accepted commands changed."""
         books = working_set
         if books.transfers.accepted:
-            await _insert(connection, "transfers", Transfer._fields, books.transfers.accepted)
+            await insert(connection, "transfers", Transfer._fields, books.transfers.accepted)
             await append(connection, books.transfers.accepted)
-            await _insert(
+            await insert(
                 connection,
                 "transactions",
                 Transaction._fields,
                 rows.with_json(books.transactions.accepted, Transaction),
             )
         if created := [account for _, account in books.accounts.created()]:
-            await _insert(connection, "accounts", Account._fields, created)
+            await insert(connection, "accounts", Account._fields, created)
         if updated := [
             (a.id, a.state, a.debits_pending, a.debits_posted, a.credits_pending, a.credits_posted, a.update_time)
             for _, a in books.accounts.updated()
@@ -161,11 +184,12 @@ class PaymentsStore:
             await connection.execute(_UPDATE_ACCOUNTS, *rows.columns_of(updated))
         await self._save_payments(connection, books)
         await save_limits(connection, books)
-        await self._save_top_ups(connection, books)
+        await save_movements(connection, books)
+        await save_reconciliations(connection, books)
 
     async def _save_payments(self, connection: asyncpg.Connection, books: Books) -> None:
         if created := [payment for _, payment in books.payments.created()]:
-            await _insert(connection, "payments", Payment._fields, rows.payment_rows(created))
+            await insert(connection, "payments", Payment._fields, rows.payment_rows(created))
         if updated := [
             (
                 p.id,
@@ -180,46 +204,31 @@ class PaymentsStore:
                 rows.json_of_parts(p.parts),
             )
             for _, p in books.payments.updated()
+            if not p.rail
         ]:
             await connection.execute(_UPDATE_PAYMENTS, *rows.columns_of(updated))
-
-    async def _save_top_ups(self, connection: asyncpg.Connection, books: Books) -> None:
-        if created := [top_up for _, top_up in books.top_ups.created()]:
-            await _insert(connection, "top_ups", TopUp._fields, rows.with_json(created, TopUp))
-        if updated := [
-            (t.id, t.state, t.rail_reference, t.failure, t.refunded_minor, t.refunds_settled_minor, t.update_time)
-            for _, t in books.top_ups.updated()
+        if told := [
+            (
+                p.id,
+                p.version,
+                p.state,
+                p.authorized_minor,
+                p.captured_minor,
+                p.refunded_minor,
+                p.update_time,
+                p.last_transaction,
+                rows.json_of_parts(p.parts),
+                p.rail_reference,
+                p.failure,
+                p.charged_back_minor,
+                p.refunds_settled_minor,
+                p.settle_time,
+                rows.json_of_chargeback(p.chargeback_from),
+            )
+            for _, p in books.payments.updated()
+            if p.rail
         ]:
-            await connection.execute(_UPDATE_TOP_UPS, *rows.columns_of(updated))
-        if refunds := [refund for _, refund in books.top_up_refunds.created()]:
-            await _insert(connection, "top_up_refunds", TopUpRefund._fields, refunds)
-        if ended := [(r.id, r.state, r.rail_reference, r.update_time) for _, r in books.top_up_refunds.updated()]:
-            await connection.execute(_UPDATE_REFUNDS, *rows.columns_of(ended))
-
-
-async def _insert(
-    connection: asyncpg.Connection, table: str, columns: Sequence[str], records: Iterable[tuple[Any, ...]]
-) -> None:
-    """New rows, by COPY: it takes half of what INSERT from arrays takes, on both sides."""
-    with span(f"SQL COPY {table}", attributes={"db.system": "postgresql", "db.statement": f"COPY {table} FROM STDIN"}):
-        await connection.copy_records_to_table(table, columns=columns, records=records)
-
-
-def rail_work_of(books: Books) -> list[RailWork]:
-    """What a committed batch wants of rails. Whoever takes it and dies is found by its age."""
-    charges = [
-        DueCharge(t.id, t.rail, t.instrument, Money(t.currency, t.amount_minor), t.traceparent)
-        for _, t in books.top_ups.created()
-        if t.state == TopUpState.PENDING
-    ]
-    return [*charges, *(_due_payback(refund, books) for _, refund in books.top_up_refunds.created())]
-
-
-def _due_payback(refund: TopUpRefund, books: Books) -> DuePayback:
-    top_up = books.top_ups.get(refund.top_up_id)
-    assert top_up is not None, "a refund is of a top-up"
-    amount = Money(top_up.currency, refund.amount_minor)
-    return DuePayback(refund.id, top_up.rail, top_up.instrument, top_up.rail_reference, amount, refund.traceparent)
+            await connection.execute(_UPDATE_RAIL_PAYMENTS, *rows.columns_of(told))
 
 
 async def _load_posted(connection: asyncpg.Connection, books: Books, wanted: _Wanted) -> None:
@@ -228,7 +237,6 @@ async def _load_posted(connection: asyncpg.Connection, books: Books, wanted: _Wa
     for row in await connection.fetch(_REVERSED_TRANSFERS, sorted(wanted.reversing)):
         transfer = Transfer._make(row)
         transfers.setdefault(transfer.transaction_id, []).append(transfer)
-        wanted.accounts |= {transfer.debit_account, transfer.credit_account}
         if transfer.payment_id is not None:
             wanted.payments.add(transfer.payment_id)
     for row in await connection.fetch(_REVERSED, sorted(wanted.reversing)):
@@ -237,44 +245,58 @@ async def _load_posted(connection: asyncpg.Connection, books: Books, wanted: _Wa
             books.posted.load(transaction.id, PostedTransaction(transaction, tuple(transfers[transaction.id])))
         if transaction.reverses is not None:
             books.reversals.load(transaction.reverses, transaction.id)
+    touched = {
+        account for each in transfers.values() for one in each for account in (one.debit_account, one.credit_account)
+    }
+    for owner, kind, currency in await connection.fetch(_KEYS, sorted(touched)):
+        # What gave is credited now.
+        wanted.credited(owner, kind, currency)
 
 
 async def _load_accounts(connection: asyncpg.Connection, books: Books, wanted: set[UUID], now: datetime) -> None:
     holding = []
-    for row in await connection.fetch(_LOCK_ACCOUNTS, sorted(wanted)):
+    missing: set[UUID] = set()
+    for row in await connection.fetch(_LOCK_ACCOUNTS, list(wanted)):
         account = rows.account_of(row)
         books.accounts.load(account.id, account)
         if account.debits_pending:
             holding.append(account.id)
-    if not holding:
-        return
-    missing: set[UUID] = set()
-    due: list[Payment] = []
-    for row in await connection.fetch(_LOCK_DUE_PAYMENTS, holding, now + _AHEAD):
-        payment = rows.payment_of(row)
-        if payment.id not in books.payments:
-            books.payments.load(payment.id, payment)
-        due.append(payment)
-        clearing = account_id(PLATFORM, CLEARING_CAPTURE, payment.currency)
-        if clearing not in books.accounts:
-            missing.add(clearing)
-    for payment in sorted(due, key=lambda each: (each.expire_time, each.id)):
-        books.due_holds.setdefault(payment.payer_account, []).append(payment.id)
+        if account.kind in _RECEIVABLES and not account.is_empty:
+            books.debtors.add(account.owner)
+            if account.kind == RECEIVABLE_GUARANTEE:
+                # Whoever owes it may pay in this batch, and then the fund gets it.
+                missing |= _fund_accounts(account.currency)
+    if holding:
+        missing |= await _load_due_holds(connection, books, holding, now)
+    missing -= wanted
     if missing:
         for row in await connection.fetch(_LOCK_ACCOUNTS, sorted(missing)):
             account = rows.account_of(row)
             books.accounts.load(account.id, account)
 
 
-async def _load_awaited(connection: asyncpg.Connection, books: Books, charging: set[tuple[str, str]]) -> None:
-    """After the rails' accounts are locked: whoever makes or answers a top-up of theirs holds these."""
-    rails, currencies = zip(*charging, strict=True)
-    awaited: dict[UUID, int] = {}
-    for owner, rail, currency, minor in await connection.fetch(_AWAITED, rails, currencies):
-        for key in awaiting_accounts(owner, rail, currency):
-            awaited[key] = awaited.get(key, 0) + int(minor)
-    for key, minor in awaited.items():
-        books.awaited.load(key, minor)
+async def _load_due_holds(
+    connection: asyncpg.Connection, books: Books, holding: list[UUID], now: datetime
+) -> set[UUID]:
+    """Gives the accounts through which these holds end."""
+    due: list[Payment] = []
+    for row in await connection.fetch(_LOCK_DUE_PAYMENTS, holding, now + _AHEAD):
+        payment = rows.payment_of(row)
+        if payment.id not in books.payments:
+            books.payments.load(payment.id, payment)
+        due.append(payment)
+    for payment in sorted(due, key=lambda each: (each.expire_time, each.id)):
+        books.due_holds.setdefault(payment.payer_account, []).append(payment.id)
+    return {account_id(PLATFORM, CLEARING_CAPTURE, payment.currency) for payment in due}
+
+
+def _fund_accounts(currency: str) -> set[UUID]:
+    return {account_id(PLATFORM, kind, currency) for kind in (GUARANTEE_FUND, FUND_RECOVERABLE)}
+
+
+def _clearing_of_rails(currency: str) -> set[UUID]:
+    """Through which money goes out, and what stands in for an account that is closed."""
+    return {account_id(PLATFORM, kind, currency) for kind in (CLEARING_PAYOUT, CLEARING_REFUND, SUSPENSE)}
 
 
 class _Wanted:
@@ -286,44 +308,96 @@ class _Wanted:
         self.closing: set[UUID] = set()
         self.reversing: set[UUID] = set()
         self.payments: set[UUID] = set()
+        # Legs for which the guarantee fund may pay, each with the others of its transaction.
+        self.from_fund: list[tuple[Leg | SpreadLeg, Sequence[Leg | SpreadLeg]]] = []
         self.top_ups: set[UUID] = set()
+        self.withdrawals: set[UUID] = set()
         self.refunds: set[UUID] = set()
         # Rails and currencies in which top-ups are to be made.
         self.charging: set[tuple[str, str]] = set()
+        self.movements = {
+            MovementKind.TOP_UP: self.top_ups,
+            MovementKind.WITHDRAWAL: self.withdrawals,
+            MovementKind.PAYMENT: self.payments,
+            MovementKind.REFUND: self.refunds,
+        }
         for command in commands:
-            self._add(command)
+            self._add(command.posting("") if isinstance(command, ResolveReconciliationItem) else command)
+
+    def credited(self, owner: str, kind: str, currency: str) -> None:
+        """An account that may be credited, and what its owner may owe then."""
+        self.accounts.add(account_id(owner, kind, currency))
+        for debt in PAYS.get(kind, ()):
+            self.accounts.add(account_id(owner, debt, currency))
 
     def accounts_of_payment(self, payment: Payment) -> None:
-        self.accounts |= {
-            payment.payer_account,
-            payment.payee_account,
-            account_id(PLATFORM, CLEARING_CAPTURE, payment.currency),
-        }
+        currency = payment.currency
+        self.accounts.add(account_id(PLATFORM, CLEARING_CAPTURE, currency))
+        self.credited(payment.payer, USER_AVAILABLE, currency)
+        self.credited(payment.payee_owner, payment.payee_kind, currency)
         for part in payment.parts:
-            self.accounts.add(account_id(part.owner, part.kind, payment.currency))
+            self.credited(part.owner, part.kind, currency)
+        if payment.rail:
+            self.accounts |= {account_id(payment.rail, kind, currency) for kind in (RAIL_IN_TRANSIT, RAIL_SETTLED)}
+            self.accounts |= _clearing_of_rails(currency)
+            # Those who bear a chargeback when the trade's account is empty.
+            for beneficiary in {payment.beneficiary, *[part.beneficiary for part in payment.parts]} - {""}:
+                self.credited(beneficiary, SELLER_PAYABLE, currency)
+
+    def accounts_of_debtors(self, books: Books) -> None:
+        """Who owes the fund what it pays for these payments."""
+        for leg, legs in self.from_fund:
+            payment = books.payments.get(leg.payment) if leg.payment is not None else None
+            owner = None if payment is None else debtor_of(leg, legs, payment)
+            if owner is not None:
+                self.accounts.add(account_id(owner, RECEIVABLE_GUARANTEE, leg.amount.currency))
 
     def accounts_of_top_up(self, top_up: TopUp) -> None:
+        self.credited(top_up.owner, USER_AVAILABLE, top_up.currency)
         self.accounts |= {
-            account_id(top_up.owner, USER_AVAILABLE, top_up.currency),
             account_id(top_up.rail, RAIL_IN_TRANSIT, top_up.currency),
             account_id(top_up.rail, RAIL_SETTLED, top_up.currency),
-            account_id(PLATFORM, CLEARING_REFUND, top_up.currency),
         }
+        self.accounts |= _clearing_of_rails(top_up.currency)
+
+    def accounts_of_withdrawal(self, withdrawal: Withdrawal) -> None:
+        self.credited(withdrawal.owner, withdrawal.kind, withdrawal.currency)
+        self.accounts.add(account_id(withdrawal.rail, RAIL_SETTLED, withdrawal.currency))
+        self.accounts |= _clearing_of_rails(withdrawal.currency)
+
+    def accounts_of_refund(self, refund: RailRefund) -> None:
+        self.credited(refund.owner, USER_AVAILABLE, refund.currency)
+        self.accounts.add(account_id(refund.rail, RAIL_SETTLED, refund.currency))
+        self.accounts |= _clearing_of_rails(refund.currency)
+        if refund.top_up_id is not None:
+            self.top_ups.add(refund.top_up_id)
+        if refund.payment_id is not None:
+            self.payments.add(refund.payment_id)
 
     def _add(self, command: Command) -> None:
         accounts = self.accounts
         if isinstance(command, CreatePayment):
             currency = command.amount.currency
             accounts.add(account_id(command.payer, USER_AVAILABLE, currency))
-            accounts.add(account_id(command.payee.owner, command.payee.kind, currency))
+            self.credited(command.payee.owner, command.payee.kind, currency)
             for term in command.splits:
-                accounts.add(account_id(term.destination.owner, term.destination.kind, currency))
+                self.credited(term.destination.owner, term.destination.kind, currency)
             if command.capture_mode == CaptureMode.MANUAL:
                 accounts.add(account_id(PLATFORM, CLEARING_CAPTURE, currency))
+            if command.rail:
+                accounts |= {account_id(command.rail, kind, currency) for kind in (RAIL_IN_TRANSIT, RAIL_SETTLED)}
+                self.charging.add((command.rail, currency))
         elif isinstance(command, PostTransaction):
             for leg in command.legs:
-                for key in (*leg.debits, *leg.credits):
+                for key in leg.debits:
                     accounts.add(account_id(key.owner, key.kind, leg.amount.currency))
+                for key in leg.credits:
+                    self.credited(key.owner, key.kind, leg.amount.currency)
+                if comes_from_fund(leg):
+                    self.from_fund.append((leg, command.legs))
+                    accounts |= _fund_accounts(leg.amount.currency)
+                elif any(key.kind == RECEIVABLE_GUARANTEE for key in (*leg.debits, *leg.credits)):
+                    accounts |= _fund_accounts(leg.amount.currency)
                 if leg.payment is not None:
                     self.payments.add(leg.payment)
         elif isinstance(command, CapturePayment | VoidPayment | RefundPayment):
@@ -333,13 +407,16 @@ class _Wanted:
             self.charging.add((command.rail, command.amount.currency))
         elif isinstance(command, RefundTopUp):
             self.top_ups.add(command.name)
-        elif isinstance(command, ReportCharge):
-            self.top_ups.add(command.top_up)
-        elif isinstance(command, ReportPayback):
-            self.refunds.add(command.refund)
+        elif isinstance(command, CreateWithdrawal):
+            currency = command.amount.currency
+            accounts.add(account_id(command.owner, command.kind, currency))
+            accounts.add(account_id(command.rail, RAIL_SETTLED, currency))
+            accounts |= _clearing_of_rails(currency)
+        elif isinstance(command, ReportRailResult):
+            self.movements[command.movement.kind].add(command.movement.id)
         elif isinstance(command, ReverseTransaction):
             self.reversing.add(command.name)
-        elif isinstance(command, CreateAccounts):
+        elif isinstance(command, CreateAccount | CreateAccounts):
             accounts.update(account_id(new.owner, new.kind, new.currency) for new in command.accounts)
         elif isinstance(command, FreezeAccount | UnfreezeAccount):
             accounts.add(command.name)

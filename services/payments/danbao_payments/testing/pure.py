@@ -15,7 +15,7 @@ from danbao_payments.application.decide import decider
 from danbao_payments.domain.account import Account, account_id, available_minor
 from danbao_payments.domain.books import Books
 from danbao_payments.domain.callers import Caller, Party
-from danbao_payments.domain.chart import SUSPENSE, USER_AVAILABLE
+from danbao_payments.domain.chart import CLEARING_PAYOUT, CLEARING_REFUND, SUSPENSE, USER_AVAILABLE
 from danbao_payments.domain.commands import AccountKey, Command, CreatePayment, Leg, PostTransaction
 from danbao_payments.domain.payment import CaptureMode
 
@@ -117,15 +117,37 @@ class PureBooks:
         return [event.kind for event in self.events]
 
     def check(self) -> None:
-        """Debits equal credits in each currency, and nothing waits in clearing.capture."""
+        """Debits equal credits in each currency, nothing waits in clearing.capture, what is on its way in the other
+        clearing accounts, and the fund is owed what it gave."""
         sums: dict[str, list[int]] = {}
+        owed: dict[str, int] = {}
         for account in self.books.accounts.values():
             total = sums.setdefault(account.currency, [0, 0])
             total[0] += account.debits_posted - account.credits_posted
             total[1] += account.debits_pending - account.credits_pending
             if account.kind == "clearing.capture":
                 assert account.debits_posted == account.credits_posted, account
+            if account.kind in ("receivable.guarantee", "fund.recoverable"):
+                net = account.debits_posted - account.credits_posted
+                owed[account.currency] = owed.get(account.currency, 0) + net
+        assert not any(owed.values()), owed
+        assert not any(self._on_its_way().values()), self._on_its_way()
         assert all(total == [0, 0] for total in sums.values()), sums
+
+    def _on_its_way(self) -> dict[tuple[str, str], int]:
+        """What waits in each clearing account of rails, less what is on its way."""
+        waiting: dict[tuple[str, str], int] = {}
+        for account in self.books.accounts.values():
+            if account.kind in (CLEARING_PAYOUT, CLEARING_REFUND):
+                waiting[account.kind, account.currency] = account.credits_posted - account.debits_posted
+        for kind, movements in (
+            (CLEARING_PAYOUT, self.books.withdrawals.values()),
+            (CLEARING_REFUND, self.books.rail_refunds.values()),
+        ):
+            for each in movements:
+                if each.state in ("PENDING", "UNKNOWN"):
+                    waiting[kind, each.currency] = waiting.get((kind, each.currency), 0) - each.amount_minor
+        return waiting
 
     def _find_due_holds(self, now: datetime) -> None:
         due = sorted(

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import asyncpg
 import grpc
@@ -15,10 +15,13 @@ from google.rpc import error_details_pb2, status_pb2
 from danbao.payments.v1 import (
     account_pb2,
     account_pb2_grpc,
+    audit_pb2_grpc,
     event_pb2_grpc,
     ledger_pb2_grpc,
     payment_pb2,
     payment_pb2_grpc,
+    rail_pb2,
+    reconciliation_pb2_grpc,
 )
 from danbao.testing.v1 import clock_pb2, clock_pb2_grpc
 from danbao.type.v1 import money_pb2
@@ -35,6 +38,8 @@ _STUBS = (
     ledger_pb2_grpc.LedgerServiceStub,
     payment_pb2_grpc.PaymentServiceStub,
     event_pb2_grpc.EventServiceStub,
+    reconciliation_pb2_grpc.ReconciliationServiceStub,
+    audit_pb2_grpc.AuditServiceStub,
 )
 OPERATOR = as_caller(subject="olga", roles="operator")
 PARTNER = as_caller(subject="shop", roles="partner", partner="shop")
@@ -70,16 +75,56 @@ _BROKEN = {
         WHERE accounts.currency <> transfers.currency""",
     "something waits in clearing.capture": """
         SELECT id FROM accounts WHERE kind = 'clearing.capture' AND credits_posted <> debits_posted""",
+    "what waits in clearing.payout is not what is on its way": """
+        SELECT currency FROM (
+            SELECT currency, credits_posted - debits_posted AS minor FROM accounts WHERE kind = 'clearing.payout'
+            UNION ALL SELECT currency, -amount_minor FROM withdrawals WHERE state IN ('PENDING', 'UNKNOWN')
+        ) AS both_sides GROUP BY currency HAVING sum(minor) <> 0""",
+    "what waits in clearing.refund is not what is on its way": """
+        SELECT currency FROM (
+            SELECT currency, credits_posted - debits_posted AS minor FROM accounts WHERE kind = 'clearing.refund'
+            UNION ALL SELECT currency, -amount_minor FROM rail_refunds WHERE state IN ('PENDING', 'UNKNOWN')
+        ) AS both_sides GROUP BY currency HAVING sum(minor) <> 0""",
+    "refunds of a top-up are not those on their way and those paid": """
+        SELECT id FROM top_ups LEFT JOIN (
+            SELECT top_up_id, sum(amount_minor) FILTER (WHERE state IN ('PENDING', 'UNKNOWN', 'SETTLED')) AS asked,
+                sum(amount_minor) FILTER (WHERE state = 'SETTLED') AS paid FROM rail_refunds GROUP BY top_up_id
+        ) AS back ON top_up_id = id
+        WHERE coalesce(asked, 0) <> refunded_minor OR coalesce(paid, 0) <> refunds_settled_minor""",
+    "what the guarantee fund is owed is not what is owed to it": """
+        SELECT currency, sum(debits_posted - credits_posted) FROM accounts
+        WHERE kind IN ('receivable.guarantee', 'fund.recoverable') GROUP BY currency
+        HAVING sum(debits_posted) <> sum(credits_posted)""",
     "what is held is not what payments hold": """
         SELECT id FROM accounts LEFT JOIN (
             SELECT payer_account, sum(authorized_minor - captured_minor - released_minor) AS held FROM payments
             WHERE hold_id IS NOT NULL GROUP BY payer_account
         ) AS holds ON payer_account = id
         WHERE kind = 'user.available' AND coalesce(held, 0) <> debits_pending""",
+    # What a chargeback took from us and gave back does not count.
     "refunds are not their transfers": """
-        SELECT id FROM payments LEFT JOIN (
-            SELECT payment_id, sum(amount_minor) AS back FROM transfers WHERE purpose <> '' GROUP BY payment_id
-        ) AS refunds ON payment_id = id WHERE coalesce(back, 0) <> refunded_minor""",
+        SELECT payments.id FROM payments LEFT JOIN (
+            SELECT payment_id,
+                sum(CASE WHEN giver.kind = 'rail.settled' THEN -amount_minor ELSE amount_minor END) AS back
+            FROM transfers JOIN accounts AS giver ON giver.id = debit_account
+            WHERE purpose <> '' GROUP BY payment_id
+        ) AS refunds ON payment_id = payments.id WHERE coalesce(back, 0) <> refunded_minor""",
+    "refunds of a payment that its rail has paid are not what it says": """
+        SELECT payments.id FROM payments LEFT JOIN (
+            SELECT payment_id, sum(amount_minor) AS paid FROM rail_refunds WHERE state = 'SETTLED' GROUP BY payment_id
+        ) AS refunds ON payment_id = payments.id WHERE coalesce(paid, 0) <> refunds_settled_minor""",
+    "a match is of other amounts, or both ways": """
+        SELECT reconciliation_id, match_number FROM (
+            SELECT reconciliation_id, match_number, direction, amount_minor AS minor FROM statement_lines
+            UNION ALL SELECT reconciliation_id, match_number, direction, -amount_minor FROM reconciled_movements
+        ) AS both_sides WHERE match_number IS NOT NULL GROUP BY reconciliation_id, match_number
+        HAVING sum(minor) <> 0 OR count(DISTINCT direction) <> 1""",
+    "a reconciliation's counts are not its rows'": """
+        SELECT id FROM reconciliations WHERE (lines, matched_lines, matched_movements, open_items) <> (
+            (SELECT count(*) FROM statement_lines AS l WHERE l.reconciliation_id = id),
+            (SELECT count(match_number) FROM statement_lines AS l WHERE l.reconciliation_id = id),
+            (SELECT count(match_number) FROM reconciled_movements AS m WHERE m.reconciliation_id = id),
+            (SELECT count(*) FROM reconciliation_items AS i WHERE i.reconciliation_id = id AND i.state = 'OPEN'))""",
     "numbers have gaps": """
         SELECT count(*), max(sequence) FROM transfers HAVING count(*) <> coalesce(max(sequence), 0)""",
     "events have gaps": "SELECT count(*), max(sequence) FROM events HAVING count(*) <> coalesce(max(sequence), 0)",
@@ -95,19 +140,29 @@ class PaymentsStack:
     options: dict[str, Any] = field(default_factory=dict)
     rails: Mapping[str, Rail] | None = None
     port: int = 0
+    # Called since its books were last emptied or added up.
+    touched: bool = False
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     _channels: dict[str, grpc.aio.Channel] = field(default_factory=dict)
+    # All that run, so that no test need remember to have its books added up.
+    running: ClassVar[list[PaymentsStack]] = []
 
     async def start(self) -> None:
         settings = settings_for(
-            PaymentsSettings, name="payments", database=self.database, authority=self.authority, **self.options
+            PaymentsSettings,
+            name="payments",
+            database=self.database,
+            authority=self.authority,
+            **({"audit_seconds": 0} | self.options),
         )
         server = await self._stack.enter_async_context(running(settings, rails=self.rails))
         await server.start()
         self._stack.push_async_callback(server.stop)
         self.port = server.port
+        PaymentsStack.running.append(self)
 
     async def stop(self) -> None:
+        PaymentsStack.running = [each for each in PaymentsStack.running if each is not self]
         for channel in self._channels.values():
             await channel.close()
         self._channels.clear()
@@ -134,6 +189,7 @@ class PaymentsStack:
     async def call_with_headers(
         self, method: str, request: Any, *, as_: Any = PARTNER, peer: str = "gateway", timeout: float | None = 10
     ) -> tuple[Any, dict[str, str]]:
+        self.touched = True
         call = self.stub_method(method, peer)(request, metadata=as_, timeout=timeout)
         try:
             reply = await call
@@ -172,9 +228,11 @@ class PaymentsStack:
 
     async def forget(self) -> None:
         """Empties the books of a running service; only the clock stays where it is."""
+        self.touched = False
         tables = (
-            "accounts, transfers, ledger_batches, transactions, payments, top_ups, top_up_refunds, events,"
-            " request_records, limits, limit_usage"
+            "accounts, transfers, ledger_batches, transactions, payments, top_ups, withdrawals, rail_refunds, events,"
+            " request_records, limits, limit_usage, reconciliations, statement_lines, reconciled_movements,"
+            " reconciliation_items"
         )
         connection = await asyncpg.connect(self.database.owner_dsn)
         try:
@@ -239,3 +297,25 @@ def top_up(owner: str, minor: int, *, currency: str = "CNY", **others: Any) -> p
         "rail": "rails/simulated",
     }
     return payment_pb2.CreateTopUpRequest(**(fields | others))
+
+
+def withdrawal(owner: str, minor: int, **others: Any) -> rail_pb2.CreateWithdrawalRequest:
+    """A request to send money of a wallet out over the simulated rail."""
+    fields: dict[str, Any] = {
+        "request_id": new_id(),
+        "owner": owner,
+        "kind": "user.available",
+        "amount": money(minor),
+        "rail": "rails/simulated",
+    }
+    return rail_pb2.CreateWithdrawalRequest(**(fields | others))
+
+
+def rail_report(movement: str, result: str, **others: Any) -> rail_pb2.ReportRailResultRequest:
+    """What a rail says of a movement; `result` without its prefix."""
+    fields: dict[str, Any] = {
+        "request_id": new_id(),
+        "movement": movement,
+        "result": rail_pb2.RailResult.Value(f"RAIL_RESULT_{result}"),
+    }
+    return rail_pb2.ReportRailResultRequest(**(fields | others))

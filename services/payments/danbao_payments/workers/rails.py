@@ -1,4 +1,4 @@
-"""Asks rails what committed top-ups and refunds want of them, outside any transaction, and reports their answers."""
+"""Asks rails what committed movements want of them, outside any transaction, and reports what they answer."""
 
 from __future__ import annotations
 
@@ -6,16 +6,27 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import Protocol
 from uuid import UUID
 
 from opentelemetry.trace import SpanKind
 
 from danbao_kit.errors import DanbaoError
-from danbao_kit.group_commit import GroupCommit, Submission
+from danbao_kit.group_commit import Outcome, Submission
 from danbao_kit.log import log
 from danbao_kit.telemetry import parent_context, parse_traceparent, tracer
-from danbao_payments.application.ports import BooksReader, DueCharge, Rail, RailUnavailable, RailWork
-from danbao_payments.domain.commands import ReportCharge, ReportPayback
+from danbao_payments.application.ports import (
+    Direction,
+    MovementsReader,
+    Rail,
+    RailAnswer,
+    RailNotice,
+    RailOrder,
+    RailUnavailable,
+    Standing,
+)
+from danbao_payments.domain.commands import ReportRailResult
+from danbao_payments.domain.movement import RailResult
 
 # Nothing of it was seen for so long (real time): whoever was to ask the rail has died, or its answer was lost.
 _OVERDUE_S = 3.0
@@ -24,34 +35,53 @@ _AT_ONCE = 200
 _MOST_PATIENCE_S = 60.0
 _RAIL_TIMEOUT_S = 30.0
 
+_RESULTS = {Standing.ACCEPTED: RailResult.SUCCEEDED, Standing.REFUSED: RailResult.FAILED}
+
+
+class Writer(Protocol):
+    """The write path."""
+
+    async def submit(self, submission: Submission) -> Outcome: ...
+
 
 class RailWorker:
-    """Every movement has one reference, its own id: asked twice, a rail moves money once."""
+    """Every movement has one reference, its own id: asked twice, a rail moves money once.
+
+    What a rail has left unanswered is looked up until it is definite, and asked again only where the rail says that it
+    never heard of it. Two replicas may do so at once: what they learn is booked once.
+    """
 
     def __init__(
         self,
         rails: Mapping[str, Rail],
-        reader: BooksReader,
-        group_commit: GroupCommit,
+        reader: MovementsReader,
+        writer: Writer,
         *,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rails = rails
         self._reader = reader
-        self._group_commit = group_commit
+        self._writer = writer
         self._asking: dict[UUID, asyncio.Task[None]] = {}
         self._now = now
-        # What came to nothing: how often, and when it may be asked again.
+        # What came to nothing: how often, and when it may be looked up again.
         self._failed: dict[UUID, tuple[int, float]] = {}
         self._limit = asyncio.Semaphore(_AT_ONCE)
 
-    def ask(self, work: Iterable[RailWork]) -> None:
+    def ask(self, orders: Iterable[RailOrder]) -> None:
         """Begins to ask; returns at once."""
-        for item in work:
-            if item.id not in self._asking:
-                task = asyncio.create_task(self._ask(item), name=f"rail {item.id}")
-                self._asking[item.id] = task
-                task.add_done_callback(partial(self._forget, item.id))
+        for order in orders:
+            self._begin(order, overdue=False)
+
+    async def report(self, notice: RailNotice) -> bool:
+        """Books what a rail says unasked. False: it could not be written down now, and is to be said again."""
+        command = ReportRailResult(
+            notice.movement, notice.result, rail_reference=notice.rail_reference, failure=notice.failure
+        )
+        error = (await self._writer.submit(Submission(command))).error
+        if error is not None:
+            log.warning("rail_report_refused", movement=notice.movement.name, reason=error.reason)
+        return error is None or error.is_final
 
     async def run(self) -> None:
         """Takes up what was left behind, until cancelled."""
@@ -63,7 +93,7 @@ class RailWorker:
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def look(self) -> None:
-        """Asks what is overdue. Neither what is under way nor what failed a short while ago keeps others from it."""
+        """Looks up what is overdue. What is under way, or failed a short while ago, keeps no others from it."""
         now = self._now()
         # Whoever was answered elsewhere meanwhile is not remembered for ever.
         self._failed = {key: told for key, told in self._failed.items() if told[1] + 2 * _MOST_PATIENCE_S > now}
@@ -72,7 +102,8 @@ class RailWorker:
         lost = await self._reader.overdue_rail_work(older_than_s=_OVERDUE_S, limit=_AT_ONCE, without=without)
         if lost:
             log.warning("rails_asked_again", movements=len(lost))
-            self.ask(lost)
+            for order in lost:
+                self._begin(order, overdue=True)
 
     @property
     def under_way(self) -> int:
@@ -86,50 +117,71 @@ class RailWorker:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def _begin(self, order: RailOrder, *, overdue: bool) -> None:
+        if order.id not in self._asking:
+            task = asyncio.create_task(self._ask(order, overdue=overdue), name=f"rail {order.id}")
+            self._asking[order.id] = task
+            task.add_done_callback(partial(self._forget, order.id))
+
     def _forget(self, movement: UUID, _: asyncio.Task[None]) -> None:
         self._asking.pop(movement, None)
 
-    async def _ask(self, item: RailWork) -> None:
+    async def _ask(self, order: RailOrder, *, overdue: bool) -> None:
         try:
-            booked = await self._ask_and_book(item)
+            definite = await self._ask_and_book(order, overdue=overdue)
         except Exception:  # noqa: BLE001
             # A rail's client that breaks, or a fault of ours: one movement's trouble only.
-            log.exception("rail_work_failed", rail=item.rail, movement=str(item.id))
-            booked = False
-        if booked:
-            self._failed.pop(item.id, None)
+            log.exception("rail_work_failed", rail=order.rail, movement=order.movement.name)
+            definite = False
+        if definite:
+            self._failed.pop(order.id, None)
             return
-        attempts = self._failed.get(item.id, (0, 0.0))[0] + 1
+        attempts = self._failed.get(order.id, (0, 0.0))[0] + 1
         patience_s = min(_MOST_PATIENCE_S, _OVERDUE_S * 2 ** min(attempts - 1, 10))
-        self._failed[item.id] = (attempts, self._now() + patience_s)
+        self._failed[order.id] = (attempts, self._now() + patience_s)
 
-    async def _ask_and_book(self, item: RailWork) -> bool:
-        span = parse_traceparent(item.traceparent)
+    async def _ask_and_book(self, order: RailOrder, *, overdue: bool) -> bool:
+        """Whether the movement's end is written down."""
+        rail = self._rails.get(order.rail)
+        if rail is None:
+            log.warning("rail_not_connected", rail=order.rail, movement=order.movement.name)
+            return False
+        span = parse_traceparent(order.traceparent)
         try:
             async with self._limit, asyncio.timeout(_RAIL_TIMEOUT_S):
                 with tracer.start_as_current_span(
-                    f"{item.rail} {'charge' if isinstance(item, DueCharge) else 'pay back'}",
+                    f"{order.rail} {'look up' if overdue else order.direction.lower().replace('_', ' ')}",
                     context=parent_context(span),
                     kind=SpanKind.CLIENT,
                 ):
-                    report = await self._answer(item)
+                    answer = await self._answer(rail, order, overdue=overdue)
         except (RailUnavailable, TimeoutError) as error:
-            log.warning("rail_unavailable", rail=item.rail, movement=str(item.id), error=type(error).__name__)
+            log.warning("rail_unavailable", rail=order.rail, movement=order.movement.name, error=type(error).__name__)
+            answer = None
+        if answer is None:
+            if order.is_unknown:
+                return False
+            command = ReportRailResult(order.movement, RailResult.UNANSWERED)
+        elif answer.standing in _RESULTS:
+            command = ReportRailResult(
+                order.movement,
+                _RESULTS[answer.standing],
+                rail_reference=answer.rail_reference,
+                failure=answer.failure,
+            )
+        else:
             return False
-        outcome = await self._group_commit.submit(Submission(report, traceparent=item.traceparent, span=span))
+        outcome = await self._writer.submit(Submission(command, traceparent=order.traceparent, span=span))
         if outcome.error is not None:
-            log.error("rail_answer_not_booked", movement=str(item.id), reason=outcome.error.reason)
-        return outcome.error is None
+            log.error("rail_answer_not_booked", movement=order.movement.name, reason=outcome.error.reason)
+        return outcome.error is None and answer is not None
 
-    async def _answer(self, item: RailWork) -> ReportCharge | ReportPayback:
-        rail = self._rails.get(item.rail)
-        if rail is None:
-            raise RailUnavailable
-        reference = str(item.id)
-        if isinstance(item, DueCharge):
-            answer = await rail.charge(reference=reference, instrument=item.instrument, amount=item.amount)
-            return ReportCharge(item.id, answer.accepted, answer.rail_reference, answer.failure)
-        paid = await rail.pay_back(
-            reference=reference, charge=item.charge, instrument=item.instrument, amount=item.amount
-        )
-        return ReportPayback(item.id, paid)
+    async def _answer(self, rail: Rail, order: RailOrder, *, overdue: bool) -> RailAnswer:
+        ask = {Direction.CHARGE: rail.charge, Direction.PAY_BACK: rail.pay_back, Direction.PAY_OUT: rail.pay_out}
+        if overdue:
+            known = await rail.look_up(order)
+            if known.standing is not Standing.NOT_FOUND:
+                return known
+            if not order.is_wanted:
+                return RailAnswer(Standing.REFUSED, failure="never reached the rail")
+        return await ask[order.direction](order)

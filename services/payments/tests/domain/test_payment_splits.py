@@ -62,7 +62,8 @@ def capture(pure: PureBooks, payment: Payment, minor: int, *, final: bool = Fals
 
 def refund(pure: PureBooks, payment: Payment, minor: int | None, *, caller=PARTNER, fees_back=True) -> Payment:
     amount = None if minor is None else Money(CNY, minor)
-    return pure.run(RefundPayment(payment.id, amount, "", caller, fees_back))
+    fee_refund = "PROPORTIONAL" if fees_back else "NONE"
+    return pure.run(RefundPayment(payment.id, amount, "", caller, fee_refund))
 
 
 def captured(payment: Payment) -> list[int]:

@@ -17,6 +17,7 @@ from danbao_payments.domain.commands import (
     CreatePayment,
     ExpireHolds,
     RefundPayment,
+    ReportRailResult,
     VoidPayment,
 )
 from danbao_payments.domain.errors import (
@@ -34,6 +35,7 @@ from danbao_payments.domain.errors import (
     PaymentStateInvalid,
     RefundAmountExceeded,
 )
+from danbao_payments.domain.movement import Movement, MovementKind, RailResult
 from danbao_payments.domain.payment import CaptureMode, Payment, PaymentCommand, PaymentState, RefundState
 from danbao_payments.testing.pure import CNY, ESCROW, PARTNER, PureBooks, wallet
 
@@ -193,7 +195,7 @@ CAPTURED_IN_PART: dict[PaymentState, PaymentState | type[DanbaoError]] = {
     S.DECLINED: _INVALID,
 }
 EXPECTED: dict[PaymentState, dict[PaymentCommand, PaymentState | type[DanbaoError]]] = {
-    S.PENDING: {C.CAPTURE: PaymentStateInvalid, C.VOID: PaymentStateInvalid, C.REFUND: PaymentStateInvalid},
+    S.PENDING: {C.CAPTURE: PaymentStateInvalid, C.VOID: S.VOIDED, C.REFUND: PaymentStateInvalid},
     S.AUTHORIZED: {C.CAPTURE: S.CAPTURED, C.VOID: S.VOIDED, C.REFUND: PaymentStateInvalid},
     S.PARTIALLY_CAPTURED: {C.CAPTURE: S.CAPTURED, C.VOID: S.CAPTURED, C.REFUND: S.PARTIALLY_CAPTURED},
     S.CAPTURED: {C.CAPTURE: HoldAlreadyCaptured, C.VOID: HoldAlreadyCaptured, C.REFUND: S.CAPTURED},
@@ -204,8 +206,16 @@ EXPECTED: dict[PaymentState, dict[PaymentCommand, PaymentState | type[DanbaoErro
 
 
 def payment_in(pure: PureBooks, state: PaymentState) -> Payment:
-    """A payment of 100 in that state; those that today's commands cannot reach are made from one that holds."""
+    """A payment of 100 in that state."""
     pure.fund(BUYER, 1000)
+    if state in (PaymentState.PENDING, PaymentState.DECLINED):
+        asked = CreatePayment(
+            BUYER, TO_SELLER, "", Money(CNY, 100), "AUTOMATIC", caller=PARTNER, rail="rails/simulated"
+        )
+        pending = pure.run(asked)
+        if state is PaymentState.DECLINED:
+            pure.run(ReportRailResult(Movement(MovementKind.PAYMENT, pending.id), RailResult.FAILED))
+        return pure.books.payments.get(pending.id)
     held = pure.hold(BUYER, TO_SELLER, 100, lifetime_s=60)
     match state:
         case PaymentState.CAPTURED:
@@ -215,14 +225,10 @@ def payment_in(pure: PureBooks, state: PaymentState) -> Payment:
         case PaymentState.EXPIRED:
             pure.advance(60)
             pure.run(ExpireHolds((held.id,)))
-        case PaymentState.PENDING | PaymentState.DECLINED:
-            ended = void(pure, held)
-            pure.books.payments.put(held.id, ended._replace(state=state.value, released_minor=0))
         case PaymentState.PARTIALLY_CAPTURED:
             return pure.run(CapturePayment(held.id, Money(CNY, 30), PARTNER, final=False))
-        case PaymentState.AUTHORIZED:
+        case _:
             pass
-    pure.books.accept()
     found = pure.books.payments.get(held.id)
     assert found is not None
     return found

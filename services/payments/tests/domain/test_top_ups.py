@@ -10,7 +10,7 @@ from danbao_kit.decision import DEFERRED
 from danbao_kit.money import MAX_MINOR, Money
 from danbao_payments.domain.account import AccountState
 from danbao_payments.domain.callers import Caller, Party
-from danbao_payments.domain.commands import AccountKey, CreateTopUp, RefundTopUp, ReportCharge, ReportPayback
+from danbao_payments.domain.commands import AccountKey, CreateTopUp, RefundTopUp, ReportRailResult
 from danbao_payments.domain.errors import (
     AccountFrozen,
     BalanceOverflow,
@@ -22,6 +22,8 @@ from danbao_payments.domain.errors import (
     TopUpNotFound,
     TopUpStateInvalid,
 )
+from danbao_payments.domain.movement import RailResult
+from danbao_payments.domain.rail_refund import RailRefund
 from danbao_payments.domain.top_up import TopUp, TopUpState
 from danbao_payments.testing.pure import CNY, PARTNER, PureBooks, wallet
 
@@ -36,6 +38,10 @@ def pure():
     books.check()
 
 
+def report(of: TopUp | RailRefund, result: RailResult, reference: str = "", failure: str = "") -> ReportRailResult:
+    return ReportRailResult(of.movement, result, rail_reference=reference, failure=failure)
+
+
 def create(pure: PureBooks, minor: int = 1000, *, rail: str = RAIL, caller: Caller = PARTNER) -> TopUp:
     assert pure.run(CreateTopUp(OWNER, Money(CNY, minor), rail, caller=caller)) is DEFERRED
     return pure.events[-1].top_up
@@ -43,14 +49,14 @@ def create(pure: PureBooks, minor: int = 1000, *, rail: str = RAIL, caller: Call
 
 def succeeded(pure: PureBooks, minor: int = 1000) -> TopUp:
     top_up = create(pure, minor)
-    pure.run(ReportCharge(top_up.id, True, "ref"))
+    pure.run(report(top_up, RailResult.SUCCEEDED, "ref"))
     return pure.books.top_ups.get(top_up.id)
 
 
 def top_up_in(pure: PureBooks, state: TopUpState) -> TopUp:
     top_up = succeeded(pure) if state in (TopUpState.SUCCEEDED, TopUpState.RETURNED) else create(pure)
     if state is TopUpState.FAILED:
-        pure.run(ReportCharge(top_up.id, False, failure="no"))
+        pure.run(report(top_up, RailResult.FAILED, failure="no"))
     elif state in (TopUpState.UNKNOWN, TopUpState.RETURNED):
         pure.books.top_ups.put(top_up.id, top_up._replace(state=state.value))
         pure.books.accept()
@@ -60,14 +66,14 @@ def top_up_in(pure: PureBooks, state: TopUpState) -> TopUp:
 def send_back(pure: PureBooks, top_up: TopUp, minor: int | None = None, **others):
     amount = None if minor is None else Money(CNY, minor)
     assert pure.run(RefundTopUp(top_up.id, amount, others.get("caller", PARTNER))) is DEFERRED
-    return next(r for r in reversed(list(pure.books.top_up_refunds.values())) if r.state == "PENDING")
+    return next(r for r in reversed(list(pure.books.rail_refunds.values())) if r.state == "PENDING")
 
 
 def test_a_top_up_moves_nothing_until_the_rail_answers(pure):
     top_up = create(pure)
     assert top_up.state == "PENDING"
     assert pure.available(OWNER) == 0
-    pure.run(ReportCharge(top_up.id, True, "ref"))
+    pure.run(report(top_up, RailResult.SUCCEEDED, "ref"))
     assert pure.available(OWNER) == 1000
     assert pure.account(RAIL, "rail.in_transit").debits_posted == 1000
     assert pure.kinds_of_events() == ["top_up_created", "top_up_succeeded"]
@@ -75,7 +81,7 @@ def test_a_top_up_moves_nothing_until_the_rail_answers(pure):
 
 def test_the_request_is_answered_when_the_rail_has_answered(pure):
     top_up = create(pure)
-    pure.run(ReportCharge(top_up.id, True, "ref"))
+    pure.run(report(top_up, RailResult.SUCCEEDED, "ref"))
     answer = pure.answers[0]
     assert (answer.request.caller, answer.request.method) == ("test", "CreateTopUp")
     assert answer.reply.state == "SUCCEEDED"
@@ -84,35 +90,11 @@ def test_the_request_is_answered_when_the_rail_has_answered(pure):
 
 def test_a_declined_top_up_moves_nothing_and_says_why(pure):
     top_up = create(pure)
-    pure.run(ReportCharge(top_up.id, False, failure="no cover"))
+    pure.run(report(top_up, RailResult.FAILED, failure="no cover"))
     told = pure.books.top_ups.get(top_up.id)
     assert (told.state, told.failure) == ("FAILED", "no cover")
     assert not pure.has(OWNER, "user.available")
     assert pure.kinds_of_events()[-1] == "top_up_failed"
-
-
-REPORTS = {"SUCCEED": True, "FAIL": False}
-EXPECTED_AFTER_REPORT = {
-    ("PENDING", "SUCCEED"): "SUCCEEDED",
-    ("PENDING", "FAIL"): "FAILED",
-    ("UNKNOWN", "SUCCEED"): "SUCCEEDED",
-    ("UNKNOWN", "FAIL"): "FAILED",
-}
-
-
-@pytest.mark.parametrize("state", list(TopUpState))
-@pytest.mark.parametrize("report", list(REPORTS))
-def test_a_report_in_every_state(pure, state, report):
-    top_up = top_up_in(pure, state)
-    before, events = pure.available(OWNER), len(pure.events)
-    pure.run(ReportCharge(top_up.id, REPORTS[report], "again"))
-    expected = EXPECTED_AFTER_REPORT.get((state, report))
-    after = pure.books.top_ups.get(top_up.id)
-    if expected is None:
-        assert (after, pure.available(OWNER), len(pure.events)) == (top_up, before, events)
-    else:
-        assert after.state == expected
-        assert pure.available(OWNER) == before + (1000 if expected == "SUCCEEDED" else 0)
 
 
 @pytest.mark.parametrize("state", list(TopUpState))
@@ -131,13 +113,13 @@ def test_a_refund_leaves_the_wallet_at_once_and_arrives_when_the_rail_has_paid(p
     refund = send_back(pure, top_up, 400)
     assert pure.available(OWNER) == 600
     assert pure.available("platform", "clearing.refund") == 400
-    pure.run(ReportPayback(refund.id, "paid"))
+    pure.run(report(refund, RailResult.SUCCEEDED, "paid"))
     assert pure.available("platform", "clearing.refund") == 0
     assert pure.account(RAIL, "rail.settled").credits_posted == 400
     told = pure.books.top_ups.get(top_up.id)
     assert (told.refunded_minor, told.refunds_settled_minor) == (400, 400)
     assert pure.kinds_of_events()[-2:] == ["top_up_refund_created", "top_up_refund_settled"]
-    pure.run(ReportPayback(refund.id, "paid"))
+    pure.run(report(refund, RailResult.SUCCEEDED, "paid"))
     assert pure.account(RAIL, "rail.settled").credits_posted == 400
 
 
@@ -185,7 +167,7 @@ def test_a_frozen_wallet_is_not_topped_up_but_gets_what_has_come(pure):
     pure.books.accept()
     with pytest.raises(AccountFrozen):
         pure.run(CreateTopUp(OWNER, Money(CNY, 1), RAIL, caller=PARTNER))
-    pure.run(ReportCharge(top_up.id, True, "ref"))
+    pure.run(report(top_up, RailResult.SUCCEEDED, "ref"))
     assert pure.available(OWNER) == 1001
 
 
@@ -196,11 +178,11 @@ def top_up_of(pure: PureBooks, owner: str, minor: int) -> TopUp:
 
 def test_a_top_up_that_the_rail_s_account_could_not_take_is_refused_before_the_rail_is_asked(pure):
     first = top_up_of(pure, "subjects/whale", MAX_MINOR - 10)
-    pure.run(ReportCharge(first.id, True, "ref"))
+    pure.run(report(first, RailResult.SUCCEEDED, "ref"))
     with pytest.raises(BalanceOverflow):
         create(pure, 11)
     last = create(pure, 10)
-    pure.run(ReportCharge(last.id, True, "ref"))
+    pure.run(report(last, RailResult.SUCCEEDED, "ref"))
     assert pure.available(OWNER) == 10
 
 
@@ -208,7 +190,7 @@ def test_pending_top_ups_take_their_room_until_the_rail_has_answered(pure):
     pending = top_up_of(pure, "subjects/whale", MAX_MINOR)
     with pytest.raises(BalanceOverflow):
         create(pure, 1)
-    pure.run(ReportCharge(pending.id, False, failure="no"))
+    pure.run(report(pending, RailResult.FAILED, failure="no"))
     create(pure, 1)
 
 
@@ -219,7 +201,7 @@ def test_a_refund_that_could_not_be_settled_is_refused_before_the_rail_is_asked(
     refund = send_back(pure, top_up, 40)
     with pytest.raises(BalanceOverflow):
         pure.run(RefundTopUp(top_up.id, Money(CNY, 21), PARTNER))
-    pure.run(ReportPayback(refund.id, "paid"))
-    pure.run(ReportPayback(send_back(pure, top_up, 20).id, "paid"))
+    pure.run(report(refund, RailResult.SUCCEEDED, "paid"))
+    pure.run(report(send_back(pure, top_up, 20), RailResult.SUCCEEDED, "paid"))
     with pytest.raises(BalanceOverflow):
         create(pure, 1)

@@ -158,8 +158,9 @@ def test_operators_put_money_from_suspense_into_wallets(pure):
 
 def test_an_asset_that_is_not_there_cannot_be_credited(pure):
     pure.fund(BUYER, 10)
+    loss = AccountKey("platform", "loss.bad_debt")
     with pytest.raises(InsufficientFunds):
-        post(pure, leg(wallet(BUYER), AccountKey(BUYER, "receivable.user"), 5), caller=OPERATOR)
+        post(pure, leg(loss, AccountKey(BUYER, "receivable.user"), 5), caller=OPERATOR)
 
 
 @pytest.mark.parametrize("minor", [0, -1])

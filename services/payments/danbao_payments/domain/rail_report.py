@@ -1,0 +1,35 @@
+"""What comes of a rail's report."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from danbao_payments.domain.errors import RailResultConflicts
+from danbao_payments.domain.movement import CONFLICT, Movement, RailResult, Step
+from danbao_payments.domain.payment import Payment
+from danbao_payments.domain.rail_refund import RailRefund
+from danbao_payments.domain.top_up import TopUp
+from danbao_payments.domain.withdrawal import Withdrawal
+
+
+class RailReport(NamedTuple):
+    """The movement as it is now, and whether the report told anything new."""
+
+    movement: TopUp | Withdrawal | Payment | RailRefund
+    changed: bool
+
+
+def check_no_conflict(
+    movement: Movement, *, state: str, known_reference: str, result: RailResult, rail_reference: str, step: Step | None
+) -> Step:
+    """The table's step. Raises RailResultConflicts where it has none, and for a second reference of one movement."""
+    other = rail_reference and known_reference and rail_reference != known_reference
+    if step is CONFLICT or other:
+        raise RailResultConflicts(
+            movement.name,
+            state=state,
+            result=result.value,
+            known_reference=known_reference,
+            rail_reference=rail_reference,
+        )
+    return step

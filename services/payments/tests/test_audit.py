@@ -1,0 +1,847 @@
+"""The auditor, audited: scratch copies of filled books, each corrupted by one cent or one row, and what is found."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from io import BytesIO
+
+import asyncpg
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+from danbao.payments.v1 import audit_pb2, ledger_pb2, payment_pb2, rail_pb2
+from danbao_kit.clock import SettableClock
+from danbao_kit.errors import StoreUnavailable
+from danbao_kit.rpc_client import RemoteError
+from danbao_kit.testing.certificates import CertificateAuthority
+from danbao_kit.testing.embedded_postgres import EmbeddedPostgres, ServiceDatabase
+from danbao_payments.domain.audit import Look, Term, Violation, Window, losses
+from danbao_payments.rpc.audit import amount_of_reply
+from danbao_payments.rpc.codec import PaymentsCodec
+from danbao_payments.store.audit import BooksAuditor
+from danbao_payments.store.audit_checks import CHECKS
+from danbao_payments.testing.stack import (
+    OPERATOR,
+    PaymentsStack,
+    manual,
+    money,
+    new_id,
+    payment,
+)
+from danbao_payments.workers.auditor import AuditWorker
+
+BUYER, SELLER = "subjects/buyer", "subjects/seller"
+WALLET = {"owner": BUYER, "kind": "user.available"}
+SUSPENSE = {"owner": "platform", "kind": "suspense"}
+FUND = {"owner": "platform", "kind": "guarantee.fund"}
+FEE = {"owner": "platform", "kind": "fee.payment"}
+FIRST = ledger_pb2.REMAINDER_POLICY_FIRST
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+NEW = "019a0000-0000-7000-8000-000000000000"
+
+
+def post(*legs: dict) -> ledger_pb2.PostTransactionRequest:
+    return ledger_pb2.PostTransactionRequest(request_id=new_id(), legs=legs)
+
+
+def withdrawal(minor: int, **others) -> rail_pb2.CreateWithdrawalRequest:
+    fields = {"owner": BUYER, "kind": "user.available", "amount": money(minor), "rail": "rails/simulated"}
+    return rail_pb2.CreateWithdrawalRequest(request_id=new_id(), **(fields | others))
+
+
+async def fill(stack: PaymentsStack) -> None:
+    """Something of everything, each thing to be found again by its amount."""
+    brought = await stack.fund(BUYER, 100_000)
+    await stack.fund(BUYER, 5_000, "USD")
+    part = payment_pb2.RefundTopUpRequest(request_id=new_id(), name=brought.name, amount=money(300))
+    await stack.call("RefundTopUp", part)
+    await stack.call("CreateWithdrawal", withdrawal(400))
+    await stack.call("CreateWithdrawal", withdrawal(70, instrument="silent"), timeout=1)
+    paid = await stack.call("CreatePayment", payment(BUYER, SELLER, 1_000))
+    back = payment_pb2.RefundPaymentRequest(request_id=new_id(), name=paid.name, amount=money(250))
+    await stack.call("RefundPayment", back)
+    seller = {"owner": SELLER, "kind": "user.available"}
+    splits = [
+        {"destination": FEE, "basis_points": 250},
+        {"destination": {"owner": "platform", "kind": "tax.payable"}, "fixed_minor": 10},
+        {"destination": seller, "remaining": True},
+    ]
+    held = await stack.call("CreatePayment", manual(BUYER, SELLER, 3_000, splits=splits, remainder_policy=FIRST))
+    part = {"name": held.name, "amount": money(1_200), "final": False}
+    await stack.call("CapturePayment", payment_pb2.CapturePaymentRequest(request_id=new_id(), **part))
+    over = await stack.call("CreatePayment", manual(BUYER, SELLER, 77))
+    await stack.call("VoidPayment", payment_pb2.VoidPaymentRequest(request_id=new_id(), name=over.name))
+    given = await stack.call(
+        "PostTransaction", post({"debit": SUSPENSE, "credit": WALLET, "amount": money(40)}), as_=OPERATOR
+    )
+    await stack.call("PostTransaction", post({"debit": SUSPENSE, "credit": FUND, "amount": money(9_000)}), as_=OPERATOR)
+    helped = {"debit": FUND, "credit": WALLET, "amount": money(500), "payment": paid.name}
+    await stack.call("PostTransaction", post({**helped, "purpose": ledger_pb2.PURPOSE_COMPENSATION}), as_=OPERATOR)
+    undo = ledger_pb2.ReverseTransactionRequest(request_id=new_id(), name=given.name)
+    await stack.call("ReverseTransaction", undo, as_=OPERATOR)
+    carded = await stack.call("CreatePayment", payment(BUYER, SELLER, 600, rail="rails/simulated", instrument="ok"))
+    while carded.state != payment_pb2.Payment.STATE_CAPTURED:
+        await asyncio.sleep(0.05)
+        carded = await stack.call("GetPayment", payment_pb2.GetPaymentRequest(name=carded.name))
+    lost = {"movement": carded.name, "result": rail_pb2.RAIL_RESULT_CHARGEBACK, "amount": money(150)}
+    await stack.call("ReportRailResult", rail_pb2.ReportRailResultRequest(request_id=new_id(), **lost), as_=OPERATOR)
+    back = payment_pb2.RefundPaymentRequest(request_id=new_id(), name=carded.name, amount=money(50))
+    await stack.call("RefundPayment", back)
+    while carded.refunds_settled_minor != 50:
+        await asyncio.sleep(0.05)
+        carded = await stack.call("GetPayment", payment_pb2.GetPaymentRequest(name=carded.name))
+    await stack.call("CreatePayment", payment(BUYER, SELLER, 10))
+
+
+@pytest.fixture(scope="module")
+async def filled(postgres: EmbeddedPostgres, migrated: str, authority: CertificateAuthority) -> AsyncIterator[str]:
+    """The name of a database with filled books that nobody uses, to copy from."""
+    database = postgres.create_service_database("payments", database="payments_filled", template=migrated)
+    stack = PaymentsStack(database, authority, {"clock": "test"})
+    await stack.start()
+    try:
+        await fill(stack)
+    finally:
+        await stack.stop()
+    yield database.name
+    postgres.drop_database(database.name)
+
+
+@pytest.fixture
+def scratch(service_database: Callable[..., ServiceDatabase], filled: str) -> ServiceDatabase:
+    """A copy of its own."""
+    return service_database("payments", template=filled)
+
+
+async def run(database: ServiceDatabase, *statements: str) -> list[asyncpg.Record]:
+    """As the tables' owner; what the last one gives."""
+    connection = await asyncpg.connect(database.owner_dsn)
+    try:
+        for statement in statements[:-1]:
+            await connection.execute(statement)
+        return await connection.fetch(statements[-1])
+    finally:
+        await connection.close()
+
+
+def auditor_of(database: ServiceDatabase) -> BooksAuditor:
+    return BooksAuditor(database.dsn, partial(amount_of_reply, PaymentsCodec().parse_reply))
+
+
+async def look_at(database: ServiceDatabase, **others) -> Look:
+    return await auditor_of(database).look(now=NOW, **others)
+
+
+def told(look: Look) -> dict[str, list[Violation]]:
+    """By check."""
+    found: dict[str, list[Violation]] = {}
+    for violation in look.violations():
+        found.setdefault(violation.rule.name, []).append(violation)
+    return found
+
+
+# --- what is found ----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Way:
+    """One way to corrupt the books: by which statements, what finds it, and where, by how much."""
+
+    how: tuple[str, ...]
+    checks: set[str]
+    by: str
+    invariant: int
+    where: str
+    off_minor: int = 0
+
+
+_WALLET = "owner = 'subjects/buyer' AND kind = 'user.available' AND currency = 'CNY'"
+_PAID = "amount_minor = 1000 AND captured_minor = 1000"
+_PAID_ROW = "amount_minor = 1000 AND kind = 'POSTED' AND purpose = ''"
+_COLUMNS = """SELECT string_agg(column_name, ', ') FROM information_schema.columns WHERE table_name = """
+
+
+def _again(table: str, where: str, **other: str) -> str:
+    """Inserts a copy of a row with some columns replaced."""
+    changed = ", ".join(f"'{name}', {value}" for name, value in other.items())
+    return (
+        f"INSERT INTO {table} SELECT (jsonb_populate_record(t, jsonb_build_object({changed}))).*"
+        f" FROM {table} AS t WHERE {where}"
+    )
+
+
+WAYS: dict[str, Way] = {
+    "an account's total": Way(
+        (f"UPDATE accounts SET credits_posted = credits_posted + 1 WHERE {_WALLET}",),
+        {"balanced", "totals"},
+        "totals",
+        3,
+        f"SELECT 'accounts/' || id FROM accounts WHERE {_WALLET}",
+        1,
+    ),
+    "the sum over all accounts": Way(
+        (f"UPDATE accounts SET credits_posted = credits_posted + 1 WHERE {_WALLET}",),
+        {"balanced", "totals"},
+        "balanced",
+        1,
+        "SELECT 'currencies/CNY'",
+        1,
+    ),
+    "an account's pending total": Way(
+        (f"UPDATE accounts SET debits_pending = debits_pending + 1 WHERE {_WALLET}",),
+        {"balanced", "totals", "holds"},
+        "totals",
+        3,
+        f"SELECT 'accounts/' || id FROM accounts WHERE {_WALLET}",
+        1,
+    ),
+    "a transfer's amount": Way(
+        (f"UPDATE transfers SET amount_minor = amount_minor + 1 WHERE {_PAID_ROW}",),
+        {"totals", "steps", "chain", "captured"},
+        "steps",
+        3,
+        f"SELECT 'transfers/' || sequence FROM transfers WHERE {_PAID_ROW}",
+        1,
+    ),
+    "a hold's amount": Way(
+        ("UPDATE transfers SET amount_minor = amount_minor + 1 WHERE kind = 'PENDING' AND amount_minor = 1800",),
+        {"totals", "steps", "chain", "hold_of_a_payment"},
+        "hold_of_a_payment",
+        0,
+        "SELECT 'payments/' || id FROM payments WHERE hold_id IS NOT NULL",
+        1,
+    ),
+    "a transfer's total": Way(
+        (f"UPDATE transfers SET debit_credits_posted = debit_credits_posted + 1 WHERE {_PAID_ROW}",),
+        {"steps", "chain"},
+        "steps",
+        3,
+        f"SELECT 'transfers/' || sequence FROM transfers WHERE {_PAID_ROW}",
+        1,
+    ),
+    "a transfer's time": Way(
+        ("UPDATE transfers SET effective_time = create_time - interval '1 day' WHERE amount_minor = 40",),
+        {"chain"},
+        "chain",
+        18,
+        "SELECT 'transfers/' || min(sequence) FROM transfers WHERE amount_minor = 40",
+    ),
+    "a transfer deleted": Way(
+        ("DELETE FROM transfers WHERE amount_minor = 9000",),
+        {"totals", "steps", "chain", "whole_transactions"},
+        "chain",
+        18,
+        "SELECT 'transfers/' || sequence FROM transfers WHERE amount_minor = 9000",
+    ),
+    "the last transfer deleted": Way(
+        ("DELETE FROM transfers WHERE sequence = (SELECT max(sequence) FROM transfers)",),
+        {"totals", "chain", "whole_transactions", "captured"},
+        "totals",
+        3,
+        f"SELECT 'accounts/' || id FROM accounts WHERE {_WALLET}",
+        10,
+    ),
+    "a transfer inserted": Way(
+        (_again("transfers", "amount_minor = 9000", sequence="(SELECT max(sequence) + 1 FROM transfers)"),),
+        {"totals", "steps", "chain", "whole_transactions"},
+        "chain",
+        18,
+        "SELECT 'transfers/' || max(sequence) + 1 FROM transfers",
+    ),
+    "a transfer's currency": Way(
+        (f"UPDATE transfers SET currency = 'USD' WHERE {_PAID_ROW}",),
+        {"two_sides", "chain"},
+        "two_sides",
+        2,
+        f"SELECT 'transfers/' || sequence FROM transfers WHERE {_PAID_ROW}",
+        1_000,
+    ),
+    "an account gone": Way(
+        ("DELETE FROM accounts WHERE owner = 'platform' AND kind = 'tax.payable'",),
+        {"balanced", "two_sides"},
+        "two_sides",
+        2,
+        "SELECT 'transfers/' || sequence FROM transfers JOIN accounts ON id = credit_account"
+        " WHERE accounts.kind = 'tax.payable'",
+        10,
+    ),
+    "what a payment gave back": Way(
+        (f"UPDATE payments SET refunded_minor = refunded_minor + 1 WHERE {_PAID}",),
+        {"refunded"},
+        "refunded",
+        0,
+        f"SELECT 'payments/' || id FROM payments WHERE {_PAID}",
+        1,
+    ),
+    "what was charged back": Way(
+        ("UPDATE payments SET charged_back_minor = charged_back_minor + 1 WHERE rail <> ''",),
+        {"refunded"},
+        "refunded",
+        0,
+        "SELECT 'payments/' || id FROM payments WHERE rail <> ''",
+        1,
+    ),
+    "what a rail brought for a payment": Way(
+        ("UPDATE payments SET captured_minor = captured_minor - 1 WHERE rail <> ''",),
+        {"captured"},
+        "captured",
+        0,
+        "SELECT 'payments/' || id FROM payments WHERE rail <> ''",
+        1,
+    ),
+    "what a rail paid back of a payment": Way(
+        ("UPDATE payments SET refunds_settled_minor = refunds_settled_minor - 1 WHERE rail <> ''",),
+        {"refunds_over_rails"},
+        "refunds_over_rails",
+        0,
+        "SELECT 'payments/' || id FROM payments WHERE rail <> ''",
+        1,
+    ),
+    "what a payment captured": Way(
+        (f"UPDATE payments SET captured_minor = captured_minor + 1, authorized_minor = 1001 WHERE {_PAID}",),
+        {"captured"},
+        "captured",
+        0,
+        f"SELECT 'payments/' || id FROM payments WHERE {_PAID}",
+        1,
+    ),
+    "what a part captured": Way(
+        ("UPDATE payments SET parts = jsonb_set(parts, '{1,captured_minor}', '11') WHERE parts IS NOT NULL",),
+        {"parts"},
+        "parts",
+        0,
+        "SELECT 'payments/' || id FROM payments WHERE parts IS NOT NULL",
+        1,
+    ),
+    "what went back beyond what was taken": Way(
+        ("UPDATE transfers SET amount_minor = 501 WHERE amount_minor = 250 AND purpose = 'REFUND'",),
+        {"totals", "steps", "chain", "refunded", "not_overpaid"},
+        "not_overpaid",
+        0,
+        f"SELECT 'payments/' || id FROM payments WHERE {_PAID}",
+        1,
+    ),
+    "what a payment holds": Way(
+        ("UPDATE payments SET released_minor = released_minor + 1 WHERE hold_id IS NOT NULL",),
+        {"holds", "hold_of_a_payment"},
+        "holds",
+        0,
+        f"SELECT 'accounts/' || id FROM accounts WHERE {_WALLET}",
+        1,
+    ),
+    "a batch's hash": Way(
+        (
+            "UPDATE ledger_batches SET hash = sha256(hash) WHERE last_sequence ="
+            " (SELECT max(last_sequence) FROM ledger_batches)",
+        ),
+        {"chain"},
+        "chain",
+        18,
+        "SELECT 'ledgerBatches/' || max(last_sequence) FROM ledger_batches",
+    ),
+    "a batch deleted": Way(
+        ("DELETE FROM ledger_batches WHERE first_sequence = 3",),
+        {"chain"},
+        "chain",
+        18,
+        "SELECT 'transfers/3'",
+    ),
+    "a payment made twice for one request": Way(
+        (_again("payments", _PAID, id=f"'{NEW}'"),),
+        {"payment_of_a_request", "captured", "refunded"},
+        "payment_of_a_request",
+        8,
+        f"SELECT 'payments/{NEW}'",
+        1_000,
+    ),
+    "a payment whose request is gone": Way(
+        (
+            "DELETE FROM request_records"
+            f" WHERE position((SELECT id::text FROM payments WHERE {_PAID})::bytea IN reply) > 0",
+        ),
+        {"payment_of_a_request", "transaction_of_a_request"},
+        "payment_of_a_request",
+        8,
+        f"SELECT 'payments/' || id FROM payments WHERE {_PAID}",
+        1_000,
+    ),
+    "a refund whose request is gone": Way(
+        ("DELETE FROM request_records WHERE method = 'RefundPayment'",),
+        {"transaction_of_a_request"},
+        "transaction_of_a_request",
+        8,
+        "SELECT 'transactions/' || transaction_id FROM transfers WHERE purpose = 'REFUND' AND amount_minor = 250",
+        250,
+    ),
+    "a posting whose request is gone": Way(
+        ("DELETE FROM request_records WHERE method = 'ReverseTransaction'",),
+        {"transaction_of_a_request"},
+        "transaction_of_a_request",
+        8,
+        "SELECT 'transactions/' || id FROM transactions WHERE reverses IS NOT NULL",
+        40,
+    ),
+    "a request recorded twice": Way(
+        (_again("request_records", "method = 'ReverseTransaction'", key="'\\x00'"),),
+        {"one_record"},
+        "one_record",
+        8,
+        "SELECT 'requests/' || caller || '/' || method || '/' || request_id FROM request_records"
+        " WHERE method = 'ReverseTransaction'",
+    ),
+    "a payment gone that was acknowledged": Way(
+        ("DELETE FROM payments WHERE amount_minor = 77",),
+        {"answers_stand"},
+        "answers_stand",
+        13,
+        "SELECT 'requests/' || caller || '/' || method || '/' || request_id FROM request_records"
+        " WHERE method = 'VoidPayment'",
+        77,
+    ),
+    "a transaction gone that was acknowledged": Way(
+        ("DELETE FROM transactions WHERE reverses IS NOT NULL",),
+        {"answers_stand", "whole_transactions"},
+        "answers_stand",
+        13,
+        "SELECT 'requests/' || caller || '/' || method || '/' || request_id FROM request_records"
+        " WHERE method = 'ReverseTransaction'",
+        40,
+    ),
+    "a top-up made twice for one request": Way(
+        (_again("top_ups", "amount_minor = 100000", id=f"'{NEW}'", create_time="'2040-01-01'"),),
+        {"movement_once", "booked_once", "refunds_over_rails"},
+        "movement_once",
+        8,
+        f"SELECT 'topUps/{NEW}'",
+        100_000,
+    ),
+    "a booking of what a rail refused": Way(
+        ("UPDATE top_ups SET state = 'FAILED' WHERE amount_minor = 5000",),
+        {"booked_once"},
+        "booked_once",
+        8,
+        "SELECT 'topUps/' || id FROM top_ups WHERE amount_minor = 5000",
+        5_000,
+    ),
+    "a withdrawal that nobody owes any more": Way(
+        ("UPDATE withdrawals SET state = 'FAILED' WHERE amount_minor = 70",),
+        {"on_its_way"},
+        "on_its_way",
+        0,
+        "SELECT 'accounts/' || id FROM accounts WHERE kind = 'clearing.payout'",
+        70,
+    ),
+    "a withdrawal paid twice": Way(
+        ("UPDATE withdrawals SET amount_minor = 200 WHERE amount_minor = 400",),
+        {"booked_once"},
+        "booked_once",
+        8,
+        "SELECT 'withdrawals/' || id FROM withdrawals WHERE amount_minor = 400",
+        200,
+    ),
+    "a refund on its way again": Way(
+        ("UPDATE rail_refunds SET state = 'PENDING'",),
+        {"on_its_way", "refunds_over_rails", "booked_once"},
+        "refunds_over_rails",
+        0,
+        "SELECT 'topUps/' || id FROM top_ups WHERE amount_minor = 100000",
+        300,
+    ),
+    "what went back of a top-up": Way(
+        ("UPDATE top_ups SET refunded_minor = refunded_minor + 1 WHERE amount_minor = 100000",),
+        {"refunds_over_rails"},
+        "refunds_over_rails",
+        0,
+        "SELECT 'topUps/' || id FROM top_ups WHERE amount_minor = 100000",
+        1,
+    ),
+    "what a rail took back": Way(
+        ("UPDATE top_ups SET returned_minor = 99700 + 1 WHERE amount_minor = 100000",),
+        {"returned", "not_overpaid"},
+        "not_overpaid",
+        0,
+        "SELECT 'topUps/' || id FROM top_ups WHERE amount_minor = 100000",
+        1,
+    ),
+    "a debt to the fund": Way(
+        ("UPDATE accounts SET debits_posted = debits_posted + 1 WHERE kind = 'receivable.guarantee'",),
+        {"balanced", "totals", "fund"},
+        "fund",
+        0,
+        "SELECT 'accounts/' || id FROM accounts WHERE kind = 'fund.recoverable'",
+        1,
+    ),
+    "something left in clearing": Way(
+        ("UPDATE accounts SET credits_posted = credits_posted + 1 WHERE kind = 'clearing.capture'",),
+        {"balanced", "totals", "nothing_left"},
+        "nothing_left",
+        0,
+        "SELECT 'accounts/' || id FROM accounts WHERE kind = 'clearing.capture'",
+        1,
+    ),
+    "a wallet below zero": Way(
+        (
+            "ALTER TABLE accounts DROP CONSTRAINT credits_cover_debits",
+            f"UPDATE accounts SET debits_posted = credits_posted - debits_pending + 1 WHERE {_WALLET}",
+        ),
+        {"balanced", "totals", "never_negative"},
+        "never_negative",
+        4,
+        f"SELECT 'accounts/' || id FROM accounts WHERE {_WALLET}",
+        1,
+    ),
+    "a rule changed": Way(
+        (f"UPDATE accounts SET rule = 'NONE' WHERE {_WALLET}",),
+        {"never_negative"},
+        "never_negative",
+        4,
+        f"SELECT 'accounts/' || id FROM accounts WHERE {_WALLET}",
+    ),
+    "an event gone": Way(
+        ("DELETE FROM events WHERE sequence = 2",),
+        {"events_gapless"},
+        "events_gapless",
+        10,
+        "SELECT 'events/2'",
+    ),
+    "the last event gone": Way(
+        ("DELETE FROM events WHERE sequence = (SELECT max(sequence) FROM events)",),
+        {"events_gapless"},
+        "events_gapless",
+        10,
+        "SELECT 'events/' || max(sequence) FROM events",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WAYS)
+async def test_what_is_wrong_is_found_where_it_is(scratch: ServiceDatabase, name: str):
+    way = WAYS[name]
+    where = (await run(scratch, way.where))[0][0]
+    await run(scratch, *way.how)
+    look = await look_at(scratch)
+    found = told(look)
+    assert set(found) == way.checks, found
+    there = [each for each in found[way.by] if each.resource == where]
+    assert there, (where, found[way.by])
+    assert (there[0].rule.invariant, there[0].off_minor) == (way.invariant, way.off_minor), there[0]
+    assert there[0].expected != there[0].found
+    assert look.is_complete
+
+
+def test_every_check_has_found_something():
+    assert {check.rule.name for check in CHECKS} == {name for way in WAYS.values() for name in way.checks}
+
+
+async def test_in_an_intact_copy_nothing_is_found(scratch: ServiceDatabase):
+    look = await look_at(scratch)
+    assert (look.violations(), look.is_complete, look.count()) == ([], True, 0)
+    assert [loss.total_minor for loss in losses(look)] == [0, 0]
+    rows = await run(scratch, "SELECT (SELECT count(*) FROM transfers), (SELECT max(sequence) FROM transfers)")
+    assert (look.counts.transfers, look.sequence) == tuple(rows[0])
+    assert look.counts.payments == 5
+    assert (
+        look.chain_hash == (await run(scratch, "SELECT hash FROM ledger_batches ORDER BY 1"))[0][0] or look.chain_hash
+    )
+
+
+async def test_empty_books_are_intact(database: ServiceDatabase):
+    look = await look_at(database)
+    assert (look.violations(), look.is_complete, look.sequence, look.currencies) == ([], True, 0, ())
+    assert losses(look) == []
+
+
+async def test_numbers_that_cannot_be_added_up_are_a_finding_too(scratch: ServiceDatabase):
+    await run(scratch, f"UPDATE transfers SET debit_debits_posted = 9223372036854775807 WHERE {_PAID_ROW}")
+    look = await look_at(scratch)
+    assert look.is_complete
+    assert {"steps", "chain"} <= set(told(look))
+
+
+async def test_of_many_violations_a_hundred_are_shown_and_all_counted(scratch: ServiceDatabase):
+    rows = "generate_series(1, 150) AS n"
+    await run(
+        scratch,
+        f"INSERT INTO events (sequence, kind, create_time, payload) SELECT 1000 + 2 * n, 'x', now(), '' FROM {rows}",
+        "UPDATE stream_heads SET event_sequence = 1300",
+    )
+    look = await look_at(scratch)
+    assert (len(look.violations()), look.count()) == (100, 150)
+    assert [each.resource for each in look.violations()[1:3]] == ["events/1003", "events/1005"]
+
+
+_SILENCE = "UPDATE withdrawals SET recorded_at = now() - interval '31 s' WHERE state = 'PENDING'"
+
+
+# --- what is lost -----------------------------------------------------------------------------------------------------
+
+
+async def test_each_term_of_the_loss_is_what_is_missing(scratch: ServiceDatabase):
+    await run(
+        scratch,
+        f"UPDATE accounts SET credits_posted = credits_posted - 3 WHERE {_WALLET}",
+        _again("payments", _PAID, id=f"'{NEW}'"),
+        "DELETE FROM payments WHERE amount_minor = 77",
+        "UPDATE payments SET released_minor = released_minor + 5 WHERE hold_id IS NOT NULL",
+    )
+    look = await look_at(scratch, losses_only=True)
+    yuan, dollar = losses(look)
+    assert (yuan.currency, dollar.currency, dollar.total_minor) == ("CNY", "USD", 0)
+    # The payment that is gone was acknowledged twice: when it was made and when it was voided.
+    assert yuan.terms == {
+        Term.UNBALANCED: 3,
+        Term.MISMATCHED: 3,
+        Term.HELD: 5,
+        Term.DUPLICATED: 1_000,
+        Term.MISSING: 154,
+        Term.OVERPAID: 0,
+    }
+    assert (yuan.total_minor, yuan.flows.settled_minor) == (1_165, 101_500)
+    assert yuan.parts_per_billion == 11_477_833
+    assert losses(look, "USD") == [dollar]
+
+
+async def test_a_rate_is_rounded_up_and_a_loss_without_turnover_is_total(scratch: ServiceDatabase):
+    await run(scratch, f"UPDATE accounts SET credits_posted = credits_posted + 1 WHERE {_WALLET}")
+    yuan, dollar = losses(await look_at(scratch))
+    assert (yuan.total_minor, yuan.parts_per_billion, dollar.parts_per_billion) == (2, 19_705, 0)
+    yuan, _ = losses(await look_at(scratch, window=Window(since=NOW)))
+    assert (yuan.flows.settled_minor, yuan.parts_per_billion) == (0, 1_000_000_000)
+    tiny = yuan.__class__(yuan.currency, {Term.MISSING: 1}, yuan.flows._replace(settled_minor=10**15))
+    assert tiny.parts_per_billion == 1
+
+
+async def test_value_in_limbo_and_losses_by_fraud_stand_beside_the_loss(scratch: ServiceDatabase):
+    await run(scratch, _SILENCE)
+    (yuan, dollar) = losses(await look_at(scratch, window=Window(NOW - timedelta(days=36_500), NOW)))
+    # A rail owes 70, and 1800 are held though the hold's time is long up on this clock. The fund has paid 500.
+    assert (yuan.flows.limbo_minor, yuan.flows.limbo_count, yuan.flows.fraud_minor) == (1_870, 2, 500)
+    assert dollar.flows == (5_000, 0, 0, 0)
+    await run(scratch, "UPDATE top_ups SET state = 'PENDING', recorded_at = now() - interval '31 s'")
+    (yuan, dollar) = losses(await look_at(scratch))
+    assert (yuan.flows.limbo_minor, yuan.flows.limbo_count) == (101_870, 3)
+    assert (dollar.flows.limbo_minor, dollar.flows.limbo_count) == (5_000, 1)
+    await run(scratch, "UPDATE top_ups SET recorded_at = now()", "UPDATE withdrawals SET recorded_at = now()")
+    (yuan, dollar) = losses(await look_at(scratch))
+    assert (yuan.flows.limbo_minor, dollar.flows.limbo_minor) == (1_800, 0)
+
+
+# --- how it reads -----------------------------------------------------------------------------------------------------
+
+
+async def test_without_time_nothing_is_claimed(scratch: ServiceDatabase):
+    look = await look_at(scratch, budget_s=0.0)
+    assert (look.is_complete, look.flows, [each.done for each in look.checked]) == (False, None, [False] * len(CHECKS))
+
+
+async def test_a_statement_that_takes_too_long_is_given_up(scratch: ServiceDatabase, monkeypatch: pytest.MonkeyPatch):
+    slow = CHECKS[0]._replace(
+        query="SELECT 'x' AS resource, '' AS currency, '' AS expected, pg_sleep(9)::text AS found, 0 AS off"
+    )
+    monkeypatch.setattr("danbao_payments.store.audit.CHECKS", (slow, *CHECKS[1:]))
+    look = await look_at(scratch, budget_s=1.0)
+    assert (look.is_complete, look.checked[0].done, look.violations()) == (False, False, [])
+    assert look.elapsed_s < 3
+
+
+async def test_who_goes_away_leaves_nothing_running(scratch: ServiceDatabase, monkeypatch: pytest.MonkeyPatch):
+    slow = "SELECT 'x' AS resource, '' AS currency, '' AS expected, pg_sleep(60)::text AS found, 0 AS off"
+    monkeypatch.setattr("danbao_payments.store.audit.CHECKS", (CHECKS[0]._replace(query=slow),))
+    asking = asyncio.create_task(look_at(scratch))
+    mine = (
+        "SELECT query FROM pg_stat_activity WHERE application_name = 'danbao auditor' AND datname = current_database()"
+    )
+    watcher = await asyncpg.connect(scratch.dsn)
+    try:
+        while not any("pg_sleep" in row["query"] for row in await watcher.fetch(mine)):
+            await asyncio.sleep(0.02)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        while await watcher.fetch(mine):
+            await asyncio.sleep(0.02)
+    finally:
+        await watcher.close()
+
+
+async def test_it_can_only_read(scratch: ServiceDatabase):
+    async with BooksAuditor(scratch.owner_dsn, lambda *_: None)._snapshot() as connection:
+        with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+            await connection.execute("UPDATE accounts SET rule = rule")
+
+
+async def test_without_a_store_it_says_so(scratch: ServiceDatabase):
+    nowhere = scratch.dsn.rpartition("@")[0] + "@127.0.0.1:1/nothing"
+    with pytest.raises(StoreUnavailable):
+        await BooksAuditor(nowhere, lambda *_: None).look(now=NOW)
+
+
+# --- the worker -------------------------------------------------------------------------------------------------------
+
+
+def measured(reader: InMemoryMetricReader) -> dict[str, float]:
+    """Each gauge by name and currency."""
+    found = {}
+    data = reader.get_metrics_data()
+    for resource in data.resource_metrics if data else ():
+        for scope in resource.scope_metrics:
+            for metric in scope.metrics:
+                for point in metric.data.data_points:
+                    found[" ".join([metric.name, *point.attributes.values()])] = point.value
+    return found
+
+
+async def test_the_worker_tells_losses_and_the_age_of_what_it_knows(
+    scratch: ServiceDatabase, monkeypatch: pytest.MonkeyPatch
+):
+    await run(scratch, _SILENCE)
+    log = BytesIO()
+    monkeypatch.setattr("danbao_kit.log._Sink.stream", log)
+    reader, seconds = InMemoryMetricReader(), [0.0]
+    meter = MeterProvider([reader]).get_meter("test")
+    worker = AuditWorker(auditor_of(scratch), SettableClock(NOW), every_s=60, meter=meter, monotonic=lambda: seconds[0])
+    seconds[0] = 100.0
+    assert (measured(reader), worker.last) == ({"audit_age_seconds": 100.0}, None)
+    await worker.audit()
+    seconds[0] = 130.0
+    numbers = measured(reader)
+    assert numbers["audit_age_seconds"] == 30.0
+    assert (numbers["asset_loss_minor_units CNY"], numbers["asset_loss_rate CNY"]) == (0, 0.0)
+    assert numbers["limbo_value CNY"] == 1_870
+    assert b"audit_violation" not in log.getvalue()
+    where = (await run(scratch, f"SELECT id::text FROM accounts WHERE {_WALLET}"))[0][0]
+    await run(scratch, f"UPDATE accounts SET credits_posted = credits_posted + 1 WHERE {_WALLET}")
+    await worker.audit()
+    assert measured(reader)["asset_loss_minor_units CNY"] == 2
+    lines = [line for line in log.getvalue().splitlines() if b"audit_violation" in line]
+    assert len(lines) == 2
+    assert any(f"accounts/{where}".encode() in line for line in lines)
+
+
+async def test_an_audit_that_fails_makes_what_is_known_older(scratch: ServiceDatabase):
+    reader, seconds = InMemoryMetricReader(), [0.0]
+    meter = MeterProvider([reader]).get_meter("test")
+    nowhere = BooksAuditor(scratch.dsn.rpartition("@")[0] + "@127.0.0.1:1/nothing", lambda *_: None)
+    worker = AuditWorker(nowhere, SettableClock(NOW), every_s=60, meter=meter, monotonic=lambda: seconds[0])
+    seconds[0] = 200.0
+    with pytest.raises(StoreUnavailable):
+        await worker.audit()
+    assert measured(reader) == {"audit_age_seconds": 200.0}
+
+
+# --- through the service ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def served(scratch: ServiceDatabase, authority: CertificateAuthority) -> AsyncIterator[PaymentsStack]:
+    stack = PaymentsStack(scratch, authority, {"clock": "test"})
+    await stack.start()
+    yield stack
+    await stack.stop()
+
+
+async def test_an_operator_asks_and_is_told(served: PaymentsStack):
+    audit = await served.call("GetAudit", audit_pb2.GetAuditRequest(), as_=OPERATOR)
+    assert (audit.intact, audit.complete, list(audit.violations), audit.violation_count) == (True, True, [], 0)
+    assert [each.check for each in audit.checks] == [check.rule.name for check in CHECKS]
+    assert (audit.counts.payments, audit.counts.top_ups) == (5, 2)
+    head = await served.call("VerifyChain", ledger_pb2.VerifyChainRequest(), as_=OPERATOR)
+    assert (head.hash, head.verified_sequence) == (audit.chain_hash, audit.sequence)
+    where = (await served.sql(f"SELECT id::text FROM accounts WHERE {_WALLET}"))[0][0]
+    await served.sql(f"UPDATE accounts SET credits_posted = credits_posted + 1 WHERE {_WALLET}")
+    audit = await served.call("GetAudit", audit_pb2.GetAuditRequest(), as_=OPERATOR, peer="operator")
+    assert (audit.intact, audit.complete, audit.violation_count) == (False, True, 2)
+    found = [(each.invariant, each.resource, each.off_minor, each.currency) for each in audit.violations]
+    assert found == [(1, "currencies/CNY", 1, "CNY"), (3, f"accounts/{where}", 1, "CNY")]
+    only = await served.call("GetAudit", audit_pb2.GetAuditRequest(currency="USD"), as_=OPERATOR)
+    assert (only.intact, only.violation_count) == (True, 0)
+    loss = await served.call("GetAssetLoss", audit_pb2.GetAssetLossRequest(currency="CNY"), as_=OPERATOR)
+    assert (loss.complete, loss.sequence) == (True, audit.sequence)
+    (yuan,) = loss.currencies
+    assert (yuan.loss_minor, yuan.unbalanced_minor, yuan.mismatched_minor) == (2, 1, 1)
+    assert (yuan.settled_minor, yuan.loss_parts_per_billion) == (101_500, 19_705)
+    later = audit_pb2.GetAssetLossRequest()
+    later.start_time.FromDatetime(datetime(2100, 1, 1))
+    loss = await served.call("GetAssetLoss", later, as_=OPERATOR)
+    assert [(each.currency, each.settled_minor) for each in loss.currencies] == [("CNY", 0), ("USD", 0)]
+
+
+async def test_nobody_else_is_told(served: PaymentsStack):
+    for peer in ("escrow", "credit"):
+        for method, request in (
+            ("GetAudit", audit_pb2.GetAuditRequest()),
+            ("GetAssetLoss", audit_pb2.GetAssetLossRequest()),
+        ):
+            with pytest.raises(RemoteError) as caught:
+                await served.call(method, request, as_=(), peer=peer)
+            assert caught.value.code == "PERMISSION_DENIED"
+
+
+async def test_a_late_audit_says_so_instead_of_nothing(served: PaymentsStack):
+    audit = await served.call("GetAudit", audit_pb2.GetAuditRequest(), as_=OPERATOR, timeout=0.6)
+    assert audit.elapsed_ms < 600
+
+
+async def test_the_last_audit_will_do_if_it_is_young_enough(scratch: ServiceDatabase, authority: CertificateAuthority):
+    stack = PaymentsStack(scratch, authority, {"clock": "test", "audit_seconds": 0.2})
+    await stack.start()
+    try:
+        first = await stack.call("GetAudit", audit_pb2.GetAuditRequest(max_age_seconds=600), as_=OPERATOR)
+        assert first.intact
+        await stack.sql(f"UPDATE accounts SET credits_posted = credits_posted + 1 WHERE {_WALLET}")
+        now = await stack.call("GetAudit", audit_pb2.GetAuditRequest(), as_=OPERATOR)
+        assert not now.intact
+        while True:
+            young = await stack.call("GetAudit", audit_pb2.GetAuditRequest(max_age_seconds=600), as_=OPERATOR)
+            again = await stack.call("GetAudit", audit_pb2.GetAuditRequest(max_age_seconds=600), as_=OPERATOR)
+            if young.create_time == again.create_time and not young.intact:
+                break
+        assert young.age_seconds <= 600
+    finally:
+        await stack.stop()
+
+
+async def test_the_chain_is_verified_in_slices(served: PaymentsStack):
+    async def verify(**fields) -> ledger_pb2.Chain:
+        return await served.call("VerifyChain", ledger_pb2.VerifyChainRequest(**fields), as_=OPERATOR)
+
+    whole = await verify()
+    assert (whole.intact, whole.complete) == (True, True)
+    part, batches = await verify(max_batches=2), 0
+    while not part.complete:
+        assert (part.intact, part.batches, part.broken_sequence) == (False, 2, 0)
+        batches += part.batches
+        part = await verify(max_batches=2, after_sequence=part.verified_sequence, after_hash=part.hash)
+    assert (part.intact, part.hash, part.verified_sequence) == (True, whole.hash, whole.verified_sequence)
+    assert batches + part.batches == whole.batches
+    end = await verify(after_sequence=whole.verified_sequence, after_hash=whole.hash)
+    assert (end.intact, end.batches, end.hash) == (True, 0, whole.hash)
+
+
+async def test_books_that_no_longer_begin_as_they_did_are_told(served: PaymentsStack):
+    async def verify(sequence: int, digest: str) -> ledger_pb2.Chain:
+        request = ledger_pb2.VerifyChainRequest(after_sequence=sequence, after_hash=digest)
+        return await served.call("VerifyChain", request, as_=OPERATOR)
+
+    kept = await served.call("VerifyChain", ledger_pb2.VerifyChainRequest(), as_=OPERATOR)
+    other = await verify(kept.verified_sequence, "ab" * 32)
+    assert (other.intact, other.complete, other.broken_sequence) == (False, True, kept.verified_sequence)
+    assert other.broken_because == "ends a batch with another hash"
+    # Somebody cuts the end off: what is left is a chain without a flaw, and only who kept the head can tell.
+    await served.sql("DELETE FROM ledger_batches WHERE last_sequence = $1", kept.verified_sequence)
+    await served.sql("DELETE FROM transfers WHERE sequence = $1", kept.verified_sequence)
+    assert (await served.call("VerifyChain", ledger_pb2.VerifyChainRequest(), as_=OPERATOR)).intact
+    cut = await verify(kept.verified_sequence, kept.hash)
+    assert (cut.intact, cut.broken_sequence, cut.broken_because) == (False, kept.verified_sequence, "ends no batch")
+    missing = await verify(kept.verified_sequence + 5, kept.hash)
+    assert not missing.intact
+
+
+async def test_a_chain_that_takes_too_long_says_how_far_it_came(served: PaymentsStack):
+    part = await served.call("VerifyChain", ledger_pb2.VerifyChainRequest(), as_=OPERATOR, timeout=0.35)
+    assert part.complete or (not part.intact and part.broken_sequence == 0)

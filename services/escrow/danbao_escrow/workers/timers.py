@@ -24,12 +24,14 @@ class Timers:
         self._cases = cases
         self._group_commit = group_commit
         self._clock = clock
+        self._draining = asyncio.Lock()
 
     async def run(self) -> None:
         """Fires until cancelled."""
         while True:
             try:
-                fired = await self.fire_due()
+                async with self._draining:
+                    fired = await self.fire_due()
             except DanbaoError as error:
                 log.warning("timers_failed", reason=error.reason)
                 fired = 0
@@ -50,10 +52,14 @@ class Timers:
     async def drain_due(self) -> None:
         """Fires until nothing is due, and waits for the steps that are under way by then.
 
-        Steps that wait out a refusal are not waited for, nor what callers begin meanwhile.
+        Steps that wait out a refusal are not waited for, nor what callers begin meanwhile. It looks for what is due
+        once the steps before have ended: a trade with one is passed over, and its end may make something due.
         """
-        while await self.fire_due() or await self._wait_for_steps():
-            pass
+        async with self._draining:
+            while True:
+                await self._wait_for_steps()
+                if not await self.fire_due() and not await self._wait_for_steps():
+                    return
 
     async def _wait_for_steps(self) -> bool:
         """Waits for the steps under way now; whether there were any, for their end may make something due."""

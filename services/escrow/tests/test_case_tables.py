@@ -6,6 +6,9 @@ from uuid import uuid4
 
 import pytest
 
+from danbao_escrow.application.actors import SYSTEM
+from danbao_escrow.application.case_ends import end_charged_back
+from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.domain import case_commands as c
 from danbao_escrow.domain import claim, dispute, refund_case
 from danbao_escrow.domain.case_commands import CaseCommandName
@@ -14,6 +17,8 @@ from danbao_escrow.domain.case_model import ClaimState, DisputeState, RefundCase
 from danbao_escrow.domain.errors import LineUnderCase, RoleNotAllowed, StepInFlight
 from danbao_escrow.domain.model import Role, StepKind
 from danbao_escrow.testing.world import World, plain_terms
+from danbao_kit.decision import Moment
+from danbao_kit.ids import TimeOrderedIds
 
 TERMS = plain_terms(member=True, compensation_limit_minor=10**9)
 
@@ -424,6 +429,32 @@ def test_the_tables_know_no_cell_that_these_tests_do_not():
     assert timed == {"REQUESTED", "AWAITING_RETURN", "AWAITING_RECEIPT", "REJECTED"}
     timed = {state.value for state, command, _ in dispute.TABLE.table if command is CaseCommandName.TIME_PASSES}
     assert timed == {state.value for state in dispute.TIMERS}
+
+
+@pytest.mark.parametrize("state", [*CASE_STATES, *[f"dispute {state}" for state in DISPUTE_STATES]])
+def test_a_chargeback_ends_whatever_is_open_on_its_line(state):
+    world = World()
+    plain = state.removeprefix("dispute ")
+    thing = dispute_in(world, plain) if plain != state else case_in(world, plain)
+    working = EscrowSet()
+    for name, each in world.proceedings.items():
+        working.proceedings.load(name, each)
+    moment = Moment(now=world.now, ids=TimeOrderedIds(), last_number=0)
+    trade = world.trades[thing.trade_id]
+    assert end_charged_back(working, moment, trade, {"2"}, SYSTEM, "fraud") == trade, "another line"
+    after = end_charged_back(working, moment, trade, {"1"}, SYSTEM, "fraud")
+    ended = working.proceedings.get(thing.name)
+    if thing.is_over:
+        assert (ended, after, moment.events) == (thing, trade, [])
+        return
+    assert (ended.is_over, ended.deadline_at, ended.step_pending) == (True, None, False)
+    assert ended.state == ("CLOSED" if plain != state else "DISPUTED" if plain == "DISPUTED" else "WITHDRAWN")
+    assert after.lines[0].open_case == ""
+    (event,) = moment.events
+    assert (event.kind, event.reason) == (
+        "dispute_closed" if plain != state or plain == "DISPUTED" else "refund_case_withdrawn",
+        "fraud",
+    )
 
 
 def test_what_is_not_there_is_not_found():

@@ -13,7 +13,8 @@ from danbao_kit.money import Money
 
 
 class CaseCommandName(StrEnum):
-    """Commands as the contract, the tables and the timeline call them; TIME_PASSES is the service's own."""
+    """Commands as the contract, the tables and the timeline call them; the last two are the service's
+    own."""
 
     OPEN_REFUND_CASE = "OpenRefundCase"
     ACCEPT_REFUND_CASE = "AcceptRefundCase"
@@ -30,6 +31,7 @@ class CaseCommandName(StrEnum):
     OPEN_CLAIM = "OpenClaim"
     DECIDE_CLAIM = "DecideClaim"
     TIME_PASSES = "TimePasses"
+    CHARGED_BACK = "ChargedBack"
 
 
 class CaseTimerName(StrEnum):

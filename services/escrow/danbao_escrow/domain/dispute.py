@@ -77,6 +77,11 @@ TABLE: Machine[S, Dispute] = Machine(
         (S.DECIDED, C.APPEAL_DISPUTE, R.BUYER): _W(S.APPEALED, may_appeal),
         (S.DECIDED, C.APPEAL_DISPUTE, R.SELLER): _W(S.APPEALED, may_appeal),
         (S.APPEALED, C.DECIDE_DISPUTE, R.ARBITER): _W(S.CLOSED, step=StepKind.SETTLE, meanwhile=S.DECIDED),
+        # 16: the buyer's bank took back what is frozen
+        **{
+            (state, C.CHARGED_BACK, R.SYSTEM): _W(S.CLOSED)
+            for state in (S.OPEN, S.OFFERED, S.SETTLED, S.DECIDED, S.APPEALED)
+        },
     },
     ends=frozenset({S.CLOSED}),
 )

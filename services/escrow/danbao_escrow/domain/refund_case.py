@@ -91,6 +91,12 @@ TABLE: Machine[S, RefundCase] = Machine(
         (S.AWAITING_RETURN, C.CANCEL_REFUND_CASE, R.BUYER): _W(S.WITHDRAWN),
         (S.AWAITING_RECEIPT, C.CANCEL_REFUND_CASE, R.BUYER): _W(S.WITHDRAWN, in_time),
         (S.REJECTED, C.CANCEL_REFUND_CASE, R.BUYER): _W(S.WITHDRAWN, in_time),
+        # 16: the buyer's bank took back what is claimed
+        (S.REQUESTED, C.CHARGED_BACK, R.SYSTEM): _W(S.WITHDRAWN),
+        (S.AWAITING_RETURN, C.CHARGED_BACK, R.SYSTEM): _W(S.WITHDRAWN),
+        (S.AWAITING_RECEIPT, C.CHARGED_BACK, R.SYSTEM): _W(S.WITHDRAWN),
+        (S.REJECTED, C.CHARGED_BACK, R.SYSTEM): _W(S.WITHDRAWN),
+        (S.DISPUTED, C.CHARGED_BACK, R.SYSTEM): _W(S.DISPUTED, ends=True),
     },
     ends=frozenset({S.SUCCEEDED, S.WITHDRAWN}),
 )

@@ -26,7 +26,9 @@ from danbao_escrow.application.decide import decide
 from danbao_escrow.application.ports import Credit, Payments
 from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.clients.credit import CreditClient
+from danbao_escrow.clients.payment_events import PaymentEvents
 from danbao_escrow.clients.payments import PaymentsClient
+from danbao_escrow.domain.payment_events import PAYMENTS
 from danbao_escrow.rpc.cases import CompensationServicer, DisputeServicer, RefundServicer
 from danbao_escrow.rpc.codec import EscrowCodec
 from danbao_escrow.rpc.credit_check import CreditCheck
@@ -35,6 +37,7 @@ from danbao_escrow.rpc.trades import TradeServicer
 from danbao_escrow.store.case_queries import CaseQueries
 from danbao_escrow.store.escrow_store import EscrowStore
 from danbao_escrow.store.queries import Queries
+from danbao_escrow.workers.payments_reader import payments_reader
 from danbao_escrow.workers.step_runner import StepRunner
 from danbao_escrow.workers.sweeper import Sweeper
 from danbao_escrow.workers.timers import Timers
@@ -104,6 +107,10 @@ class Escrow:
         self.sweeper = Sweeper(queries, self.group_commit)
         cases = CaseQueries(self.database)
         self.timers = Timers(queries, cases, self.group_commit, clock)
+        if payments is None:
+            events = PaymentEvents(self._channel("payments"))
+            cursor = partial(queries.cursor, PAYMENTS)
+            reader = payments_reader(events, cursor=cursor, group_commit=self.group_commit)
         check = CreditCheck(credit or CreditClient(self._channel("credit")), queries)
         runner = CommandRunner(self.group_commit)
         trades = TradeServicer(runner, check, queries)
@@ -128,6 +135,8 @@ class Escrow:
         self.steps.start()
         self._in_background("sweeper", self.sweeper.run)
         self._in_background("timers", self.timers.run)
+        if payments is None:
+            self._in_background("payments reader", reader.run)
         await self.server.start()
 
     async def stop(self) -> None:

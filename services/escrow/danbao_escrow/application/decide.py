@@ -6,9 +6,21 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from danbao_escrow.application import case_timers, claims, create, disputes, refund_cases, steps, timers, trades
+from danbao_escrow.application import (
+    case_timers,
+    checkouts,
+    claims,
+    create,
+    disputes,
+    payment_events,
+    refund_cases,
+    steps,
+    timers,
+    trades,
+)
 from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.domain import case_commands, commands
+from danbao_escrow.domain.payment_events import ApplyPaymentEvents
 from danbao_kit.decision import Moment
 
 Decision = Callable[[Any, EscrowSet, Moment], Any]
@@ -43,6 +55,9 @@ DECISIONS: Mapping[type, Decision] = MappingProxyType(
         commands.SettleStep: steps.settle_step,
         commands.ClaimStep: steps.claim_step,
         commands.FireTimer: timers.fire_timer,
+        commands.CreateCheckout: checkouts.create_checkout,
+        commands.PayCheckout: checkouts.pay_checkout,
+        ApplyPaymentEvents: payment_events.apply_payment_events,
     }
 )
 

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from danbao_escrow.domain.case_commands import FireCaseTimer
 from danbao_escrow.domain.case_model import Proceeding
+from danbao_escrow.domain.checkout import Checkout
 from danbao_escrow.domain.commands import ClaimStep, StepDone, StepRefused, Token
 from danbao_escrow.domain.model import Step, TimelineEntry, Trade, TradeState
 from danbao_escrow.domain.terms import GradeTerms
@@ -83,6 +84,10 @@ class Reads(Protocol):
 
     async def trade(self, trade_id: UUID) -> Trade | None:
         """The trade as it is now."""
+        ...
+
+    async def checkout(self, checkout_id: UUID) -> Checkout | None:
+        """The checkout as it is now."""
         ...
 
     async def parties(self, trade_ids: Iterable[UUID]) -> Mapping[UUID, Parties]:

@@ -6,15 +6,17 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 
-from danbao_escrow.application import case_steps
-from danbao_escrow.application.records import changed, record, tell
+from danbao_escrow.application import case_steps, chargebacks, checkout_ends
+from danbao_escrow.application.actors import SYSTEM
+from danbao_escrow.application.records import cause_of, changed, record, tell
 from danbao_escrow.application.working_set import EscrowSet
-from danbao_escrow.domain.commands import ClaimStep, SettleStep, StepDone, StepRefused
-from danbao_escrow.domain.deadlines import RESERVE_LASTS, SHIP_BY_DEFAULT, resumed
+from danbao_escrow.domain import money_legs
+from danbao_escrow.domain.commands import ClaimStep, PaymentsSays, SettleStep, StepDone, StepRefused
+from danbao_escrow.domain.deadlines import RESERVE_LASTS, SHIP_BY_DEFAULT
 from danbao_escrow.domain.errors import PaymentRefused
 from danbao_escrow.domain.events import EventKind
 from danbao_escrow.domain.model import (
-    OPEN_LINE_STATES,
+    OUT_OF_ESCROW,
     Cause,
     HeldPart,
     Line,
@@ -24,15 +26,19 @@ from danbao_escrow.domain.model import (
     StepKind,
     StepState,
     Trade,
+    TradeState,
 )
 from danbao_escrow.domain.money_legs import parts_of
-from danbao_escrow.domain.trade import after_parts
 from danbao_kit.decision import Moment
 
 LEASE_MS = 8_000
 """How long, in real time, a step belongs to the process that took it; longer than its call to payments may last."""
 FIRST_BACKOFF_MS = 1_000
 LAST_BACKOFF_MS = 60_000
+
+_LATE = "HOLD_ALREADY_CAPTURED"
+# The payment has ended otherwise: nothing is to be voided any more.
+_NOT_VOIDED = frozenset({_LATE, "HOLD_ALREADY_VOIDED", "PAYMENT_STATE_INVALID"})
 
 _EVENTS = {
     StepKind.PAY: EventKind.TRADE_PAID,
@@ -54,6 +60,7 @@ def begin(
     lines: Iterable[Line] = (),
     held: tuple[HeldPart, ...] = (),
     subject: str = "",
+    is_waited_for: bool = True,
 ) -> None:
     """Sets the trade's pending step: the intent, committed before any money moves. `subject`: whose it is besides."""
     assert not trade.is_pending, "one step at a time"
@@ -67,7 +74,7 @@ def begin(
         line_ids=tuple(line.line_id for line in lines),
         movement=movement,
         cause=cause,
-        request=moment.request,
+        request=moment.request if is_waited_for else None,
         held=held,
         subject=subject,
         payer=trade.buyer,
@@ -109,13 +116,35 @@ def settle_step(command: SettleStep, working: EscrowSet, moment: Moment) -> None
         _end_refused_funding(working, moment, trade, step, command.outcome)
     elif step.kind is StepKind.COMPENSATE:
         _end_refused_compensation(working, moment, trade, step, command.outcome)
+    elif step.kind is StepKind.VOID and command.outcome.reason in _NOT_VOIDED:
+        _end_refused_void(working, moment, trade, step, command.outcome)
+    elif step.kind in OUT_OF_ESCROW and trade.chargeback_due_minor:
+        _end_charged_back(working, moment, trade, step, command.outcome)
     else:
         _block(working, moment, trade, step, command.outcome)
 
 
+def accepted_by_event(working: EscrowSet, moment: Moment, trade: Trade, *, payment: str, is_its: bool) -> Trade:
+    """What a rail's report means for a funding whose own outcome has not come yet: payments has accepted it."""
+    step = working.steps.get((trade.trade_id, trade.pending_step))
+    if not is_its or step is None or step.kind is not StepKind.PAY:
+        return trade
+    _finish(working, moment, trade, step, StepDone(payment))
+    found = working.trades.get(trade.trade_id)
+    assert found is not None
+    return found
+
+
+def give_back_late(working: EscrowSet, moment: Moment, trade: Trade) -> None:
+    """Row 4L: the trade has ended, and its account holds what a rail brought all the same."""
+    cause = cause_of(moment, command=PaymentsSays.RETURN, actor=SYSTEM, reason=_LATE)
+    begin(working, moment, trade, StepKind.RETURN, money_legs.late_return(trade), cause, is_waited_for=False)
+
+
 def _finish(working: EscrowSet, moment: Moment, trade: Trade, step: Step, done: StepDone) -> None:
     after = replace(applied(trade, step, done, moment), pending_step=0, step_blocked=False, step_refusal="")
-    moved_minor = step.movement.amount_minor
+    is_pending = bool(step.movement.rail)
+    moved_minor = 0 if is_pending else step.movement.amount_minor
     written = record(
         working,
         moment,
@@ -129,7 +158,7 @@ def _finish(working: EscrowSet, moment: Moment, trade: Trade, step: Step, done: 
     if step.kind in _EVENTS:
         tell(
             moment,
-            _EVENTS[step.kind],
+            EventKind.TRADE_PAYMENT_PENDING if is_pending else _EVENTS[step.kind],
             written,
             step.cause.actor,
             line_ids=step.line_ids,
@@ -138,22 +167,26 @@ def _finish(working: EscrowSet, moment: Moment, trade: Trade, step: Step, done: 
         )
     ended = replace(step, state=StepState.DONE, ledger_reference=done.reference, settle_time=moment.now)
     working.steps.put((trade.trade_id, step.number), ended)
+    if step.movement.together is not None:
+        checkout_ends.step_done(working, moment, step, done.reference)
+        return
     answer = case_steps.paid(working, moment, written, step, done) if step.subject else written
     if step.request is not None:
         moment.answer(step.request, answer)
+    if written.chargeback_due_minor:
+        chargebacks.apply_due(working, moment, written)
 
 
 def applied(trade: Trade, step: Step, done: StepDone, moment: Moment) -> Trade:
     """The trade after the money has moved."""
+    if step.kind is StepKind.PAY and step.movement.rail:
+        return replace(trade, payment=done.reference, payment_pending=True, rail=step.movement.rail)
     if step.kind is StepKind.PAY:
-        return replace(
-            trade,
-            lines=tuple(replace(line, state=LineState.PAID) for line in trade.lines),
-            funded_minor=trade.price_minor,
-            payment=done.reference,
-            pay_time=moment.now,
-            ship_by_time=trade.ship_by_time or moment.now + SHIP_BY_DEFAULT,
-        )
+        return funded(replace(trade, payment=done.reference, rail=""), moment)
+    if step.kind is StepKind.VOID:
+        return replace(trade, payment_pending=False)
+    if step.kind is StepKind.RETURN:
+        return chargebacks.come_and_gone(trade)
     if step.kind is StepKind.PAYOUT_HELD:
         left = list(trade.held)
         for part in step.held:
@@ -165,7 +198,7 @@ def applied(trade: Trade, step: Step, done: StepDone, moment: Moment) -> Trade:
     movement = step.movement
     return replace(
         trade,
-        lines=_settled_lines(trade, step, moment),
+        lines=chargebacks.settled_lines(trade, parts_of(trade, step), moment),
         released_minor=trade.released_minor + movement.released_minor,
         refunded_minor=trade.refunded_minor + movement.refunded_minor,
         fees_minor=trade.fees_minor + movement.fee_minor,
@@ -175,20 +208,16 @@ def applied(trade: Trade, step: Step, done: StepDone, moment: Moment) -> Trade:
     )
 
 
-def _settled_lines(trade: Trade, step: Step, moment: Moment) -> tuple[Line, ...]:
-    """The lines with the step's parts of them settled. A case that was open on one of those is over with it."""
-    parts = parts_of(trade, step)
-    taken = {part.line_id for part in parts}
-
-    def settled(line: Line) -> Line:
-        if line.line_id not in taken:
-            return line
-        going_on = resumed(line, trade.terms, moment.now) if line.open_case else line
-        if line.state in OPEN_LINE_STATES:
-            return going_on
-        return replace(going_on, deadline_time=None, operator_needed=False, settle_time=moment.now)
-
-    return tuple(settled(line) for line in after_parts(trade.lines, parts))
+def funded(trade: Trade, moment: Moment) -> Trade:
+    """The trade with its money in its account."""
+    return replace(
+        trade,
+        lines=tuple(replace(line, state=LineState.PAID) for line in trade.lines),
+        funded_minor=trade.price_minor,
+        payment_pending=False,
+        pay_time=moment.now,
+        ship_by_time=trade.ship_by_time or moment.now + SHIP_BY_DEFAULT,
+    )
 
 
 def _held_parts(trade: Trade, movement: Movement, moment: Moment) -> tuple[HeldPart, ...]:
@@ -210,8 +239,48 @@ def _end_refused_funding(working: EscrowSet, moment: Moment, trade: Trade, step:
     tell(moment, EventKind.TRADE_PAYMENT_REFUSED, written, step.cause.actor, reason=refused.reason)
     ended = replace(step, state=StepState.REFUSED, refusal=refused.reason, settle_time=moment.now)
     working.steps.put((trade.trade_id, step.number), ended)
+    if step.movement.together is not None:
+        checkout_ends.step_refused(working, moment, step, refused.reason, refused.message)
+    elif step.request is not None:
+        moment.refuse(step.request, PaymentRefused(trade.name, refused.reason, refused.message))
+
+
+def _end_refused_void(working: EscrowSet, moment: Moment, trade: Trade, step: Step, refused: StepRefused) -> None:
+    """The payment came to its end before: either nothing was brought, or the money is in the trade's account."""
+    after = replace(trade, pending_step=0, payment_pending=False, step_blocked=False, step_refusal="")
+    written = record(working, moment, after, step.cause, reason=refused.reason)
+    ended = replace(step, state=StepState.REFUSED, refusal=refused.reason, settle_time=moment.now)
+    working.steps.put((trade.trade_id, step.number), ended)
+    if refused.reason == _LATE:
+        tell(
+            moment,
+            EventKind.LATE_PAYMENT_RETURNING,
+            written,
+            SYSTEM,
+            amount_minor=trade.price_minor,
+            reason=refused.reason,
+        )
+        give_back_late(working, moment, written)
+
+
+def _end_charged_back(working: EscrowSet, moment: Moment, trade: Trade, step: Step, refused: StepRefused) -> None:
+    """Payments had the chargeback first, so the step asks for money that has gone: it ends, and nothing moved."""
+    after = replace(trade, pending_step=0, step_blocked=False, step_refusal=refused.reason)
+    written = record(
+        working, moment, after, step.cause, line_ids=step.line_ids, reason=refused.reason, subject=step.subject
+    )
+    reason = refused.reason
+    tell(moment, EventKind.STEP_ENDED, written, step.cause.actor, line_ids=step.line_ids, reason=reason)
+    ended = replace(step, state=StepState.REFUSED, refusal=refused.reason, settle_time=moment.now)
+    working.steps.put((trade.trade_id, step.number), ended)
     if step.request is not None:
         moment.refuse(step.request, PaymentRefused(trade.name, refused.reason, refused.message))
+    if trade.state is TradeState.CANCELLED:
+        left = chargebacks.apply_to_late(working, moment, written)
+        if left.price_minor > left.charged_back_minor:
+            give_back_late(working, moment, left)
+        return
+    chargebacks.apply_due(working, moment, written, subject=step.subject)
 
 
 def _end_refused_compensation(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from danbao_escrow.application import steps
+from danbao_escrow.application import checkout_ends, steps
 from danbao_escrow.application.actors import SYSTEM
 from danbao_escrow.application.records import cause_of, record, tell
 from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.domain import money_legs
-from danbao_escrow.domain.commands import CommandName, FireTimer, TimerName
+from danbao_escrow.domain.commands import CommandName, FireTimer, PaymentsSays, TimerName
 from danbao_escrow.domain.deadlines import has_passed
 from danbao_escrow.domain.events import EventKind
 from danbao_escrow.domain.model import Cause, Line, LineState, Role, StepKind, Trade
@@ -49,7 +49,13 @@ def cancel_unpaid(working: EscrowSet, moment: Moment, trade: Trade, cause: Cause
     ended = replace(trade, lines=tuple(replace(line, state=LineState.CANCELLED) for line in trade.lines))
     written = record(working, moment, ended, given)
     tell(moment, EventKind.TRADE_CANCELLED, written, given.actor, reason=given.reason)
-    return written
+    checkout_ends.leave(working, moment, trade)
+    if written.payment_pending:
+        cause = cause_of(moment, command=PaymentsSays.VOID, actor=SYSTEM, reason=given.command)
+        steps.begin(working, moment, written, StepKind.VOID, money_legs.void(), cause, is_waited_for=False)
+    current = working.trades.get(trade.trade_id)
+    assert current is not None
+    return current
 
 
 def _remind(working: EscrowSet, moment: Moment, trade: Trade) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from danbao_escrow.application import actors, steps
+from danbao_escrow.application import actors, checkout_ends, steps
 from danbao_escrow.application.create import check_limit
 from danbao_escrow.application.records import cause_of, record, tell
 from danbao_escrow.application.timers import cancel_unpaid
 from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.domain import money_legs
+from danbao_escrow.domain.checkout import TradeInCheckout
 from danbao_escrow.domain.commands import (
     AdjustPrice,
     CancelLines,
@@ -54,7 +55,10 @@ def pay_trade(command: PayTrade, working: EscrowSet, moment: Moment) -> Any:
     lines = _all_legal(trade, command, moment)
     if command.blocked:
         raise SubjectBlocked(command.blocked)
-    steps.begin(working, moment, trade, StepKind.PAY, money_legs.funding(trade), _cause(command, moment), lines=lines)
+    checkout_ends.leave(working, moment, trade)
+    movement = money_legs.funding(trade, rail=command.rail, instrument=command.instrument)
+    alone = replace(trade, checkout="")
+    steps.begin(working, moment, alone, StepKind.PAY, movement, _cause(command, moment), lines=lines)
     return DEFERRED
 
 
@@ -83,6 +87,7 @@ def adjust_price(command: AdjustPrice, working: EscrowSet, moment: Moment) -> An
         pay_by_time=moment.now + (trade.pay_by_time - trade.price_time),
         adjust_time=moment.now,
     )
+    checkout_ends.leave(working, moment, trade)
     written = record(working, moment, again, _cause(command, moment), line_ids=command.line_ids)
     tell(moment, EventKind.PRICE_ADJUSTED, written, command.actor, line_ids=command.line_ids, reason=command.reason)
     return written
@@ -253,6 +258,8 @@ def _some_legal(trade: Trade, lines: tuple[Line, ...], command: TradeCommand, mo
     if not legal:
         for line in lines:
             _check_no_case(trade, line, command, moment)
+        if trade.is_paid_together:
+            raise TradeInCheckout(trade.name, command.name_of_command, trade.state, trade.checkout)
         raise _state_invalid(trade, command, moment)
     return legal
 
@@ -272,7 +279,8 @@ def _state_invalid(
 
 
 def _is_overdue(trade: Trade, moment: Moment) -> bool:
-    return trade.state is TradeState.PENDING_PAYMENT and pay_by_passed(trade, moment.now)
+    is_late = trade.state is TradeState.PENDING_PAYMENT and pay_by_passed(trade, moment.now)
+    return is_late and not trade.is_paid_together
 
 
 def _end_overdue(

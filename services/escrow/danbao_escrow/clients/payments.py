@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from uuid import uuid5
+from uuid import UUID, uuid5
 
 import grpc
 
@@ -11,7 +11,7 @@ from danbao.payments.v1 import account_pb2, ledger_pb2, payment_pb2, payment_pb2
 from danbao.type.v1 import money_pb2
 from danbao_escrow.application.ports import StepResult, StepUnknown
 from danbao_escrow.domain.commands import StepDone, StepRefused
-from danbao_escrow.domain.model import Leg, Step, StepKind
+from danbao_escrow.domain.model import Leg, Step, StepKind, Together
 from danbao_escrow.domain.money_legs import ESCROW
 from danbao_kit.rpc_client import RemoteError, invoke, remote_error
 
@@ -43,15 +43,22 @@ class PaymentsClient:
 
 
 def request_id_of(step: Step) -> str:
-    """UUIDv5 of trade, step and generation: known before the first attempt, the same after a crash."""
+    """UUIDv5 of trade, step and generation: known before the first attempt, the same after a crash. Steps that ask for
+    one payment of a checkout have one id: of the checkout and its generation."""
+    together = step.movement.together
+    if together is not None:
+        return str(uuid5(UUID(together.checkout.partition("/")[2]), str(together.generation)))
     return str(uuid5(step.trade_id, f"{step.number}/{step.generation}"))
 
 
 def operation_of(step: Step) -> payment_pb2.Operation:
     """What payments is asked to do."""
     metadata = {"trade": f"trades/{step.trade_id}", "step": str(step.number), "kind": step.kind.value}
+    movement = step.movement
+    if step.kind is StepKind.PAY and movement.together is not None:
+        return payment_pb2.Operation(create_payment=_together(step, movement.together))
     if step.kind is StepKind.PAY:
-        (leg,) = step.movement.legs
+        (leg,) = movement.legs
         return payment_pb2.Operation(
             create_payment=payment_pb2.CreatePaymentRequest(
                 request_id=request_id_of(step),
@@ -62,7 +69,13 @@ def operation_of(step: Step) -> payment_pb2.Operation:
                 capture_mode=payment_pb2.CAPTURE_MODE_AUTOMATIC,
                 metadata=metadata,
                 description=f"trades/{step.trade_id}: paid",
+                rail=movement.rail,
+                instrument=movement.instrument,
             )
+        )
+    if step.kind is StepKind.VOID:
+        return payment_pb2.Operation(
+            void_payment=payment_pb2.VoidPaymentRequest(request_id=request_id_of(step), name=step.payment)
         )
     return payment_pb2.Operation(
         post_transaction=ledger_pb2.PostTransactionRequest(
@@ -71,6 +84,29 @@ def operation_of(step: Step) -> payment_pb2.Operation:
             description=f"trades/{step.trade_id}: {step.cause.command}",
             metadata=metadata,
         )
+    )
+
+
+def _together(step: Step, together: Together) -> payment_pb2.CreatePaymentRequest:
+    """The very same message whichever of the checkout's trades asks: payments moves once, however many do."""
+    accounts = [account_pb2.AccountKey(owner=share.trade, kind=ESCROW) for share in together.shares]
+    amount_minor = sum(share.amount_minor for share in together.shares)
+    return payment_pb2.CreatePaymentRequest(
+        request_id=request_id_of(step),
+        payer=step.payer,
+        payee=accounts[0],
+        beneficiary=together.shares[0].seller,
+        amount=money_pb2.Money(currency=step.currency, amount_minor=amount_minor),
+        capture_mode=payment_pb2.CAPTURE_MODE_AUTOMATIC,
+        metadata={"checkout": together.checkout, "generation": str(together.generation), "kind": step.kind.value},
+        description=f"{together.checkout}: paid",
+        splits=[
+            payment_pb2.Split(destination=account, fixed_minor=share.amount_minor, beneficiary=share.seller)
+            for account, share in zip(accounts, together.shares, strict=True)
+        ],
+        remainder_policy=ledger_pb2.REMAINDER_POLICY_FIRST,
+        rail=step.movement.rail,
+        instrument=step.movement.instrument,
     )
 
 

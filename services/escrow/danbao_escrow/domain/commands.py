@@ -26,6 +26,20 @@ class CommandName(StrEnum):
     RELEASE_HELD = "ReleaseHeld"
     ADJUST_PRICE = "AdjustPrice"
     EXTEND_CONFIRMATION = "ExtendConfirmation"
+    CREATE_CHECKOUT = "CreateCheckout"
+    PAY_CHECKOUT = "PayCheckout"
+
+
+class PaymentsSays(StrEnum):
+    """What the timeline calls what payments tells of a trade's payment."""
+
+    CAPTURED = "PaymentCaptured"
+    DECLINED = "PaymentDeclined"
+    CHARGED_BACK = "ChargedBack"
+    CHARGEBACK_REVERSED = "ChargebackReversed"
+    # Not told by payments but done about it.
+    VOID = "VoidPayment"
+    RETURN = "ReturnPayment"
 
 
 class TimerName(StrEnum):
@@ -110,6 +124,9 @@ class PayTrade:
     name: UUID
     token: Token
     blocked: str
+    # rails/{id} that brings the money, and how it is told to charge; empty: the buyer's wallet.
+    rail: str = ""
+    instrument: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +227,27 @@ class ExtendConfirmation:
     line_ids: tuple[str, ...]
     days: int
     token: Token
+
+
+@dataclass(frozen=True, slots=True)
+class CreateCheckout:
+    not_fingerprinted: ClassVar[tuple[str, ...]] = ("token",)
+    name_of_command: ClassVar[CommandName] = CommandName.CREATE_CHECKOUT
+    actor: Actor
+    trades: tuple[UUID, ...]
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
+class PayCheckout:
+    not_fingerprinted: ClassVar[tuple[str, ...]] = ("token", "blocked")
+    name_of_command: ClassVar[CommandName] = CommandName.PAY_CHECKOUT
+    actor: Actor
+    checkout: UUID
+    token: Token
+    blocked: str
+    rail: str = ""
+    instrument: str = ""
 
 
 MoneyCommand = PayTrade | ConfirmLines | CancelLines | ReleaseHeld

@@ -134,7 +134,9 @@ def acting_deadlines(trade: Trade) -> Iterator[datetime]:
         if line.open_case:
             continue
         if line.state is LineState.UNPAID:
-            yield trade.pay_by_time
+            # Once a rail has the payment of several trades, its word decides.
+            if not trade.is_paid_together:
+                yield trade.pay_by_time
         elif line.state is LineState.PAID:
             cancel_time = system_cancel_time(trade, line)
             assert cancel_time is not None, "a paid trade has a ship-by"

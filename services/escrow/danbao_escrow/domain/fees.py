@@ -99,19 +99,43 @@ class BuyerFeeSplit:
 
 
 def split_buyer_fee(
-    buyer_fee_minor: int, before: Settled, *, refunded_minor: int, released_minor: int
+    buyer_fee_minor: int,
+    before: Settled,
+    *,
+    refunded_minor: int,
+    released_minor: int,
+    moved_minor: int | None = None,
 ) -> BuyerFeeSplit:
-    """moved = round(bf × (Σ released + Σ refunded) / P), the buyer's part first; nothing is left over at the end."""
+    """moved = round(bf × (Σ released + Σ refunded) / P), the buyer's part first; nothing is left over at the end.
 
-    def moved(settled_minor: int) -> int:
-        return rounded_half_up(buyer_fee_minor * settled_minor, before.total_minor)
-
+    `moved_minor` is what moved before, where a chargeback took a unit more than the formula says.
+    """
     settled_minor = before.released_minor + before.refunded_minor
-    after_refund_minor = moved(settled_minor + refunded_minor)
+    so_far_minor = _moved_minor(buyer_fee_minor, before, settled_minor) if moved_minor is None else moved_minor
+    after_refund_minor = max(so_far_minor, _moved_minor(buyer_fee_minor, before, settled_minor + refunded_minor))
+    after_all_minor = _moved_minor(buyer_fee_minor, before, settled_minor + refunded_minor + released_minor)
     return BuyerFeeSplit(
-        refunded_minor=after_refund_minor - moved(settled_minor),
-        released_minor=moved(settled_minor + refunded_minor + released_minor) - after_refund_minor,
+        refunded_minor=after_refund_minor - so_far_minor,
+        released_minor=max(after_refund_minor, after_all_minor) - after_refund_minor,
     )
+
+
+def part_with_fee(buyer_fee_minor: int, before: Settled, *, amount_minor: int, moved_minor: int) -> int:
+    """The largest part of the total that, with the buyer's fee on it, an amount suffices for.
+
+    The fee on it is the rest, or the rest less one: then the amount takes one unit of the fee early.
+    """
+    settled_minor = before.released_minor + before.refunded_minor
+    low, high = 0, min(amount_minor, before.total_minor - settled_minor)
+    while low < high:
+        middle = (low + high + 1) // 2
+        fee_minor = max(0, _moved_minor(buyer_fee_minor, before, settled_minor + middle) - moved_minor)
+        low, high = (middle, high) if middle + fee_minor <= amount_minor else (low, middle - 1)
+    return low
+
+
+def _moved_minor(buyer_fee_minor: int, before: Settled, settled_minor: int) -> int:
+    return rounded_half_up(buyer_fee_minor * settled_minor, before.total_minor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,14 @@ class StepKind(StrEnum):
     PAYOUT_HELD = "PAYOUT_HELD"
     # Not the trade's money: the seller's deposit and the fund make good a loss.
     COMPENSATE = "COMPENSATE"
+    # The trade has ended unpaid: its payment over a rail is not wanted any more.
+    VOID = "VOID"
+    # It has ended unpaid, but the rail had brought the money: back over it.
+    RETURN = "RETURN"
+
+
+OUT_OF_ESCROW = frozenset({StepKind.RELEASE, StepKind.REFUND, StepKind.SETTLE, StepKind.RETURN})
+"""Steps that take from the trade's account."""
 
 
 class StepState(StrEnum):
@@ -226,6 +234,16 @@ class Trade:
     # What the buyer was compensated, besides what left the trade's account; and the claim that waits, claims/{uuid}.
     compensated_minor: int = 0
     open_claim: str = ""
+    # The rail that brings or brought the money; empty: the wallet. Pending: `payment` is still on its way over it.
+    rail: str = ""
+    payment_pending: bool = False
+    # checkouts/{uuid} that it is part of, while that is open or when it was paid by it.
+    checkout: str = ""
+    # What chargebacks took out of the trade's account; of that, what waits for the end of the pending step, and the
+    # transaction that took it.
+    charged_back_minor: int = 0
+    chargeback_due_minor: int = 0
+    chargeback_due: str = ""
 
     @property
     def name(self) -> str:
@@ -253,6 +271,11 @@ class Trade:
         return self.refunded_minor - self.buyer_fee_refunded_minor
 
     @property
+    def buyer_fee_moved_minor(self) -> int:
+        """Of the buyer's fee, what moved either way."""
+        return self.buyer_fee_released_minor + self.buyer_fee_refunded_minor
+
+    @property
     def seller_fees_minor(self) -> int:
         """Of the fees taken, the seller's."""
         return self.fees_minor - self.buyer_fee_released_minor
@@ -261,6 +284,11 @@ class Trade:
     def postage_left_minor(self) -> int:
         """The postage that no line has taken along yet."""
         return self.postage_minor - sum(line.postage_minor for line in self.lines)
+
+    @property
+    def is_paid_together(self) -> bool:
+        """Whether the payment of a checkout is on its way over a rail."""
+        return bool(self.checkout) and self.payment_pending
 
     @property
     def held_back_minor(self) -> int:
@@ -304,6 +332,25 @@ class LinePart:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """What of a checkout's payment is one trade's; `trade` is trades/{uuid}."""
+
+    trade: str
+    seller: str
+    amount_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """One payment of several trades: each trade's step asks for the very same, under the very same id."""
+
+    # checkouts/{uuid}, and how often it was tried before.
+    checkout: str
+    generation: int
+    shares: tuple[Share, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Movement:
     """What a step moves, decided when it is set and never changed: the same under every retry."""
 
@@ -321,6 +368,11 @@ class Movement:
     buyer_fee_refunded_minor: int = 0
     # From which lines; empty for a funding, a payout, and a step that was set before lines settled in parts.
     parts: tuple[LinePart, ...] = ()
+    # Of a funding: the rail that brings the money, and how it is told to charge.
+    rail: str = ""
+    instrument: str = ""
+    # Of a funding together with other trades.
+    together: Together | None = None
 
     @property
     def amount_minor(self) -> int:

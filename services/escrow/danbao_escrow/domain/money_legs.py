@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from danbao_escrow.domain.fees import Settled, seller_fee, split_buyer_fee, split_release
+from danbao_escrow.domain.fees import Settled, part_with_fee, seller_fee, split_buyer_fee, split_release
 from danbao_escrow.domain.model import (
     OPEN_LINE_STATES,
     HeldPart,
@@ -16,6 +16,7 @@ from danbao_escrow.domain.model import (
     Movement,
     Step,
     StepKind,
+    Together,
     Trade,
 )
 
@@ -26,12 +27,56 @@ PAYABLE = "seller.payable"
 HELD = "seller.payable_held"
 DEPOSIT = "guarantee.deposit"
 FUND = "guarantee.fund"
+BACK_OVER_RAIL = "clearing.refund"
 PLATFORM = "platform"
 
 
-def funding(trade: Trade) -> Movement:
-    """Row 4: the buyer's wallet → the trade's account, by a payment; the buyer's fee with it."""
-    return Movement(legs=_legs(Leg(trade.buyer, WALLET, trade.name, ESCROW, trade.price_minor)))
+def funding(trade: Trade, *, rail: str = "", instrument: str = "", together: Together | None = None) -> Movement:
+    """Rows 4 and 4r: the buyer's wallet, or a rail → the trade's account, by a payment; the buyer's fee with it."""
+    legs = _legs(Leg(trade.buyer, WALLET, trade.name, ESCROW, trade.price_minor))
+    return Movement(legs=legs, rail=rail, instrument=instrument, together=together)
+
+
+def void() -> Movement:
+    """Row 3 while a rail's payment is on its way: nothing moves by it."""
+    return Movement(legs=())
+
+
+def late_return(trade: Trade) -> Movement:
+    """Row 4L: what the rail brought although the trade had ended → back over it."""
+    left_minor = trade.price_minor - trade.charged_back_minor
+    leg = Leg(trade.name, ESCROW, PLATFORM, BACK_OVER_RAIL, left_minor, is_refund=True)
+    return Movement(legs=_legs(leg), refunded_minor=left_minor)
+
+
+def charged_back(trade: Trade, amount_minor: int) -> Movement:
+    """Row 16: what a chargeback took out of the trade's account, as if it were refunded: of the lines in their order.
+
+    Of the amount so much is of the total that the buyer's fee on it makes up the rest; the postage goes with the last
+    open line. Nothing is left to move: payments has moved it.
+    """
+    before = Settled(trade.total_minor, trade.released_of_total_minor, trade.refunded_of_total_minor)
+    fee_left_minor = trade.buyer_fee_minor - trade.buyer_fee_moved_minor
+    of_total_minor = part_with_fee(
+        trade.buyer_fee_minor, before, amount_minor=amount_minor, moved_minor=trade.buyer_fee_moved_minor
+    )
+    fee_minor = amount_minor - of_total_minor
+    assert 0 <= fee_minor <= fee_left_minor, "no more is taken than was there"
+    parts: list[LinePart] = []
+    left_minor = of_total_minor
+    for line in trade.lines:
+        if line.state not in OPEN_LINE_STATES or not left_minor:
+            continue
+        others_open = any(
+            other.state in OPEN_LINE_STATES and other.line_id not in {part.line_id for part in parts} | {line.line_id}
+            for other in trade.lines
+        )
+        postage_minor = trade.postage_left_minor if not others_open and left_minor >= line.unsettled_minor else 0
+        taken_minor = min(left_minor, line.unsettled_minor + postage_minor)
+        left_minor -= taken_minor
+        parts.append(LinePart(line.line_id, refunded_minor=taken_minor, postage_minor=postage_minor))
+    assert not left_minor, "the lines have what the trade has"
+    return Movement(legs=(), refunded_minor=amount_minor, buyer_fee_refunded_minor=fee_minor, parts=tuple(parts))
 
 
 def release(trade: Trade, lines: Iterable[Line]) -> Movement:
@@ -157,16 +202,22 @@ def _out_of_escrow(trade: Trade, chosen: tuple[LinePart, ...]) -> Movement:
     refunded_minor = sum(part.refunded_minor for part in parts)
     before = Settled(trade.total_minor, trade.released_of_total_minor, trade.refunded_of_total_minor)
     buyer_fee = split_buyer_fee(
-        trade.buyer_fee_minor, before, refunded_minor=refunded_minor, released_minor=released_minor
+        trade.buyer_fee_minor,
+        before,
+        refunded_minor=refunded_minor,
+        released_minor=released_minor,
+        moved_minor=trade.buyer_fee_moved_minor,
     )
     split = split_release(seller_fee(terms), before, released_minor=released_minor, reserve_bps=terms.reserve_bps)
     fee_minor = split.fee_minor + buyer_fee.released_minor
     back_minor = refunded_minor + buyer_fee.refunded_minor
     rest_minor = split.seller_minor - split.reserve_minor
     delayed_minor = rest_minor if terms.payout_by_operator or terms.payout_delay_hours else 0
+    # Where it came from; if the rail refuses, payments gives it to the wallet by itself.
+    back_to = (PLATFORM, BACK_OVER_RAIL) if trade.rail else (trade.buyer, WALLET)
     return Movement(
         legs=_legs(
-            Leg(trade.name, ESCROW, trade.buyer, WALLET, back_minor, is_refund=True),
+            Leg(trade.name, ESCROW, *back_to, back_minor, is_refund=True),
             Leg(trade.name, ESCROW, PLATFORM, FEE, fee_minor),
             Leg(trade.name, ESCROW, trade.seller, PAYABLE, rest_minor - delayed_minor),
             Leg(trade.name, ESCROW, trade.seller, HELD, split.reserve_minor + delayed_minor),

@@ -35,8 +35,19 @@ def within_pay_by(trade: Trade, line: Line, now: datetime) -> bool:
     return not pay_by_passed(trade, now)
 
 
-def after_pay_by(trade: Trade, line: Line, now: datetime) -> bool:
-    return pay_by_passed(trade, now)
+def nothing_on_its_way(trade: Trade, line: Line, now: datetime) -> bool:
+    """Before pay-by, and no rail is bringing the money."""
+    return within_pay_by(trade, line, now) and not trade.payment_pending
+
+
+def may_end_unpaid(trade: Trade, line: Line, now: datetime) -> bool:
+    """A payment over a rail is then voided, but not one that pays other trades too."""
+    return within_pay_by(trade, line, now) and not trade.is_paid_together
+
+
+def runs_out(trade: Trade, line: Line, now: datetime) -> bool:
+    """A payment of several trades is not voided because one of them was too late: what the rail says decides."""
+    return pay_by_passed(trade, now) and not trade.is_paid_together
 
 
 def not_too_late_to_ship(trade: Trade, line: Line, now: datetime) -> bool:
@@ -91,14 +102,14 @@ class Transition:
 TABLE: Mapping[tuple[LineState, C, Role], Transition] = MappingProxyType(
     {
         # 2: another price, and pay-by starts again
-        (L.UNPAID, C.ADJUST_PRICE, R.SELLER): Transition(L.UNPAID, guard=within_pay_by),
+        (L.UNPAID, C.ADJUST_PRICE, R.SELLER): Transition(L.UNPAID, guard=nothing_on_its_way),
         # 3: ends unpaid
-        (L.UNPAID, C.CANCEL_TRADE, R.BUYER): Transition(L.CANCELLED, guard=within_pay_by),
-        (L.UNPAID, C.CANCEL_TRADE, R.SELLER): Transition(L.CANCELLED, guard=within_pay_by),
-        (L.UNPAID, C.CANCEL_TRADE, R.OPERATOR): Transition(L.CANCELLED, guard=within_pay_by),
-        (L.UNPAID, C.CANCEL_TRADE, R.SYSTEM): Transition(L.CANCELLED, guard=after_pay_by),
-        # 4: the buyer's wallet pays
-        (L.UNPAID, C.PAY_TRADE, R.BUYER): Transition(L.PAID, StepKind.PAY, within_pay_by),
+        (L.UNPAID, C.CANCEL_TRADE, R.BUYER): Transition(L.CANCELLED, guard=may_end_unpaid),
+        (L.UNPAID, C.CANCEL_TRADE, R.SELLER): Transition(L.CANCELLED, guard=may_end_unpaid),
+        (L.UNPAID, C.CANCEL_TRADE, R.OPERATOR): Transition(L.CANCELLED, guard=may_end_unpaid),
+        (L.UNPAID, C.CANCEL_TRADE, R.SYSTEM): Transition(L.CANCELLED, guard=runs_out),
+        # 4 and 4r: the buyer's wallet pays, or a rail
+        (L.UNPAID, C.PAY_TRADE, R.BUYER): Transition(L.PAID, StepKind.PAY, nothing_on_its_way),
         # 5: on its way
         (L.PAID, C.SHIP_LINES, R.SELLER): Transition(L.SHIPPED, guard=not_too_late_to_ship),
         # 5d: arrived

@@ -10,9 +10,11 @@ from typing import Any
 from danbao.escrow.v1 import claim_pb2, dispute_pb2, refund_pb2, trade_pb2
 from danbao_escrow.domain.case_commands import CaseCommandName as C
 from danbao_escrow.domain.case_model import Proceeding
+from danbao_escrow.domain.checkout import Checkout
+from danbao_escrow.domain.commands import CommandName
 from danbao_escrow.domain.events import TradeEvent
 from danbao_escrow.domain.model import Trade
-from danbao_escrow.rpc.mapping import event_message, trade_message
+from danbao_escrow.rpc.mapping import checkout_message, event_message, trade_message
 from danbao_escrow.rpc.proceedings import proceeding_message
 
 _REPLIES: Mapping[str, Any] = MappingProxyType(
@@ -31,6 +33,8 @@ _REPLIES: Mapping[str, Any] = MappingProxyType(
         C.APPEAL_DISPUTE: dispute_pb2.Dispute,
         C.OPEN_CLAIM: claim_pb2.Claim,
         C.DECIDE_CLAIM: claim_pb2.Claim,
+        CommandName.CREATE_CHECKOUT: trade_pb2.Checkout,
+        CommandName.PAY_CHECKOUT: trade_pb2.Checkout,
     }
 )
 """What a method answers with; every other one with the trade."""
@@ -42,8 +46,8 @@ class EscrowCodec:
     def __init__(self) -> None:
         self._last: tuple[Trade | Proceeding, Any] | None = None
 
-    def reply(self, command: Any, reply: Trade | Proceeding) -> Any:
-        return self._message(reply)
+    def reply(self, command: Any, reply: Trade | Proceeding | Checkout) -> Any:
+        return checkout_message(reply) if isinstance(reply, Checkout) else self._message(reply)
 
     def parse_reply(self, method: str, data: bytes) -> Any:
         return _REPLIES.get(method, trade_pb2.Trade).FromString(data)

@@ -9,6 +9,7 @@ from google.protobuf import timestamp_pb2
 
 from danbao.escrow.v1 import event_pb2, trade_pb2
 from danbao.type.v1 import money_pb2
+from danbao_escrow.domain.checkout import Checkout, CheckoutState
 from danbao_escrow.domain.events import TradeEvent
 from danbao_escrow.domain.model import (
     Actor,
@@ -28,6 +29,7 @@ _TRADE_STATES = {state: trade_pb2.Trade.State.Value(f"STATE_{state}") for state 
 _LINE_STATES = {state: trade_pb2.Line.State.Value(f"STATE_{state}") for state in LineState}
 _DELIVERIES = {delivery: trade_pb2.Delivery.Value(f"DELIVERY_{delivery}") for delivery in Delivery}
 _FEE_PAYERS = {payer: trade_pb2.FeePayer.Value(f"FEE_PAYER_{payer}") for payer in FeePayer}
+_CHECKOUT_STATES = {state: trade_pb2.Checkout.State.Value(f"STATE_{state}") for state in CheckoutState}
 _ROLES = {role: trade_pb2.Role.Value(f"ROLE_{role}") for role in Role}
 
 
@@ -59,6 +61,10 @@ def trade_message(trade: Trade) -> trade_pb2.Trade:
         buyer_fee_refunded_minor=trade.buyer_fee_refunded_minor,
         compensated_minor=trade.compensated_minor,
         open_claim=trade.open_claim,
+        payment_pending=trade.payment_pending,
+        rail=trade.rail,
+        checkout=trade.checkout,
+        charged_back_minor=trade.charged_back_minor,
     )
     for name in (
         "pay_by_time",
@@ -71,6 +77,24 @@ def trade_message(trade: Trade) -> trade_pb2.Trade:
         "deadline_time",
     ):
         set_time(message, name, getattr(trade, name))
+    return message
+
+
+def checkout_message(checkout: Checkout) -> trade_pb2.Checkout:
+    """The checkout as its contract shows it."""
+    message = trade_pb2.Checkout(
+        name=checkout.name,
+        state=_CHECKOUT_STATES[checkout.state],
+        buyer=checkout.buyer,
+        trades=[f"trades/{trade_id}" for trade_id in checkout.trade_ids],
+        amount=money_pb2.Money(currency=checkout.currency, amount_minor=checkout.amount_minor),
+        payment=checkout.payment,
+        rail=checkout.rail,
+        refusal=checkout.refusal,
+        etag=str(checkout.revision),
+    )
+    for name in ("create_time", "update_time", "end_time"):
+        set_time(message, name, getattr(checkout, name))
     return message
 
 

@@ -35,6 +35,8 @@ OPERATIONS: Mapping[str, CommandName] = MappingProxyType(
         "release_held": CommandName.RELEASE_HELD,
         "adjust_price": CommandName.ADJUST_PRICE,
         "extend_confirmation": CommandName.EXTEND_CONFIRMATION,
+        "create_checkout": CommandName.CREATE_CHECKOUT,
+        "pay_checkout": CommandName.PAY_CHECKOUT,
     }
 )
 """Fields of Operation, and what they ask for."""
@@ -56,13 +58,22 @@ def token_of(call: Call) -> Token:
 
 def trade_id(name: str, field: str = "name") -> UUID:
     """The id in trades/{uuid}. Raises FieldInvalid for anything that is not a UUID in its usual form."""
-    text = name.removeprefix("trades/")
+    return _uuid_in(name, "trades", field)
+
+
+def checkout_id(name: str) -> UUID:
+    """The id in checkouts/{uuid}. Raises FieldInvalid for anything that is not a UUID in its usual form."""
+    return _uuid_in(name, "checkouts", "name")
+
+
+def _uuid_in(name: str, collection: str, field: str) -> UUID:
+    text = name.removeprefix(f"{collection}/")
     try:
         value = UUID(text)
     except ValueError:
         value = None
     if value is None or str(value) != text:
-        raise FieldInvalid(FieldViolation(field, "must be trades/{uuid}"))
+        raise FieldInvalid(FieldViolation(field, f"must be {collection}/{{uuid}}"))
     return value
 
 
@@ -148,7 +159,37 @@ def _create_trade(request: trade_pb2.CreateTradeRequest, token: Token) -> comman
 
 
 def _pay_trade(request: trade_pb2.PayTradeRequest, token: Token) -> commands.PayTrade:
-    return commands.PayTrade(actor_of(request.actor), trade_id(request.name), token, blocked="")
+    _check_instrument(request)
+    return commands.PayTrade(
+        actor_of(request.actor),
+        trade_id(request.name),
+        token,
+        blocked="",
+        rail=request.rail,
+        instrument=request.instrument,
+    )
+
+
+def _create_checkout(request: trade_pb2.CreateCheckoutRequest, token: Token) -> commands.CreateCheckout:
+    trades = tuple(trade_id(name, f"trades[{index}]") for index, name in enumerate(request.trades))
+    return commands.CreateCheckout(actor_of(request.actor), trades, token)
+
+
+def _pay_checkout(request: trade_pb2.PayCheckoutRequest, token: Token) -> commands.PayCheckout:
+    _check_instrument(request)
+    return commands.PayCheckout(
+        actor_of(request.actor),
+        checkout_id(request.name),
+        token,
+        blocked="",
+        rail=request.rail,
+        instrument=request.instrument,
+    )
+
+
+def _check_instrument(request: Any) -> None:
+    if request.instrument and not request.rail:
+        raise FieldInvalid(FieldViolation("instrument", "needs a rail"))
 
 
 def _ship_lines(request: trade_pb2.ShipLinesRequest, token: Token) -> commands.ShipLines:
@@ -216,5 +257,7 @@ _COMMANDS: Mapping[CommandName, Callable[[Any, Token], commands.Command]] = Mapp
         CommandName.RELEASE_HELD: _release_held,
         CommandName.ADJUST_PRICE: _adjust_price,
         CommandName.EXTEND_CONFIRMATION: _extend_confirmation,
+        CommandName.CREATE_CHECKOUT: _create_checkout,
+        CommandName.PAY_CHECKOUT: _pay_checkout,
     }
 )

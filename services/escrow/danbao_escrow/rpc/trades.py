@@ -10,14 +10,23 @@ from typing import Any
 import grpc
 
 from danbao.escrow.v1 import trade_pb2, trade_pb2_grpc
+from danbao_escrow.application import checkouts
 from danbao_escrow.application.actors import may_see
 from danbao_escrow.application.ports import Parties, Reads
-from danbao_escrow.domain.commands import CommandName, ExtendConfirmation, ReportDelivery, ShipLines
+from danbao_escrow.domain.checkout import CheckoutNotFound
+from danbao_escrow.domain.commands import (
+    CommandName,
+    CreateCheckout,
+    ExtendConfirmation,
+    PayCheckout,
+    ReportDelivery,
+    ShipLines,
+)
 from danbao_escrow.domain.errors import StepInFlight, TradeNotFound
 from danbao_escrow.domain.model import Trade
 from danbao_escrow.rpc.credit_check import CreditCheck
-from danbao_escrow.rpc.mapping import timeline_message, trade_message
-from danbao_escrow.rpc.requests import OPERATIONS, command_of, token_of, trade_id
+from danbao_escrow.rpc.mapping import checkout_message, timeline_message, trade_message
+from danbao_escrow.rpc.requests import OPERATIONS, checkout_id, command_of, token_of, trade_id
 from danbao_escrow.rpc.running import LOOK_AGAIN_S, run_waiting, time_is_left
 from danbao_escrow.rpc.trade_lists import list_trades
 from danbao_kit.call import current_call
@@ -71,6 +80,18 @@ class TradeServicer(trade_pb2_grpc.TradeServiceServicer):
 
     async def ExtendConfirmation(self, request: trade_pb2.ExtendConfirmationRequest, context: Any) -> trade_pb2.Trade:
         return await self._run(CommandName.EXTEND_CONFIRMATION, request, context)
+
+    async def CreateCheckout(self, request: trade_pb2.CreateCheckoutRequest, context: Any) -> trade_pb2.Checkout:
+        return await self._run(CommandName.CREATE_CHECKOUT, request, context)
+
+    async def PayCheckout(self, request: trade_pb2.PayCheckoutRequest, context: Any) -> trade_pb2.Checkout:
+        return await self._run(CommandName.PAY_CHECKOUT, request, context)
+
+    async def GetCheckout(self, request: trade_pb2.GetCheckoutRequest, context: Any) -> trade_pb2.Checkout:
+        checkout = await self._reads.checkout(checkout_id(request.name))
+        if checkout is None or not checkouts.may_see(token_of(current_call()), checkout):
+            raise CheckoutNotFound(request.name)
+        return checkout_message(checkout)
 
     async def BatchExecute(
         self, request: trade_pb2.BatchExecuteRequest, context: Any
@@ -173,10 +194,16 @@ def _waves(operations: Sequence[tuple[str, str, Any] | DanbaoError]) -> list[lis
     """Positions to run together, in their order: on one trade, nothing runs together with what it may wait for."""
     waves: list[list[int]] = []
     depth: dict[Any, int] = {}
+    floor = 0
     for position, operation in enumerate(operations):
         command = None if isinstance(operation, DanbaoError) else operation[2]
+        if isinstance(command, CreateCheckout | PayCheckout):
+            # It concerns several trades: alone, after all that came before it.
+            waves.append([position])
+            floor = len(waves)
+            continue
         key = getattr(command, "name", None)
-        level = 0 if key is None else depth.get(key, 0)
+        level = floor if key is None else max(floor, depth.get(key, 0))
         if key is not None and not isinstance(command, _NEVER_WAIT):
             depth[key] = level + 1
         while level >= len(waves):
@@ -189,6 +216,8 @@ def _result(outcome: Outcome) -> trade_pb2.OperationResult:
     result = trade_pb2.OperationResult(replayed=outcome.replayed)
     if outcome.error is not None:
         result.error.CopyFrom(status_of(outcome.error))
+    elif isinstance(outcome.message, trade_pb2.Checkout):
+        result.checkout.CopyFrom(outcome.message)
     else:
         result.trade.CopyFrom(outcome.message)
     return result

@@ -11,7 +11,7 @@ import asyncpg
 from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.domain.case_commands import CaseCommand
 from danbao_escrow.domain.commands import CreateTrade
-from danbao_escrow.store import case_store, rows
+from danbao_escrow.store import case_store, payment_store, rows
 from danbao_escrow.store.statements import assignments, insert, values, write
 from danbao_escrow.store.tables import steps, timeline_entries, trades
 
@@ -26,7 +26,8 @@ _STEP_CHANGES = (
 
 # A batch may hold a thousand commands, and most are of trades.
 _OF_CASES = frozenset(get_args(CaseCommand))
-_OF_NO_TRADE = _OF_CASES | {CreateTrade}
+_OF_PAYMENTS = frozenset(payment_store.COMMANDS)
+_OF_NO_TRADE = _OF_CASES | _OF_PAYMENTS | {CreateTrade}
 
 _LOCK_TRADES = "SELECT trade_id FROM trades WHERE trade_id = ANY($1::uuid[]) ORDER BY trade_id FOR UPDATE"
 _READ_TRADES = f"SELECT {', '.join(rows.TRADE_COLUMNS)} FROM trades WHERE trade_id = ANY($1::uuid[])"
@@ -61,8 +62,11 @@ class EscrowStore:
         working = EscrowSet()
         named = case_store.Named([command for command in commands if type(command) in _OF_CASES])
         others = [command for command in commands if type(command) not in _OF_NO_TRADE]
+        of_payments = [command for command in commands if type(command) in _OF_PAYMENTS]
         ids = {_trade_id(command) for command in others} | await named.trade_ids(connection)
-        if not ids:
+        if of_payments:
+            ids |= await payment_store.trade_ids(connection, of_payments)
+        if not ids and not of_payments:
             return working
         keys = sorted(ids)
         await connection.execute(_LOCK_TRADES, keys)
@@ -74,6 +78,7 @@ class EscrowStore:
                 step = rows.step_of(dict(row))
                 working.steps.load((step.trade_id, step.number), step)
         await case_store.load(connection, working, keys, named)
+        await payment_store.load(connection, working, of_payments)
         return working
 
     async def save(self, connection: asyncpg.Connection, working: EscrowSet) -> None:
@@ -89,6 +94,7 @@ class EscrowStore:
         await write(connection, _UPDATE_STEPS, [columns(step, names) for _, step in working.steps.updated()])
         await write(connection, _INSERT_TIMELINE, [rows.timeline_row(entry) for entry in working.timeline.accepted])
         await case_store.save(connection, working)
+        await payment_store.save(connection, working)
 
 
 def _trade_id(command: Any) -> Any:

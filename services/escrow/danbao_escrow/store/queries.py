@@ -10,9 +10,12 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, Select, func, literal, select, text, tuple_, union_all
 
 from danbao_escrow.application.ports import Parties, TradeFilter, TradePosition
+from danbao_escrow.domain.checkout import Checkout
 from danbao_escrow.domain.commands import ClaimStep, Token
 from danbao_escrow.domain.model import TimelineEntry, Trade
 from danbao_escrow.store import rows
+from danbao_escrow.store.payment_store import checkout_of
+from danbao_escrow.store.payment_tables import checkouts
 from danbao_escrow.store.tables import steps, timeline_entries, trades
 from danbao_kit.database import Database
 from danbao_kit.tables import PARTITION
@@ -20,6 +23,7 @@ from danbao_kit.tables import PARTITION
 _FACTS_KEPT = 50_000
 
 _LAST_MOMENT = text("SELECT last_time FROM stream_heads WHERE partition = :partition")
+_CURSOR = text("SELECT sequence FROM reader_cursors WHERE source = :source AND partition = :partition")
 _UNDER_WAY = text("SELECT count(*) FROM steps WHERE state = 'PENDING' AND refusals = 0 AND create_time <= :until")
 
 
@@ -35,6 +39,19 @@ class Queries:
         async with self._database.read() as connection:
             row = (await connection.execute(select(trades).where(trades.c.trade_id == trade_id))).one_or_none()
         return None if row is None else rows.trade_of(dict(row._mapping))
+
+    async def checkout(self, checkout_id: UUID) -> Checkout | None:
+        """The checkout as it is now."""
+        query = select(checkouts).where(checkouts.c.checkout_id == checkout_id)
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else checkout_of(dict(row._mapping))
+
+    async def cursor(self, source: str) -> int:
+        """How far that stream is applied."""
+        async with self._database.read() as connection:
+            found = (await connection.execute(_CURSOR, {"source": source, "partition": PARTITION})).scalar()
+        return int(found or 0)
 
     async def parties(self, trade_ids: Iterable[UUID]) -> dict[UUID, Parties]:
         """The parties of those trades that exist; asked once a trade."""

@@ -21,11 +21,13 @@ from danbao_escrow.domain.model import (
     LineState,
     Movement,
     Role,
+    Share,
     Step,
     StepKind,
     StepState,
     Terms,
     TimelineEntry,
+    Together,
     Trade,
     TradeState,
 )
@@ -37,7 +39,8 @@ TRADE_COLUMNS = (
     "pending_step", "step_blocked", "step_refusal", "reference", "revision", "timeline_length", "pay_by_time",
     "ship_by_time", "create_time", "update_time", "pay_time", "end_time", "deadline_at", "buyer_fee_minor",
     "buyer_fee_released_minor", "buyer_fee_refunded_minor", "adjust_time", "deadline_time", "remind_time",
-    "open_cases", "compensated_minor", "open_claim",
+    "open_cases", "compensated_minor", "open_claim", "rail", "payment_pending", "checkout", "charged_back_minor",
+    "chargeback_due_minor", "chargeback_due",
 )  # fmt: skip
 
 STEP_COLUMNS = (
@@ -136,6 +139,10 @@ def _movement(stored: Mapping[str, Any]) -> Movement:
     values = {name: value for name, value in stored.items() if not name.startswith("postage_")}
     values["legs"] = tuple(Leg(**leg) for leg in stored["legs"])
     values["parts"] = tuple(LinePart(**part) for part in stored.get("parts", ()))
+    together = stored.get("together")
+    if together is not None:
+        shares = tuple(Share(**share) for share in together["shares"])
+        values["together"] = Together(together["checkout"], together["generation"], shares)
     return Movement(**values)
 
 

@@ -95,6 +95,12 @@ trades = Table(
     _time("remind_time"),
     _later_amount("compensated_minor"),
     _later_text("open_claim"),
+    _later_text("rail"),
+    Column("payment_pending", Boolean, nullable=False, server_default="false"),
+    _later_text("checkout"),
+    _later_amount("charged_back_minor"),
+    _later_amount("chargeback_due_minor"),
+    _later_text("chargeback_due"),
     CheckConstraint("buyer <> seller", name="parties_differ"),
     CheckConstraint("total_minor > 0 AND postage_minor BETWEEN 0 AND total_minor", name="amounts_are_positive"),
     CheckConstraint("funded_minor IN (0, total_minor + buyer_fee_minor)", name="funded_whole_or_not"),
@@ -120,6 +126,8 @@ trades = Table(
         name="nothing_is_held_at_the_end",
     ),
     CheckConstraint("pending_step IN (0, last_step)", name="only_the_last_step_is_pending"),
+    CheckConstraint("charged_back_minor >= 0 AND chargeback_due_minor >= 0", name="chargebacks_are_not_negative"),
+    CheckConstraint("NOT payment_pending OR (payment <> '' AND rail <> '')", name="what_is_on_its_way_has_a_name"),
 )
 Index("trades_by_deadline", trades.c.deadline_at, postgresql_where=trades.c.deadline_at.is_not(None))
 # Lists are read newest first; an index is as good backwards.

@@ -14,6 +14,7 @@ from danbao_escrow.domain import claim, dispute, refund_case
 from danbao_escrow.domain.case_commands import CaseCommand, CaseCommandName, CaseTimerName, NewEvidence
 from danbao_escrow.domain.case_errors import CaseStateInvalid
 from danbao_escrow.domain.case_model import Claim, Dispute, Evidence, Proceeding, RefundCase
+from danbao_escrow.domain.deadlines import reminder_time
 from danbao_escrow.domain.errors import StepInFlight, TradeNotFound
 from danbao_escrow.domain.events import EventKind, TradeEvent
 from danbao_escrow.domain.machine import Way
@@ -84,7 +85,7 @@ def waits(since: datetime, period: timedelta | None) -> dict[str, datetime | Non
     """The fields that say until when it waits, and when it says so beforehand."""
     if period is None:
         return {"deadline_time": None, "remind_time": None}
-    return {"deadline_time": since + period, "remind_time": refund_case.reminder_time(since, period)}
+    return {"deadline_time": since + period, "remind_time": reminder_time(since, period)}
 
 
 def tell_of(

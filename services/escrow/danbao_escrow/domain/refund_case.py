@@ -24,8 +24,6 @@ RETURN_RECEIPT = timedelta(days=10)
 DISPUTE_WINDOW = timedelta(days=7)
 """From the rejection: until then the buyer may open a dispute."""
 
-REMINDED_BEFORE = timedelta(hours=24)
-
 TIMERS = MappingProxyType(
     {
         S.REQUESTED: CaseTimerName.SELLER_REPLY,
@@ -110,8 +108,3 @@ def time_in(state: S, line_state: LineState) -> timedelta | None:
     if state is S.REQUESTED:
         return REPLY_BEFORE_SHIPMENT if line_state is LineState.PAID else REPLY_AFTER_SHIPMENT
     return {S.AWAITING_RETURN: RETURN_SHIP, S.AWAITING_RECEIPT: RETURN_RECEIPT, S.REJECTED: DISPUTE_WINDOW}.get(state)
-
-
-def reminder_time(since: datetime, period: timedelta) -> datetime:
-    """A day before a period ends, or a quarter of it when that is shorter."""
-    return since + period - min(REMINDED_BEFORE, period / 4)

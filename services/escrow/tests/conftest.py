@@ -38,6 +38,7 @@ from danbao_kit.migrations import upgrade
 from danbao_kit.rpc_status import DETAILS_KEY, reason_of
 from danbao_kit.testing.certificates import CertificateAuthority
 from danbao_kit.testing.service import as_caller, channel_as, settings_for
+from danbao_payments.testing.stack import PaymentsStack, check_books
 
 BUYER, SELLER = "subjects/buyer", "subjects/seller"
 ROLES = trade_pb2.Role
@@ -236,11 +237,14 @@ class Stack:
         self.replicas = []
         self.servers = {}
 
-    async def start(self, *, clock="test", replicas=1):
-        for name, servicer, register in (
-            ("payments", self.payments, payment_pb2_grpc.add_PaymentServiceServicer_to_server),
-            ("credit", self.credit, credit_pb2_grpc.add_CreditServiceServicer_to_server),
-        ):
+    async def start(self, *, clock="test", replicas=1, payments_port=0):
+        """With its own payments, which misbehaves on order, or the one that is given."""
+        peers = [("credit", self.credit, credit_pb2_grpc.add_CreditServiceServicer_to_server)]
+        if payments_port:
+            self.servers["payments"] = payments_port
+        else:
+            peers.append(("payments", self.payments, payment_pb2_grpc.add_PaymentServiceServicer_to_server))
+        for name, servicer, register in peers:
             server, port = await serve_peer(self.authority.issue(name), servicer, register)
             self.servers[name] = port
             self._exits.push_async_callback(server.stop, None)
@@ -348,7 +352,8 @@ async def database(migrated):
     connection = await asyncpg.connect(migrated.owner_dsn)
     try:
         await connection.execute(
-            "TRUNCATE trades, steps, timeline_entries, events, request_records, reader_cursors CASCADE;"
+            "TRUNCATE trades, steps, timeline_entries, events, request_records, reader_cursors, checkouts,"
+            " payment_movements, parked_payment_events CASCADE;"
             "UPDATE stream_heads SET event_sequence = 0, row_number = 0, last_time = to_timestamp(0), test_time = NULL"
         )
     finally:
@@ -367,6 +372,35 @@ async def bare_stack(database, authority):
 @pytest.fixture
 async def stack(bare_stack):
     return await bare_stack.start()
+
+
+@pytest.fixture(scope="session")
+async def payments_service(postgres, authority):
+    """The real payments, for the tests that need its rails and events."""
+    database = postgres.create_service_database("payments", database="payments_for_escrow")
+    await asyncio.to_thread(upgrade, package="danbao_payments", dsn=database.owner_dsn, role=database.role)
+    made = PaymentsStack(database, authority, {"clock": "test"})
+    await made.start()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def books(payments_service):
+    """Empty books; when the test is over they must balance."""
+    yield payments_service
+    await check_books(payments_service.database)
+    await payments_service.forget()
+
+
+@pytest.fixture
+async def real_stack(database, authority, books):
+    """Escrow with the real payments; the buyer has a million in the wallet."""
+    made = Stack(database, authority)
+    await books.fund(BUYER, 1_000_000)
+    await made.start(payments_port=books.port)
+    yield made
+    await made.stop()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Payments' events in escrow's words. Of a chargeback, the transaction's legs are asked for: they tell who bore what."""
+"""Payments' events in escrow's words. Of a chargeback, the transaction's legs are asked for: they say who bore what."""
 
 from __future__ import annotations
 

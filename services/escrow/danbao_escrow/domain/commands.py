@@ -253,7 +253,8 @@ class PayCheckout:
 MoneyCommand = PayTrade | ConfirmLines | CancelLines | ReleaseHeld
 LineCommand = ShipLines | ReportDelivery | ConfirmLines | CancelLines | ExtendConfirmation
 TradeCommand = LineCommand | PayTrade | CancelTrade | ReleaseHeld | AdjustPrice
-Command = CreateTrade | TradeCommand
+CheckoutCommand = CreateCheckout | PayCheckout
+Command = CreateTrade | TradeCommand | CheckoutCommand
 
 
 @dataclass(frozen=True, slots=True)

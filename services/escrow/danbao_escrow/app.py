@@ -11,6 +11,8 @@ import grpc
 from pydantic import Field
 
 from danbao.escrow.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
     claim_pb2,
     claim_pb2_grpc,
     dispute_pb2,
@@ -22,21 +24,26 @@ from danbao.escrow.v1 import (
     trade_pb2,
     trade_pb2_grpc,
 )
+from danbao_escrow.application.auditing import Auditor
 from danbao_escrow.application.decide import decide
 from danbao_escrow.application.ports import Credit, Payments
 from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.clients.credit import CreditClient
 from danbao_escrow.clients.payment_events import PaymentEvents
 from danbao_escrow.clients.payments import PaymentsClient
+from danbao_escrow.clients.payments_books import PaymentsBooks
 from danbao_escrow.domain.payment_events import PAYMENTS
+from danbao_escrow.rpc.audit import AuditServicer
 from danbao_escrow.rpc.cases import CompensationServicer, DisputeServicer, RefundServicer
 from danbao_escrow.rpc.codec import EscrowCodec
 from danbao_escrow.rpc.credit_check import CreditCheck
 from danbao_escrow.rpc.events import EventServicer
 from danbao_escrow.rpc.trades import TradeServicer
+from danbao_escrow.store.audit import QUERIES, AuditReads
 from danbao_escrow.store.case_queries import CaseQueries
 from danbao_escrow.store.escrow_store import EscrowStore
 from danbao_escrow.store.queries import Queries
+from danbao_escrow.workers.audits import AuditWorker
 from danbao_escrow.workers.payments_reader import payments_reader
 from danbao_escrow.workers.step_runner import StepRunner
 from danbao_escrow.workers.sweeper import Sweeper
@@ -58,9 +65,10 @@ TRADE_SERVICE = trade_pb2.DESCRIPTOR.services_by_name["TradeService"].full_name
 REFUND_SERVICE = refund_pb2.DESCRIPTOR.services_by_name["RefundService"].full_name
 DISPUTE_SERVICE = dispute_pb2.DESCRIPTOR.services_by_name["DisputeService"].full_name
 COMPENSATION_SERVICE = claim_pb2.DESCRIPTOR.services_by_name["CompensationService"].full_name
+AUDIT_SERVICE = audit_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name
 EVENT_SERVICE = event_pb2.DESCRIPTOR.services_by_name["EventService"].full_name
 
-_FOR_CALLERS = (TRADE_SERVICE, REFUND_SERVICE, DISPUTE_SERVICE, COMPENSATION_SERVICE, EVENT_SERVICE)
+_FOR_CALLERS = (TRADE_SERVICE, REFUND_SERVICE, DISPUTE_SERVICE, COMPENSATION_SERVICE, EVENT_SERVICE, AUDIT_SERVICE)
 
 PEERS = {
     "gateway": _FOR_CALLERS,
@@ -76,6 +84,7 @@ class EscrowSettings(ServiceSettings):
 
     payments_address: str = Field(description="host:port of payments")
     credit_address: str = Field(description="host:port of credit")
+    audit_seconds: float = Field(default=300.0, ge=0, description="between two audits by itself; 0: none")
 
 
 class Escrow:
@@ -111,6 +120,10 @@ class Escrow:
             events = PaymentEvents(self._channel("payments"))
             cursor = partial(queries.cursor, PAYMENTS)
             reader = payments_reader(events, cursor=cursor, group_commit=self.group_commit)
+            self.auditor = Auditor(AuditReads(self.database), PaymentsBooks(self._channel("payments")), QUERIES)
+            self.server.add(
+                audit_pb2_grpc.add_AuditServiceServicer_to_server, AuditServicer(self.auditor), AUDIT_SERVICE
+            )
         check = CreditCheck(credit or CreditClient(self._channel("credit")), queries)
         runner = CommandRunner(self.group_commit)
         trades = TradeServicer(runner, check, queries)
@@ -137,6 +150,8 @@ class Escrow:
         self._in_background("timers", self.timers.run)
         if payments is None:
             self._in_background("payments reader", reader.run)
+            if settings.audit_seconds:
+                self._in_background("audits", AuditWorker(self.auditor, every_s=settings.audit_seconds).run)
         await self.server.start()
 
     async def stop(self) -> None:

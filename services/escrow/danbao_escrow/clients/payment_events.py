@@ -94,9 +94,8 @@ def _posted(event: event_pb2.Event, transaction: ledger_pb2.Transaction, facts: 
     if not trade:
         return
     currency = transaction.transfers[0].amount.currency
+    # Also one that does not touch the trade's account, such as a payout: its step is told from it.
     moved = _moved(transaction, escrow_account(trade, currency))
-    if moved == (0, 0):
-        return
     payment = next((transfer.payment for transfer in transaction.transfers if transfer.payment), "")
     step = _number(transaction.metadata, "step")
     facts.movements.append(_movement(event, trade, transaction.name, payment, step, currency, *moved))

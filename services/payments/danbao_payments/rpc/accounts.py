@@ -16,7 +16,7 @@ from danbao_kit.paging import decode_token, encode_token, page_size
 from danbao_payments.application.ports import BooksReader, Period, StatementReader
 from danbao_payments.domain.account import Account
 from danbao_payments.domain.callers import Party
-from danbao_payments.domain.chart import CHART, Side
+from danbao_payments.domain.chart import CHART, ESCROW_TRADE, Side
 from danbao_payments.domain.errors import AccountNotFound
 from danbao_payments.rpc.commands import MutationRunner
 from danbao_payments.rpc.mapping import STATES_SHOWN_AS, account_message, caller_of, entry_message
@@ -76,7 +76,8 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         scope = f"accounts of {request.owner} {request.kind} {request.state}"
         after = _account_key(scope, request.page_token) if request.page_token else None
         caller = caller_of(current_call())
-        if not request.owner and caller.party is not Party.OPERATOR:
+        of_trades = caller.party is Party.ESCROW and request.kind == ESCROW_TRADE
+        if not request.owner and caller.party is not Party.OPERATOR and not of_trades:
             raise FieldInvalid(FieldViolation("owner", "only operators see accounts of all owners"))
         if request.owner and not caller.owns(request.owner):
             return account_pb2.ListAccountsResponse()

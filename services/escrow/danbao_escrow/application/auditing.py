@@ -1,0 +1,132 @@
+"""An audit of escrow: its own rows, what payments' events told, and payments' books as they stand now."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from danbao_escrow.domain import audit
+from danbao_escrow.domain.audit import Counts, Look, Rule, Violation, by_rule
+from danbao_escrow.domain.model import OPEN_LINE_STATES, LineState, Trade, TradeState
+from danbao_escrow.domain.trade import derived_state
+
+# Accounts whose transactions are looked at one by one: each is a call.
+_LOOKED_INTO = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a trade's account should hold, minor units; with a step pending it may hold something else."""
+
+    trade: str
+    currency: str
+    minor: int
+    pending: bool
+
+
+class OwnBooks(Protocol):
+    """Escrow's own store."""
+
+    async def counts(self) -> Counts: ...
+    async def broken(self, rule: Rule) -> list[Violation]: ...
+    def trades(self) -> AsyncIterator[list[Trade]]: ...
+    def held(self) -> AsyncIterator[list[Held]]: ...
+    async def references(self, trade: str) -> set[str]: ...
+
+
+class TheirBooks(Protocol):
+    """Payments' books."""
+
+    async def held(self) -> dict[tuple[str, str], int]:
+        """What each trade's account holds, by trade and currency."""
+        ...
+
+    async def transactions(self, trade: str, currency: str) -> set[str]:
+        """transactions/{uuid} upon a trade's account."""
+        ...
+
+
+class Auditor:
+    """Changes nothing. `queried` are the rules that one statement each tells."""
+
+    def __init__(self, own: OwnBooks, theirs: TheirBooks, queried: Iterable[Rule]) -> None:
+        self._own = own
+        self._theirs = theirs
+        self._queried = tuple(queried)
+
+    async def look(self, *, again_after_s: float, budget_s: float | None = None) -> Look:
+        """A look; a second one later where the first found something that may be nothing but time."""
+        began = time.monotonic()
+        first = await self._look(budget_s)
+        left_s = None if budget_s is None else budget_s - (time.monotonic() - began) - again_after_s
+        if not first.must_be_seen_twice or (left_s is not None and left_s <= 0):
+            return first
+        await asyncio.sleep(again_after_s)
+        return first.confirmed_by(await self._look(left_s))
+
+    async def _look(self, budget_s: float | None) -> Look:
+        began, read_time = time.monotonic(), datetime.now(UTC)
+        counts = await self._own.counts()
+        found: list[Violation] = []
+        done: set[str] = set()
+        try:
+            async with asyncio.timeout(budget_s):
+                for rule in self._queried:
+                    found += await self._own.broken(rule)
+                    done.add(rule.name)
+                async for page in self._own.trades():
+                    found += [violation for trade in page for violation in _of_states(trade)]
+                done.add(audit.STATES.name)
+                found += await self._of_books()
+                done |= {audit.HELD.name, audit.STRAY.name}
+        except TimeoutError:
+            pass
+        return Look(read_time, time.monotonic() - began, counts, frozenset(done), by_rule(found))
+
+    async def _of_books(self) -> list[Violation]:
+        """Payments' books against ours: ours are read first and last, so that what moves meanwhile is not told."""
+        before = {(each.trade, each.currency): each async for page in self._own.held() for each in page}
+        theirs = await self._theirs.held()
+        found, concerned = [], []
+        async for page in self._own.held():
+            for each in page:
+                key = (each.trade, each.currency)
+                minor = theirs.pop(key, 0)
+                if minor != each.minor and not each.pending and before.get(key) == each:
+                    off_minor = abs(minor - each.minor)
+                    found.append(Violation(audit.HELD, each.trade, str(each.minor), str(minor), off_minor))
+                    concerned.append(key)
+        # Of a trade that nobody knows.
+        for (trade, _), minor in theirs.items():
+            if minor:
+                found.append(Violation(audit.HELD, trade, "a trade", str(minor), abs(minor)))
+        for trade, currency in concerned[:_LOOKED_INTO]:
+            told = await self._own.references(trade)
+            for name in sorted(await self._theirs.transactions(trade, currency) - told):
+                found.append(Violation(audit.STRAY, name, f"a step of {trade}", "none"))
+        return found
+
+
+def _of_states(trade: Trade) -> Iterable[Violation]:
+    derived = derived_state(trade.lines)
+    if trade.state is not derived:
+        yield Violation(audit.STATES, trade.name, derived, trade.state)
+    for line in trade.lines:
+        where = f"line {line.line_id} {line.state}"
+        is_open = line.state in OPEN_LINE_STATES
+        if is_open and line.unsettled_minor <= 0:
+            yield Violation(audit.STATES, trade.name, f"{where} has something left", str(line.unsettled_minor))
+        if line.state in (LineState.RELEASED, LineState.REFUNDED) and line.unsettled_minor:
+            off_minor = abs(line.unsettled_minor)
+            yield Violation(audit.STATES, trade.name, f"{where} has nothing left", str(line.unsettled_minor), off_minor)
+    if trade.state is TradeState.CANCELLED:
+        return
+    sums = (sum(line.released_minor for line in trade.lines), sum(line.refunded_minor for line in trade.lines))
+    totals = (trade.released_of_total_minor, trade.refunded_of_total_minor)
+    if sums != totals:
+        off_minor = abs(sums[0] - totals[0]) + abs(sums[1] - totals[1])
+        yield Violation(audit.STATES, trade.name, f"lines' sums {totals}", str(sums), off_minor)

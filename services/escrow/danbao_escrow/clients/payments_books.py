@@ -1,0 +1,52 @@
+"""Payments' books as an audit reads them: what trades' accounts hold, and their transactions."""
+
+from __future__ import annotations
+
+import grpc
+
+from danbao.payments.v1 import account_pb2, account_pb2_grpc, ledger_pb2, ledger_pb2_grpc
+from danbao_escrow.clients.payment_events import escrow_account
+from danbao_escrow.domain.money_legs import ESCROW
+from danbao_kit.rpc_client import RemoteError, invoke
+
+_CALL_S = 10.0
+_PAGE = 1000
+
+
+class PaymentsBooks:
+    """Reads only, page by page."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._accounts = account_pb2_grpc.AccountServiceStub(channel)
+        self._ledger = ledger_pb2_grpc.LedgerServiceStub(channel)
+
+    async def held(self) -> dict[tuple[str, str], int]:
+        """What each trade's account holds, by trade and currency. Raises RemoteError."""
+        found = {}
+        request = account_pb2.ListAccountsRequest(kind=ESCROW, page_size=_PAGE)
+        while True:
+            page = await invoke(self._accounts.ListAccounts, request, name="payments.ListAccounts", cap_s=_CALL_S)
+            for account in page.accounts:
+                balance_minor = account.credits_posted_minor - account.debits_posted_minor
+                found[account.owner, account.currency] = balance_minor
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
+
+    async def transactions(self, trade: str, currency: str) -> set[str]:
+        """transactions/{uuid} upon a trade's account. Raises RemoteError."""
+        found: set[str] = set()
+        request = ledger_pb2.ListTransactionsRequest(account=escrow_account(trade, currency), page_size=_PAGE)
+        while True:
+            try:
+                page = await invoke(
+                    self._ledger.ListTransactions, request, name="payments.ListTransactions", cap_s=_CALL_S
+                )
+            except RemoteError as error:
+                if error.reason == "ACCOUNT_NOT_FOUND":
+                    return found
+                raise
+            found |= {transaction.name for transaction in page.transactions}
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token

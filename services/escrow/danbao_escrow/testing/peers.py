@@ -100,8 +100,11 @@ class FakePayments(payment_pb2_grpc.PaymentServiceServicer):  # type: ignore[mis
     def _post(self, operation: payment_pb2.Operation) -> None:
         if operation.HasField("create_payment"):
             payment = operation.create_payment
-            debit, credit = (payment.payer, WALLET), (payment.payee.owner, payment.payee.kind)
-            legs = [(debit, credit, payment.amount.amount_minor)]
+            debit = (payment.payer, WALLET)
+            legs = [(debit, (payment.payee.owner, payment.payee.kind), payment.amount.amount_minor)]
+            if payment.splits:
+                parts = [(split.destination.owner, split.destination.kind) for split in payment.splits]
+                legs = [(debit, part, split.fixed_minor) for part, split in zip(parts, payment.splits, strict=True)]
         else:
             legs = [movement for leg in operation.post_transaction.legs for movement in self._movements(leg)]
         after = self.balances.copy()

@@ -23,6 +23,7 @@ NOUNS = (
     "CASE",
     "DISPUTE",
     "CLAIM",
+    "CHECKOUT",
     "WITHDRAWAL",
     "RECONCILIATION",
     "RECONCILIATION_ITEM",

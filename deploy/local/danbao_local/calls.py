@@ -62,6 +62,8 @@ class _Fixtures:
     to_confirm: str
     to_cancel_lines: str
     to_cancel: str
+    to_check_out: list[str]
+    checkout: str
     cases: case_calls.CaseFixtures
 
 
@@ -171,6 +173,10 @@ EXAMPLES: dict[str, _Example] = {
         "operator",
         lambda made: command_body(made.demo.trade.name, "OPERATOR", reason="seller is known"),
     ),
+    f"{_TRADES}/CreateCheckout": ("partner", lambda made: checkout_body(made.to_check_out)),
+    f"{_TRADES}/PayCheckout": ("partner", lambda made: command_body(made.checkout, "BUYER")),
+    f"{_TRADES}/GetCheckout": ("partner", lambda made: {"name": made.checkout}),
+    f"{ESCROW}.AuditService/GetAudit": ("operator", lambda _: {}),
     f"{_TRADES}/GetTrade": ("partner", lambda made: {"name": made.demo.trade.name}),
     f"{_TRADES}/ListTrades": ("user", lambda _: {"buyer": BUYER, "orderBy": "create_time desc", "pageSize": 10}),
     f"{_TRADES}/ListTradeTimeline": ("partner", lambda made: {"trade": made.demo.trade.name}),
@@ -190,6 +196,11 @@ EXAMPLES: dict[str, _Example] = {
     f"{_CREDIT}/GetIngestStatus": ("operator", lambda _: {}),
 }
 """By RPC: the role to call it with, and the body."""
+
+
+def checkout_body(trades: list[str]) -> dict[str, Any]:
+    """Trades to be paid together."""
+    return {"requestId": new_id(), "actor": {"subject": BUYER, "role": "ROLE_BUYER"}, "trades": trades}
 
 
 def prepare(card: Card, demo: DemoResult) -> list[dict[str, Any]]:
@@ -216,7 +227,7 @@ def _make_fixtures(client: GatewayClient, demo: DemoResult) -> _Fixtures:
         answer = client.call(f"{_TRADES}/BatchExecute", {"operations": list(operations)}, role="partner")
         return [_succeeded(result).name for result in answer.results]
 
-    needed = total_minor() * (_PAID_TRADES + 1 + case_calls.TRADES) + _SPARE_MINOR
+    needed = total_minor() * (_PAID_TRADES + 3 + case_calls.TRADES) + _SPARE_MINOR
     top_up = client.call(f"{_PAYMENTS}/CreateTopUp", top_up_body(needed), role="partner")
     to_capture, to_void, to_refund = payments(
         {"createPayment": _payment("MANUAL")},
@@ -224,6 +235,7 @@ def _make_fixtures(client: GatewayClient, demo: DemoResult) -> _Fixtures:
         {"createPayment": _payment("AUTOMATIC")},
     )
     to_freeze, to_close = payments({"createAccount": _spare_account()}, {"createAccount": _spare_account()})
+    unpaid = trades(*({"createTrade": new_trade_body()} for _ in range(4)))
     names = trades(*({"createTrade": new_trade_body()} for _ in range(_PAID_TRADES + 2)))
     to_pay, to_cancel, to_ship, to_deliver, to_confirm, to_cancel_lines = names
     trades(*({"payTrade": command_body(name, "BUYER")} for name in names[2:]))
@@ -254,6 +266,8 @@ def _make_fixtures(client: GatewayClient, demo: DemoResult) -> _Fixtures:
         to_confirm=to_confirm,
         to_cancel_lines=to_cancel_lines,
         to_cancel=to_cancel,
+        to_check_out=unpaid[:2],
+        checkout=client.call(f"{_TRADES}/CreateCheckout", checkout_body(unpaid[2:]), role="partner").name,
         cases=case_calls.make(client, disputable, demo.trade.name),
     )
 

@@ -13,10 +13,12 @@ from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.domain import case_commands, commands
 from danbao_escrow.domain.case_commands import NewEvidence
 from danbao_escrow.domain.case_model import Claim, Dispute, Proceeding, RefundCase, RefundCaseState
+from danbao_escrow.domain.checkout import Checkout
 from danbao_escrow.domain.commands import FireTimer, LinePrice, NewLine, SettleStep, StepDone, StepRefused, Token
 from danbao_escrow.domain.events import TradeEvent
 from danbao_escrow.domain.fees import AskedFees
 from danbao_escrow.domain.model import Actor, Delivery, Role, Step, TimelineEntry, Trade
+from danbao_escrow.domain.payment_events import PaymentMovement
 from danbao_escrow.domain.terms import GradeTerms, default_grade_terms, frozen_terms
 from danbao_kit.decision import DEFERRED, Answer, Moment, RequestKey
 from danbao_kit.ids import TimeOrderedIds
@@ -89,6 +91,9 @@ class World:
         self.trades: dict[UUID, Trade] = {}
         self.steps: dict[tuple[UUID, int], Step] = {}
         self.proceedings: dict[str, Proceeding] = {}
+        self.checkouts: dict[str, Checkout] = {}
+        self.cursors: dict[str, int] = {}
+        self.movements: list[PaymentMovement] = []
         self.timeline: list[TimelineEntry] = []
         self.events: list[TradeEvent] = []
         self.answers: list[Answer] = []
@@ -104,6 +109,10 @@ class World:
             working.steps.load(key, step)
         for name, thing in self.proceedings.items():
             working.proceedings.load(name, thing)
+        for name, checkout in self.checkouts.items():
+            working.checkouts.load(name, checkout)
+        for source, sequence in self.cursors.items():
+            working.cursors.load(source, sequence)
         self._requests += 1
         request = None if own else RequestKey("partner:shop", type(command).__name__, str(self._requests))
         moment = Moment(now=self.now, ids=TimeOrderedIds(), last_number=0, request=request)
@@ -112,6 +121,9 @@ class World:
         self.trades.update(working.trades.created() + working.trades.updated())
         self.steps.update(working.steps.created() + working.steps.updated())
         self.proceedings.update(working.proceedings.created() + working.proceedings.updated())
+        self.checkouts.update(working.checkouts.created() + working.checkouts.updated())
+        self.cursors.update(working.cursors.created() + working.cursors.updated())
+        self.movements += working.movements.accepted
         self.timeline += working.timeline.accepted
         self.taken += working.taken.accepted
         self.events += moment.events

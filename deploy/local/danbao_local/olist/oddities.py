@@ -184,6 +184,36 @@ def _reviews(*scores: int) -> Make:
     return make
 
 
+def _late(score: int, **after: float) -> Make:
+    """Delivered that much later than estimated."""
+
+    def make(draft: Draft, chance: random.Random) -> None:
+        assert draft.delivered
+        draft.estimated = draft.delivered - timedelta(**after)
+        draft.scores = [score]
+
+    return make
+
+
+def _in_time(score: int, *, items: int) -> Make:
+    def make(draft: Draft, chance: random.Random) -> None:
+        del draft.items[1:]
+        for _ in range(items - 1):
+            draft.add_item(chance, draft.items[0].seller_id, draft.limit)
+        draft.payments = [("credit_card", draft.due_minor)]
+        draft.scores = [score]
+
+    return make
+
+
+def _ended(status: str, score: int | None, *, handed: bool = False, delivered: bool = False) -> Make:
+    def make(draft: Draft, chance: random.Random) -> None:
+        _status(status, handed=handed, delivered=delivered)(draft, chance)
+        draft.scores = [] if score is None else [score]
+
+    return make
+
+
 _VOUCHERS = ("voucher",) * 7
 
 ODDITIES: tuple[Oddity, ...] = (
@@ -239,6 +269,19 @@ ODDITIES: tuple[Oddity, ...] = (
     Oddity("a customer nobody knows", _unknown_customer),
     Oddity("a seller nobody knows", _unknown_seller),
     Oddity("five reviews", _reviews(1, 2, 3, 4, 5)),
+    Oddity("canceled after the carrier had it, sent back", _ended("canceled", 4, handed=True)),
+    Oddity("canceled after the carrier had it, no answer", _ended("canceled", 1, handed=True)),
+    Oddity("canceled, delivered all the same", _ended("canceled", None, handed=True, delivered=True)),
+    Oddity("never shipped, a bad review", _ended("processing", 1)),
+    Oddity("never delivered, a review of 1", _ended("shipped", 1, handed=True)),
+    Oddity("never delivered, a review of 2", _ended("shipped", 2, handed=True)),
+    Oddity("late, a review of 2", _late(2, days=1)),
+    Oddity("3 days late, a review of 1", _late(1, days=3)),
+    Oddity("4 days late, a review of 1", _late(1, days=4)),
+    Oddity("14 days late, a review of 1", _late(1, days=14)),
+    Oddity("in time, a review of 1, one item", _in_time(1, items=1)),
+    Oddity("in time, a review of 1, three items", _in_time(1, items=3)),
+    Oddity("in time, a review of 2", _in_time(2, items=2)),
 )
 
 

@@ -12,8 +12,8 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 
 from danbao.credit.v1 import credit_pb2_grpc
+from danbao.escrow.v1 import dispute_pb2_grpc, refund_pb2_grpc, trade_pb2_grpc
 from danbao.escrow.v1 import event_pb2_grpc as escrow_events
-from danbao.escrow.v1 import trade_pb2_grpc
 from danbao.payments.v1 import event_pb2_grpc as payments_events
 from danbao.payments.v1 import ledger_pb2_grpc, payment_pb2_grpc
 from danbao_local.card import Card
@@ -77,6 +77,8 @@ class Gateway:
         self._metadata = {role: (("authorization", f"Bearer {token}"),) for role, token in card.token.items()}
         self._slots = asyncio.Semaphore(in_flight)
         self.trades = trade_pb2_grpc.TradeServiceStub(self._channel)
+        self.refunds = refund_pb2_grpc.RefundServiceStub(self._channel)
+        self.disputes = dispute_pb2_grpc.DisputeServiceStub(self._channel)
         self.payments = payment_pb2_grpc.PaymentServiceStub(self._channel)
         self.ledger = ledger_pb2_grpc.LedgerServiceStub(self._channel)
         self.credit = credit_pb2_grpc.CreditServiceStub(self._channel)

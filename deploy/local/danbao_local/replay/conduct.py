@@ -6,7 +6,6 @@ answers that are recorded: sent again after any interruption, it gets the answer
 
 import asyncio
 import time
-import uuid
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -16,13 +15,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from danbao.escrow.v1 import trade_pb2
 from danbao.payments.v1 import account_pb2, ledger_pb2, payment_pb2
-from danbao.type.v1 import money_pb2
-from danbao_local.olist.orders import CURRENCY
 from danbao_local.replay.calls import Gateway, Refused
-from danbao_local.replay.plan import PAY_BY_MARGIN, Action, Event, Plan, PlannedTrade
+from danbao_local.replay.cases import Cases
+from danbao_local.replay.complaints import CaseAction
+from danbao_local.replay.parties import buyer_of, money, request_id, seller_subject
+from danbao_local.replay.plan import PAY_BY_MARGIN, Action, Event, Plan
+from danbao_local.replay.planned import PlannedTrade
 from danbao_local.replay.record import OrderRecord, TopUpRecord, TradeRecord
 
-_NAMESPACE = uuid.UUID("5e0a7b52-2f0d-5f43-9a3f-6f4ba1d0c9d3")
 _RAIL = "rails/simulated"
 _CARRIER = "Correios"
 _RAIL_SECONDS = 60.0
@@ -31,27 +31,13 @@ _TOO_LATE = "TRADE_STATE_INVALID"
 _TopUp = payment_pb2.TopUp
 
 
-def buyer_of(plan: Plan) -> str:
-    """The person who buys: one wallet for all of a person's orders."""
-    return f"subjects/buyer-{plan.order.customer}"
-
-
-def seller_subject(seller_id: str) -> str:
-    """The subject of a seller."""
-    return f"subjects/seller-{seller_id}"
-
-
-def request_id(order_id: str, seller_id: str, operation: str) -> str:
-    """The same for the same thing done, whenever it is sent."""
-    return str(uuid.uuid5(_NAMESPACE, f"{order_id}/{seller_id}/{operation}"))
-
-
 class Conductor:
     """Plays the events of orders. One order's events must not run at the same time."""
 
     def __init__(self, gateway: Gateway, placing_clock: dict[int, datetime]) -> None:
         self._gateway = gateway
         self._placing_clock = placing_clock
+        self._cases = Cases(gateway)
 
     async def play(self, number: int, plan: Plan, record: OrderRecord, positions: Iterable[int]) -> None:
         """The events at these positions, in order. Raises GaveUp."""
@@ -61,7 +47,7 @@ class Conductor:
                 await self._play(number, plan, record, event)
             except Refused as refused:
                 record.unexpected.append(f"{event.action}: {refused}")
-            if position == len(plan.events) - 1 or plan.events[position + 1].action is Action.LOOK:
+            if position == len(plan.events) - 1 or plan.events[position + 1].sends_nothing:
                 record.finished = True
 
     async def _play(self, number: int, plan: Plan, record: OrderRecord, event: Event) -> None:
@@ -85,11 +71,20 @@ class Conductor:
                         await self._cancel(plan, record, trade, made, event.time)
             case Action.LOOK:
                 pass
+            case _:
+                await self._complain(plan, record, event)
+
+    async def _complain(self, plan: Plan, record: OrderRecord, event: Event) -> None:
+        assert isinstance(event.action, CaseAction), "all others are played above"
+        for trade, made in _made(plan, record):
+            complaint = plan.complaint_of(trade)
+            if trade.seller_id == event.trade and complaint is not None and made.paid:
+                await self._cases.play(complaint, event.action, plan.order, trade, made)
 
     # --- trades -------------------------------------------------------------------------------
 
     async def _place(self, plan: Plan, record: OrderRecord, trade: PlannedTrade, clock: datetime) -> None:
-        buyer = buyer_of(plan)
+        buyer = buyer_of(plan.order)
         request = trade_pb2.CreateTradeRequest(
             request_id=request_id(plan.order.order_id, trade.seller_id, "create"),
             actor=trade_pb2.Actor(subject=buyer, role=trade_pb2.ROLE_BUYER),
@@ -99,13 +94,13 @@ class Conductor:
                 trade_pb2.NewLine(
                     line_id=line.line_id,
                     title=line.title,
-                    amount=_money(line.amount_minor),
+                    amount=money(line.amount_minor),
                     delivery=trade_pb2.DELIVERY_POST,
                 )
                 for line in trade.lines
             ],
-            postage=_money(trade.postage_minor),
-            total=_money(trade.total_minor),
+            postage=money(trade.postage_minor),
+            total=money(trade.total_minor),
             pay_by=_duration(plan.pay_by - PAY_BY_MARGIN, clock),
             ship_by_time=_timestamp(trade.ship_by),
             reference=f"{plan.order.order_id}/{trade.seller_id}",
@@ -139,7 +134,8 @@ class Conductor:
         )
 
     async def _deliver(self, plan: Plan, record: OrderRecord, trade: PlannedTrade, made: TradeRecord) -> None:
-        if not made.shipped:
+        complaint = plan.complaint_of(trade)
+        if not made.shipped or (complaint is not None and plan.delivers_too_late):
             return
         command = self._command(plan, trade, made, "deliver", trade_pb2.ROLE_SELLER)
         delivered = await self._allowed(
@@ -149,7 +145,7 @@ class Conductor:
             too_late=plan.delivers_too_late,
             what="ReportDelivery",
         )
-        if not delivered:
+        if not delivered or complaint is not None:
             return
         command = self._command(plan, trade, made, "confirm", trade_pb2.ROLE_BUYER)
         await self._gateway.call(self._gateway.trades.ConfirmLines, trade_pb2.ConfirmLinesRequest(**command), "partner")
@@ -229,8 +225,8 @@ class Conductor:
         requests = [
             payment_pb2.CreateTopUpRequest(
                 request_id=request_id(plan.order.order_id, "", f"top-up {row.number}"),
-                owner=buyer_of(plan),
-                amount=_money(row.amount_minor),
+                owner=buyer_of(plan.order),
+                amount=money(row.amount_minor),
                 rail=_RAIL,
                 metadata={"order": plan.order.order_id, "payment_type": row.payment_type[:256]},
             )
@@ -265,7 +261,7 @@ class Conductor:
             request = payment_pb2.RefundTopUpRequest(
                 request_id=request_id(plan.order.order_id, "", f"return {position}"),
                 name=top_up.name,
-                amount=_money(part_minor),
+                amount=money(part_minor),
             )
             await self._gateway.call(self._gateway.payments.RefundTopUp, request, "partner")
             top_up.returned_minor = part_minor
@@ -285,7 +281,7 @@ class Conductor:
     ) -> None:
         request = ledger_pb2.PostTransactionRequest(
             request_id=request_id(plan.order.order_id, "", description),
-            legs=[ledger_pb2.Leg(debit=debit, credit=credit, amount=_money(amount_minor))],
+            legs=[ledger_pb2.Leg(debit=debit, credit=credit, amount=money(amount_minor))],
             description=description,
             metadata={"order": plan.order.order_id},
         )
@@ -310,7 +306,7 @@ class Conductor:
     def _command(
         self, plan: Plan, trade: PlannedTrade, made: TradeRecord, operation: str, role: trade_pb2.Role
     ) -> dict[str, Any]:
-        party = buyer_of(plan) if role == trade_pb2.ROLE_BUYER else seller_subject(trade.seller_id)
+        party = buyer_of(plan.order) if role == trade_pb2.ROLE_BUYER else seller_subject(trade.seller_id)
         return {
             "request_id": request_id(plan.order.order_id, trade.seller_id, operation),
             "actor": trade_pb2.Actor(subject=party, role=role),
@@ -325,11 +321,7 @@ def _made(plan: Plan, record: OrderRecord) -> list[tuple[PlannedTrade, TradeReco
 
 
 def _wallet(plan: Plan) -> account_pb2.AccountKey:
-    return account_pb2.AccountKey(owner=buyer_of(plan), kind="user.available")
-
-
-def _money(amount_minor: int) -> money_pb2.Money:
-    return money_pb2.Money(currency=CURRENCY, amount_minor=amount_minor)
+    return account_pb2.AccountKey(owner=buyer_of(plan.order), kind="user.available")
 
 
 def _timestamp(time: datetime) -> Timestamp:

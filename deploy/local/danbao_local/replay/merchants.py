@@ -5,7 +5,7 @@ from typing import Any
 
 from danbao.credit.v1 import credit_pb2
 from danbao_local.replay.calls import Gateway, in_turns
-from danbao_local.replay.conduct import seller_subject
+from danbao_local.replay.parties import seller_subject
 
 SHOWN = 10
 

@@ -5,19 +5,19 @@ The replay's README of rules is `odd.RULES`; this module applies them.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from danbao_local.olist.orders import STATUSES, Item, Order
+from danbao_local.replay.complaints import LOW_SCORE, CaseAction, Complaint, complaint_about, is_late
 from danbao_local.replay.odd import Odd
+from danbao_local.replay.planned import POST_CONFIRMS_AFTER, PlannedLine, PlannedTrade
 
 PAY_BY = timedelta(days=15)
 """The longest that escrow allows."""
 PAY_BY_MARGIN = timedelta(milliseconds=500)
 """Taken off pay-by: escrow's times are some microseconds later than its clock, the files know whole seconds."""
-SYSTEM_CANCELS_AFTER = timedelta(days=7)
-POST_CONFIRMS_AFTER = timedelta(days=60)
 LONG_APPROVAL = timedelta(hours=24)
 SLOW_DELIVERY = timedelta(days=20)
 MOST_LINES = 50
@@ -39,41 +39,17 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedLine:
-    """One line of a trade."""
-
-    line_id: str
-    title: str
-    amount_minor: int
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedTrade:
-    """One trade: an order's items of one seller."""
-
-    seller_id: str
-    lines: tuple[PlannedLine, ...]
-    postage_minor: int
-    ship_by: datetime
-
-    @property
-    def total_minor(self) -> int:
-        """Lines and postage."""
-        return sum(line.amount_minor for line in self.lines) + self.postage_minor
-
-    @property
-    def system_cancels(self) -> datetime:
-        """When the system gives the money back."""
-        return self.ship_by + SYSTEM_CANCELS_AFTER
-
-
-@dataclass(frozen=True, slots=True)
 class Event:
     """An action and its time. `trade` is the seller it concerns; empty: all of the order's trades."""
 
     time: datetime
-    action: Action
+    action: Action | CaseAction
     trade: str = ""
+
+    @property
+    def sends_nothing(self) -> bool:
+        """It only makes time pass."""
+        return self.action in (Action.LOOK, CaseAction.LOOK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +76,7 @@ class Plan:
     """(time, deadline): what happens at `time` must find the clock before `deadline`, if it is before it."""
     pinned: tuple[datetime, ...] = ()
     """Times at which the clock must stand exactly, because a deadline counts from them."""
+    complaints: tuple[Complaint, ...] = ()
 
     @property
     def pay_by(self) -> datetime:
@@ -110,6 +87,15 @@ class Plan:
     def pays_too_late(self) -> bool:
         """Pay-by is first."""
         return self.approved is not None and self.approved >= self.pay_by
+
+    @property
+    def never_sent(self) -> bool:
+        """Ended before it was handed to a carrier, whatever other dates it has."""
+        return _never_sent(self.order)
+
+    def complaint_of(self, trade: PlannedTrade) -> Complaint | None:
+        """What its buyer complains of; None: nothing."""
+        return next((found for found in self.complaints if found.seller_id == trade.seller_id), None)
 
     def ships_too_late(self, trade: PlannedTrade) -> bool:
         """The system gives the money back first."""
@@ -129,8 +115,7 @@ def make_plan(order: Order) -> Plan:
     """The plan of an order."""
     trades, odd = _trades(order)
     approved = _approved(order)
-    ends_by_seller = order.status in _ENDED_BY_SELLER
-    shipped = None if ends_by_seller or not trades else _shipped(order, trades, approved)
+    shipped = None if _never_sent(order) or not trades else _shipped(order, trades, approved)
     delivered = _delivered(order, shipped)
     plan = Plan(
         order=order,
@@ -142,20 +127,11 @@ def make_plan(order: Order) -> Plan:
         delivered=delivered,
         deadlines=(),
     )
+    plan = replace(plan, complaints=tuple(_complaints(plan)))
     odd += _odd_money(order, trades)
     odd += _odd_dates(plan)
     events = tuple(sorted(_events(plan), key=lambda event: event.time))
-    return Plan(
-        order=order,
-        trades=trades,
-        events=events,
-        odd=tuple(odd),
-        approved=approved,
-        shipped=shipped,
-        delivered=delivered,
-        deadlines=tuple(_deadlines(plan, events)),
-        pinned=_pinned(plan),
-    )
+    return replace(plan, events=events, odd=tuple(odd), deadlines=tuple(_deadlines(plan, events)), pinned=_pinned(plan))
 
 
 # --- trades -------------------------------------------------------------------------------------
@@ -196,6 +172,22 @@ def _lines(items: list[Item]) -> Iterator[PlannedLine]:
     if rest:
         total_minor = sum(item.price_minor for item in rest)
         yield PlannedLine(f"{rest[0].item_id}-and-more", f"{len(rest)} more items", total_minor)
+
+
+def _never_sent(order: Order) -> bool:
+    return order.status == "unavailable" or (order.status == "canceled" and order.handed_to_carrier is None)
+
+
+def _complaints(plan: Plan) -> Iterator[Complaint]:
+    if plan.approved is None or plan.pays_too_late:
+        return
+    delivered = None if plan.delivers_too_late else plan.delivered
+    for trade in plan.trades:
+        if plan.ships_too_late(trade):
+            continue
+        found = complaint_about(trade, plan.order, approved=plan.approved, shipped=plan.shipped, delivered=delivered)
+        if found is not None:
+            yield found
 
 
 # --- times --------------------------------------------------------------------------------------
@@ -245,19 +237,31 @@ def _events(plan: Plan) -> Iterator[Event]:
     yield Event(approved, Action.FUND)
     if plan.pays_too_late:
         return
-    if order.status in _ENDED_BY_SELLER:
-        for trade in plan.trades:
-            yield Event(max(approved, trade.ship_by), Action.CANCEL, trade.seller_id)
-        return
-    if plan.shipped is None:
-        for trade in plan.trades:
-            yield Event(max(approved, trade.system_cancels), Action.LOOK)
-        return
-    yield Event(plan.shipped, Action.SHIP)
-    if plan.delivered is not None:
-        yield Event(plan.delivered, Action.DELIVER)
-    else:
-        yield Event(plan.shipped + POST_CONFIRMS_AFTER, Action.LOOK)
+    looks: list[datetime] = []
+    ends: list[datetime] = []
+    if plan.shipped is not None:
+        yield Event(plan.shipped, Action.SHIP)
+        if plan.delivered is not None:
+            yield Event(plan.delivered, Action.DELIVER)
+            ends.append(plan.delivered)
+    for trade in plan.trades:
+        complaint = plan.complaint_of(trade)
+        if complaint is not None:
+            for time, action in complaint.actions():
+                ends.append(time)
+                if action is CaseAction.LOOK:
+                    looks.append(time)
+                else:
+                    yield Event(time, action, trade.seller_id)
+        elif _never_sent(order):
+            ends.append(max(approved, trade.ship_by))
+            yield Event(ends[-1], Action.CANCEL, trade.seller_id)
+        elif plan.shipped is None:
+            looks.append(max(approved, trade.system_cancels))
+        elif plan.delivered is None:
+            looks.append(plan.shipped + POST_CONFIRMS_AFTER)
+    if looks:
+        yield Event(max(*looks, *ends) if ends else max(looks), Action.LOOK)
 
 
 def _deadlines(plan: Plan, events: Iterable[Event]) -> Iterator[tuple[datetime, datetime]]:
@@ -270,6 +274,9 @@ def _deadlines(plan: Plan, events: Iterable[Event]) -> Iterator[tuple[datetime, 
                 yield event.time, trade.ship_by  # nothing ends there, but credit counts who ships late
         elif event.action is Action.DELIVER and plan.shipped is not None:
             yield event.time, plan.shipped + POST_CONFIRMS_AFTER
+    for complaint in plan.complaints:
+        if complaint.deadline is not None:
+            yield complaint.opened, complaint.deadline
 
 
 def _pinned(plan: Plan) -> tuple[datetime, ...]:
@@ -315,9 +322,8 @@ def _odd_dates(plan: Plan) -> list[OddFact]:
     odd = list(_odd_approval(plan))
     if order.status not in STATUSES:
         odd.append(OddFact(Odd.STATUS_UNKNOWN, order.status or "empty"))
-    late = order.delivered is not None and order.estimated is not None and order.delivered > order.estimated
     for review in order.reviews:
-        low = late and review.score <= 2
+        low = is_late(order) and review.score <= LOW_SCORE
         kind = Odd.LOW_REVIEW_AFTER_LATE_DELIVERY if low else Odd.REVIEW_NOT_SENT
         odd.append(OddFact(kind, f"score {review.score}"))
     if not plan.trades:
@@ -330,10 +336,10 @@ def _odd_dates(plan: Plan) -> list[OddFact]:
             odd.append(OddFact(Odd.DELIVERED_SLOWLY, f"after {travelled}"))
     if order.status in _ENDED_BY_SELLER:
         if order.handed_to_carrier:
-            odd.append(OddFact(Odd.CANCELED_WITH_CARRIER_DATE, f"carrier date {order.handed_to_carrier}"))
+            odd.append(OddFact(Odd.CANCELED_WITH_CARRIER_DATE, f"{order.status}, {order.handed_to_carrier}"))
         if order.delivered:
-            odd.append(OddFact(Odd.CANCELED_WITH_DELIVERY_DATE, f"delivery date {order.delivered}"))
-    elif plan.approved is not None and not plan.pays_too_late:
+            odd.append(OddFact(Odd.CANCELED_WITH_DELIVERY_DATE, f"{order.status}, {order.delivered}"))
+    if not _never_sent(order) and plan.approved is not None and not plan.pays_too_late:
         odd += _odd_journey(plan)
     return odd
 
@@ -359,7 +365,7 @@ def _odd_journey(plan: Plan) -> Iterator[OddFact]:
     if shipped is None:
         yield OddFact(Odd.NEVER_SHIPPED, f"status {order.status}")
         return
-    if order.status not in _SHIPS and order.status in STATUSES:
+    if order.status not in (*_SHIPS, *_ENDED_BY_SELLER) and order.status in STATUSES:
         yield OddFact(Odd.STATUS_BEHIND_DATES, f"status {order.status}")
     if order.handed_to_carrier is None:
         yield OddFact(Odd.SHIPPED_WITHOUT_DATE, f"shipped {shipped}")
@@ -370,6 +376,8 @@ def _odd_journey(plan: Plan) -> Iterator[OddFact]:
         waited = max(shipped - trade.ship_by for trade in late)
         yield OddFact(Odd.SHIPPED_TOO_LATE, f"{waited} after the last shipping limit")
     if len(late) == len(plan.trades):
+        return
+    if delivered is None and order.status in _ENDED_BY_SELLER:
         return
     if delivered is None:
         kind = Odd.DELIVERED_WITHOUT_DATE if order.status == "delivered" else Odd.NEVER_DELIVERED

@@ -6,6 +6,14 @@ from typing import Any, Self
 
 
 @dataclass(slots=True)
+class CaseRecord:
+    """A refund case on one of its lines."""
+
+    name: str
+    dispute: str = ""
+
+
+@dataclass(slots=True)
 class TradeRecord:
     """One trade of it."""
 
@@ -19,6 +27,14 @@ class TradeRecord:
     """By the buyer; else by time, or by an operator where the terms want one."""
     cancelled: bool = False
     """By the seller, or unpaid by the buyer; else by time."""
+    cases: dict[str, CaseRecord] = field(default_factory=dict)
+    """By line."""
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """From the journal."""
+        cases = {line_id: CaseRecord(**case) for line_id, case in content["cases"].items()}
+        return cls(**{**content, "cases": cases})
 
 
 @dataclass(slots=True)
@@ -60,6 +76,6 @@ class OrderRecord:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
         """From the journal."""
-        trades = {seller: TradeRecord(**trade) for seller, trade in content["trades"].items()}
+        trades = {seller: TradeRecord.from_json(trade) for seller, trade in content["trades"].items()}
         top_ups = [TopUpRecord(**top_up) for top_up in content["top_ups"]]
         return cls(**{**content, "trades": trades, "top_ups": top_ups})

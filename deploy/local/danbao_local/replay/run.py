@@ -19,9 +19,11 @@ from danbao_local.replay.clocks import Clocks
 from danbao_local.replay.conduct import Conductor
 from danbao_local.replay.journal import Journal, Progress
 from danbao_local.replay.merchants import rank
-from danbao_local.replay.plan import Plan, PlannedTrade
+from danbao_local.replay.plan import Plan
+from danbao_local.replay.planned import PlannedTrade
 from danbao_local.replay.record import OrderRecord, TradeRecord
 from danbao_local.replay.schedule import Step, clock_of_placing
+from danbao_local.replay.troubles import read_cases, read_disputes
 from danbao_local.tokens import HOLDERS
 
 ENDED = frozenset({trade_pb2.Trade.STATE_COMPLETED, trade_pb2.Trade.STATE_CLOSED, trade_pb2.Trade.STATE_CANCELLED})
@@ -46,6 +48,9 @@ class Replay:
     steps: Sequence[Step]
     records: dict[int, OrderRecord] = field(default_factory=dict)
     trades: dict[str, Any] = field(default_factory=dict)
+    cases: dict[str, Any] = field(default_factory=dict)
+    """Refund cases as they stand at the end, by name."""
+    disputes: dict[str, Any] = field(default_factory=dict)
     ranking: list[dict[str, Any]] = field(default_factory=list)
     """The merchants' credit when the last order was done, best first."""
     ends_at: datetime | None = None
@@ -120,6 +125,7 @@ class Runner:
             open_trades = [found for found in open_trades if not is_over(replay.trades[found[2].name])]
             await self._ask_operator(open_trades, number)
         replay.ends_at = now
+        replay.cases, replay.disputes = await read_cases(self._gateway), await read_disputes(self._gateway)
         self._bar.show(len(replay.plans), "waiting for the rails and for credit")
         await self._until(self._rails_are_quiet, _RAIL_SECONDS, "The simulated rail does not pay refunds back")
         await self._until(self._credit_has_read_all, _CREDIT_SECONDS, "Credit does not read all events")

@@ -75,6 +75,6 @@ def _cut_between(cuts: Sequence[datetime], first: datetime, time: datetime) -> b
 def _step(plans: Sequence[Plan], gathered: Sequence[tuple[datetime, int, int]]) -> Step:
     work: dict[int, list[int]] = defaultdict(list)
     for _, number, position in gathered:
-        if plans[number].events[position].action is not Action.LOOK:
+        if not plans[number].events[position].sends_nothing:
             work[number].append(position)
     return Step(clock=gathered[-1][0], work={number: tuple(positions) for number, positions in work.items()})

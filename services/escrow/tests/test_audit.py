@@ -7,8 +7,11 @@ import asyncpg
 import pytest
 
 from danbao.escrow.v1 import audit_pb2, audit_pb2_grpc, trade_pb2
+from danbao_escrow.application.auditing import BooksUnavailable
+from danbao_escrow.clients.payments_books import PaymentsBooks
 from danbao_escrow.domain.audit import RULES
 from danbao_escrow.rpc import audit as audit_rpc
+from danbao_escrow.workers.audits import AuditWorker
 from danbao_payments.testing.stack import OPERATOR, rail_report
 
 T = trade_pb2.Trade.State
@@ -102,6 +105,26 @@ async def test_a_callers_lack_of_time_is_told(stack, client):
     await client.paid()
     look = await audit(stack, timeout=0.36)
     assert not look.intact or look.complete
+
+
+async def test_what_payments_cannot_be_asked_now_is_said_to_be_missing(stack, client, monkeypatch):
+    async def away(self):
+        raise BooksUnavailable("away")
+
+    monkeypatch.setattr(PaymentsBooks, "held", away)
+    await client.paid()
+    look = await audit(stack)
+    assert not look.complete
+    assert not look.intact
+    assert [check.check for check in look.checks if not check.complete] == ["held", "stray"]
+
+
+async def test_audits_by_itself_are_logged(stack, client):
+    trade = await client.paid()
+    await AuditWorker(stack.replicas[0].auditor, every_s=1).audit(again_after_s=0.1)
+    async with corrupted(stack, "UPDATE trades SET timeline_length = 7"):
+        look = await AuditWorker(stack.replicas[0].auditor, every_s=1).audit(again_after_s=0.1)
+    assert [(violation.rule.name, violation.resource) for violation in look.violations] == [("timeline", trade.name)]
 
 
 async def test_only_operators_audit(stack):

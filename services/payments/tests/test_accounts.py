@@ -197,6 +197,20 @@ async def test_accounts_are_listed_by_owner_kind_and_state(stack: PaymentsStack)
     await refused(stack.call("ListAccounts", other, as_=OPERATOR), "PAGE_TOKEN_INVALID")
 
 
+async def test_escrow_lists_the_accounts_of_all_trades_and_no_others(stack: PaymentsStack):
+    await stack.fund(BUYER, 100)
+    payee = {"owner": "trades/1", "kind": "escrow.trade"}
+    paid = payment(BUYER, SELLER, 30, payee=payee, beneficiary=SELLER)
+    await stack.call("CreatePayment", paid, as_=(), peer="escrow")
+    of_trades = account_pb2.ListAccountsRequest(kind="escrow.trade")
+    page = await stack.call("ListAccounts", of_trades, as_=(), peer="escrow")
+    assert [(account.owner, account.available_minor) for account in page.accounts] == [("trades/1", 30)]
+    for kind in ("", "user.available"):
+        request = account_pb2.ListAccountsRequest(kind=kind)
+        await refused(stack.call("ListAccounts", request, as_=(), peer="escrow"), "FIELD_INVALID")
+    await refused(stack.call("ListAccounts", of_trades), "FIELD_INVALID")
+
+
 async def test_account_operations_in_a_batch_are_answered_in_their_places(stack: PaymentsStack):
     account = await stack.call("CreateAccount", new())
     operations = [

@@ -28,6 +28,10 @@ class Held:
     pending: bool
 
 
+class BooksUnavailable(Exception):
+    """Payments cannot be asked now."""
+
+
 class OwnBooks(Protocol):
     """Escrow's own store."""
 
@@ -42,11 +46,11 @@ class TheirBooks(Protocol):
     """Payments' books."""
 
     async def held(self) -> dict[tuple[str, str], int]:
-        """What each trade's account holds, by trade and currency."""
+        """What each trade's account holds, by trade and currency. Raises BooksUnavailable."""
         ...
 
     async def transactions(self, trade: str, currency: str) -> set[str]:
-        """transactions/{uuid} upon a trade's account."""
+        """transactions/{uuid} upon a trade's account. Raises BooksUnavailable."""
         ...
 
 
@@ -83,8 +87,8 @@ class Auditor:
                 done.add(audit.STATES.name)
                 found += await self._of_books()
                 done |= {audit.HELD.name, audit.STRAY.name}
-        except TimeoutError:
-            pass
+        except (TimeoutError, BooksUnavailable):
+            pass  # what was not looked at is not among `done`
         return Look(read_time, time.monotonic() - began, counts, frozenset(done), by_rule(found))
 
     async def _of_books(self) -> list[Violation]:

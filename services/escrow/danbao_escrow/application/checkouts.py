@@ -59,7 +59,8 @@ def create_checkout(command: CreateCheckout, working: EscrowSet, moment: Moment)
         checkout_id=moment.new_id(),
         state=CheckoutState.OPEN,
         buyer=first.buyer,
-        partner=first.partner,
+        # Of several partners' trades none sees the whole.
+        partner=first.partner if all(trade.partner == first.partner for trade in trades) else "",
         currency=first.currency,
         trade_ids=command.trades,
         amount_minor=amount_minor,

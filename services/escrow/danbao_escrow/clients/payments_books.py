@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from typing import Any
+
 import grpc
 
 from danbao.payments.v1 import account_pb2, account_pb2_grpc, ledger_pb2, ledger_pb2_grpc
+from danbao_escrow.application.auditing import BooksUnavailable
 from danbao_escrow.clients.payment_events import escrow_account
 from danbao_escrow.domain.money_legs import ESCROW
 from danbao_kit.rpc_client import RemoteError, invoke
@@ -21,32 +25,33 @@ class PaymentsBooks:
         self._ledger = ledger_pb2_grpc.LedgerServiceStub(channel)
 
     async def held(self) -> dict[tuple[str, str], int]:
-        """What each trade's account holds, by trade and currency. Raises RemoteError."""
+        """What each trade's account holds, by trade and currency. Raises BooksUnavailable."""
         found = {}
         request = account_pb2.ListAccountsRequest(kind=ESCROW, page_size=_PAGE)
-        while True:
-            page = await invoke(self._accounts.ListAccounts, request, name="payments.ListAccounts", cap_s=_CALL_S)
+        async for page in _pages(self._accounts.ListAccounts, request, "payments.ListAccounts"):
             for account in page.accounts:
                 balance_minor = account.credits_posted_minor - account.debits_posted_minor
                 found[account.owner, account.currency] = balance_minor
-            if not page.next_page_token:
-                return found
-            request.page_token = page.next_page_token
+        return found
 
     async def transactions(self, trade: str, currency: str) -> set[str]:
-        """transactions/{uuid} upon a trade's account. Raises RemoteError."""
+        """transactions/{uuid} upon a trade's account. Raises BooksUnavailable."""
         found: set[str] = set()
         request = ledger_pb2.ListTransactionsRequest(account=escrow_account(trade, currency), page_size=_PAGE)
-        while True:
-            try:
-                page = await invoke(
-                    self._ledger.ListTransactions, request, name="payments.ListTransactions", cap_s=_CALL_S
-                )
-            except RemoteError as error:
-                if error.reason == "ACCOUNT_NOT_FOUND":
-                    return found
-                raise
+        async for page in _pages(self._ledger.ListTransactions, request, "payments.ListTransactions"):
             found |= {transaction.name for transaction in page.transactions}
-            if not page.next_page_token:
-                return found
-            request.page_token = page.next_page_token
+        return found
+
+
+async def _pages(method: Any, request: Any, name: str) -> AsyncIterator[Any]:
+    while True:
+        try:
+            page = await invoke(method, request, name=name, cap_s=_CALL_S)
+        except RemoteError as error:
+            if error.reason == "ACCOUNT_NOT_FOUND":
+                return
+            raise BooksUnavailable(f"{name}: {error.reason or error.code}") from error
+        yield page
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token

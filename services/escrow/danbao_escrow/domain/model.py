@@ -237,7 +237,7 @@ class Trade:
     # The rail that brings or brought the money; empty: the wallet. Pending: `payment` is still on its way over it.
     rail: str = ""
     payment_pending: bool = False
-    # checkouts/{uuid} that it is part of, while that is open or when it was paid by it.
+    # checkouts/{uuid} into which it was put last.
     checkout: str = ""
     # What chargebacks took out of the trade's account; of that, what waits for the end of the pending step, and the
     # transaction that took it.

@@ -8,7 +8,6 @@ from danbao_escrow.application.auditing import Auditor
 from danbao_escrow.domain.audit import Look
 from danbao_kit.errors import DanbaoError
 from danbao_kit.log import log
-from danbao_kit.rpc_client import RemoteError
 
 AGAIN_AFTER_S = 30.0
 
@@ -26,7 +25,7 @@ class AuditWorker:
             await asyncio.sleep(self._every_s)
             try:
                 await self.audit()
-            except (DanbaoError, RemoteError) as error:
+            except DanbaoError as error:
                 log.warning("not_audited", reason=error.reason)
 
     async def audit(self, again_after_s: float = AGAIN_AFTER_S) -> Look:
@@ -42,11 +41,7 @@ class AuditWorker:
                 found=violation.found,
                 off_minor=violation.off_minor,
             )
-        log.info(
-            "audited",
-            violations=len(look.violations),
-            trades=look.counts.trades,
-            parked=look.counts.parked,
-            seconds=round(look.elapsed_s, 2),
-        )
+        told = {"violations": len(look.violations), "trades": look.counts.trades, "parked": look.counts.parked}
+        tell = log.info if look.is_complete else log.warning
+        tell("audited" if look.is_complete else "audit_incomplete", **told, seconds=round(look.elapsed_s, 2))
         return look

@@ -16,9 +16,13 @@ def step_done(working: EscrowSet, moment: Moment, step: Step, reference: str) ->
     """The payment was taken for one of its trades; the last of them answers for all."""
     checkout = _of_step(working, step)
     waiting = checkout.waiting - 1
-    changes: dict[str, Any] = {"waiting": waiting, "payment": reference}
-    if not waiting and not checkout.rail:
-        changes |= {"state": CheckoutState.PAID, "end_time": moment.now}
+    changes: dict[str, Any] = {"waiting": waiting}
+    together = step.movement.together
+    # The rail may have refused it already, and told the first of its trades before the others knew that it was asked.
+    if together is not None and together.generation == checkout.generation:
+        changes["payment"] = reference
+        if not waiting and not step.movement.rail:
+            changes |= {"state": CheckoutState.PAID, "end_time": moment.now}
     written = write_checkout(working, moment, checkout, **changes)
     if not waiting and step.request is not None:
         moment.answer(step.request, written)

@@ -1,5 +1,8 @@
 """Chargebacks and late money, decided: what they take of lines and fees, and what they end."""
 
+from dataclasses import replace
+from itertools import product
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +15,7 @@ from danbao_escrow.domain.model import LineState as L
 from danbao_escrow.domain.model import Role, StepKind, StepState
 from danbao_escrow.domain.model import TradeState as T
 from danbao_escrow.domain.payment_events import ApplyPaymentEvents, Brought, ChargebackReversed, ChargedBack, Declined
+from danbao_escrow.domain.trade import transition
 from danbao_escrow.testing.world import World, new_trade
 from danbao_kit.errors import DanbaoError
 
@@ -276,3 +280,20 @@ def test_whatever_is_charged_back_in_whatever_parts_nothing_is_left_and_nothing_
     assert trade.refunded_minor == trade.funded_minor == trade.price_minor
     assert trade.buyer_fee_refunded_minor == trade.buyer_fee_minor
     assert trade.state is T.CLOSED
+
+
+CANCELLING = {Role.BUYER, Role.SELLER, Role.OPERATOR}
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize(("command", "role"), list(product(commands.CommandName, Role)))
+def test_what_is_legal_while_a_rail_brings_the_money(command, role, late, together):
+    world = Railed()
+    trade = world.on_its_way()
+    if together:
+        trade = replace(trade, checkout="checkouts/1")
+    now = trade.pay_by_time if late else world.now
+    ends = role is Role.SYSTEM if late else role in CANCELLING
+    legal = command is commands.CommandName.CANCEL_TRADE and ends and not together
+    assert [bool(transition(trade, line, command, role, now)) for line in trade.lines] == [legal] * 2

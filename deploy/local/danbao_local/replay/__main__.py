@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import textwrap
 import time
 from collections.abc import Coroutine
 from datetime import timedelta
@@ -25,6 +26,7 @@ from danbao_local.replay.bar import Bar
 from danbao_local.replay.books import read_books
 from danbao_local.replay.calls import Gateway, Refused
 from danbao_local.replay.clocks import Clocks
+from danbao_local.replay.complaints import RULE, RULES
 from danbao_local.replay.journal import Journal, Progress
 from danbao_local.replay.money import money_in_by_files
 from danbao_local.replay.plan import make_plan
@@ -113,7 +115,7 @@ async def _conduct(
             console.print(f"Going on after step {progress.steps} of {len(replay.steps)}", soft_wrap=True)
         with Bar(total=len(plans), console=console) as bar:
             await Runner(replay, gateway, clocks, journal, bar).run(progress)
-        books = await read_books(gateway)
+        books = await read_books(gateway, card, (trade.seller_id for _, trade, _ in replay.made()))
         seconds = time.monotonic() - began
         return make_report(
             replay=replay,
@@ -156,7 +158,12 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m danbao_local.replay", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m danbao_local.replay",
+        description=__doc__,
+        epilog=_rules(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--data", type=Path, required=True, help="a folder with the files of the Olist format")
     parser.add_argument("--limit", type=_positive, help="only the first so many orders")
     parser.add_argument("--json", type=Path, help="write the report there as well")
@@ -171,6 +178,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--in-flight", type=_positive, default=64, help="calls under way at once")
     parser.add_argument("--fresh", action="store_true", help="begin anew with empty databases")
     return parser
+
+
+def _rules() -> str:
+    """What the buyers of the files complain of, and how it goes on."""
+    paragraphs = [RULE, *(f"{course}: {rule}" for course, rule in RULES.items())]
+    return "complaints:\n" + "\n".join(
+        textwrap.fill(text, 110, initial_indent="  ", subsequent_indent="    ") for text in paragraphs
+    )
 
 
 def _positive(text: str) -> int:

@@ -28,6 +28,7 @@ def audit(replay: Replay, books: Books, *, in_by_files: int) -> list[Check]:
         ("debits and credits are equal in every currency", lambda: _balanced(books)),
         ("nothing is left in any clearing account, nothing on hold", lambda: _clearing(books)),
         ("escrow.trade holds what was funded less what was released and refunded", lambda: _escrow(replay, books)),
+        ("the account of each trade holds what it was funded less released and refunded", lambda: _each(replay, books)),
         ("every trade has ended, with nothing held back and no step open", lambda: _ended(replay)),
         ("every ended trade gave away what it was funded with, and fees agree", lambda: _shares(replay, books)),
         ("every order's money is where its trades and its returns say", lambda: _orders(replay)),
@@ -39,6 +40,10 @@ def audit(replay: Replay, books: Books, *, in_by_files: int) -> list[Check]:
         ("in = out + held", lambda: _in_out_held(books)),
         ("wallets hold what cancelled trades gave back", lambda: _wallets(replay, books)),
         ("as many trades, payments and top-ups as were asked for", lambda: _once(replay, books)),
+        ("as many refund cases and disputes as were asked for", lambda: _cases(replay, books)),
+        ("the cases of each trade gave back what the rule says", lambda: _to_buyers(replay)),
+        ("credit counts as defective what was paid and never shipped", lambda: _defective(replay, books)),
+        ("payments' and escrow's own audits find nothing", lambda: _own_audits(books)),
         ("the streams of events have no gap, and credit put nothing aside", lambda: _streams(books)),
     )
     return [Check(name, list(find())) for name, find in checks]
@@ -119,6 +124,16 @@ def _escrow(replay: Replay, books: Books) -> Iterator[str]:
         yield f"the books hold {held}, the trades say {by_trades}"
 
 
+def _each(replay: Replay, books: Books) -> Iterator[str]:
+    for name, trade in replay.trades.items():
+        left_minor = trade.funded_minor - trade.released_minor - trade.refunded_minor
+        held_minor = books.held_for.get(name, 0)
+        if held_minor != left_minor:
+            yield f"{name}: its account holds {held_minor}, the trade says {left_minor}"
+    for name in sorted(set(books.held_for) - set(replay.trades)):
+        yield f"{name} has an account and is no trade of this replay"
+
+
 def _ended(replay: Replay) -> Iterator[str]:
     for name, trade in replay.trades.items():
         if trade.state not in ENDED:
@@ -191,6 +206,49 @@ def _once(replay: Replay, books: Books) -> Iterator[str]:
             yield f"{count} trades for {reference}"
     if payments["transaction_posted"] < posted:
         yield f"{posted} postings with suspense were asked for, told of {payments['transaction_posted']} postings"
+
+
+def _cases(replay: Replay, books: Books) -> Iterator[str]:
+    opened = [case for _, _, made in replay.made() for case in made.cases.values()]
+    escrow = books.events.get("escrow", Counter())
+    disputed = [case.dispute for case in opened if case.dispute]
+    asked = {
+        "refund cases": (len(opened), escrow["refund_case_opened"], {case.name for case in opened}, replay.cases),
+        "disputes": (len(disputed), escrow["dispute_opened"], set(disputed), replay.disputes),
+    }
+    for what, (count, told, mine, listed) in asked.items():
+        if count != told or mine != set(listed):
+            yield f"{what}: asked for {count}, told of {told}, listed {len(listed)}"
+
+
+def _to_buyers(replay: Replay) -> Iterator[str]:
+    for number, trade, made in replay.made():
+        complaint = replay.plans[number].complaint_of(trade)
+        if complaint is None or not made.cases:
+            continue
+        found = [replay.cases[case.name] for case in made.cases.values() if case.name in replay.cases]
+        given_minor = sum(case.refunded_minor for case in found)
+        if given_minor != complaint.refunded_minor:
+            yield f"{made.name}: by its cases {given_minor} minor units went back instead of {complaint.refunded_minor}"
+
+
+def _defective(replay: Replay, books: Books) -> Iterator[str]:
+    unshipped = never_shipped(replay)
+    if books.defective != unshipped:
+        yield f"credit counts {books.defective}, {unshipped} trades were paid and never shipped"
+
+
+def never_shipped(replay: Replay) -> int:
+    """Trades that were paid and never shipped: their money went back."""
+    return sum(made.paid and not made.shipped for _, _, made in replay.made())
+
+
+def _own_audits(books: Books) -> Iterator[str]:
+    for name, found in books.audits.items():
+        if not found.complete:
+            yield f"{name}: the audit did not come to its end"
+        for violation in found.violations[:_MOST_SHOWN]:
+            yield f"{name}: {violation.check} of {violation.resource}: {violation.found}, not {violation.expected}"
 
 
 def _streams(books: Books) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """What the services themselves say happened: their streams of events, and the trial balance. Counted, not trusted."""
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,14 +9,19 @@ import grpc
 
 from danbao.credit.v1 import credit_pb2
 from danbao.escrow.v1 import event_pb2 as escrow_event_pb2
+from danbao.payments.v1 import account_pb2, ledger_pb2
 from danbao.payments.v1 import event_pb2 as payments_event_pb2
-from danbao.payments.v1 import ledger_pb2
 from danbao.type.v1 import cursor_pb2
-from danbao_local.replay.calls import Gateway
+from danbao_local.card import Card
+from danbao_local.replay.calls import Gateway, in_turns
+from danbao_local.replay.own_audits import own_audits
+from danbao_local.replay.parties import seller_subject
 from danbao_local.replay.run import stream_heads
 
 _STREAM_SECONDS = 60.0
 _TRIES = 30
+_PAGE = 1000
+_DEFECTIVE = "defective_orders_life"
 _REQUESTS = {
     "payments": payments_event_pb2.WatchEventsRequest,
     "escrow": escrow_event_pb2.WatchEventsRequest,
@@ -40,6 +46,12 @@ class Books:
     trades: dict[str, str] = field(default_factory=dict)
     """Reference by trade that was made."""
     ingest: list[Any] = field(default_factory=list)
+    held_for: dict[str, int] = field(default_factory=dict)
+    """By trade: what its account holds."""
+    defective: int = 0
+    """Orders that credit counts as defective, over all sellers."""
+    audits: dict[str, Any] = field(default_factory=dict)
+    """What the services' own audits found."""
 
     def paid_back(self, currency: str) -> int:
         """What went out over rails, by their reports."""
@@ -59,8 +71,8 @@ class Books:
         return sorted({row.currency for row in self.rows})
 
 
-async def read_books(gateway: Gateway) -> Books:
-    """Everything, once nothing moves any more."""
+async def read_books(gateway: Gateway, card: Card, sellers: Iterable[str]) -> Books:
+    """Everything, once nothing moves any more. Raises StackFailed."""
     books = Books()
     balance = await gateway.call(gateway.ledger.GetTrialBalance, ledger_pb2.GetTrialBalanceRequest(), "operator")
     books.rows, books.totals = list(balance.rows), list(balance.totals)
@@ -68,7 +80,36 @@ async def read_books(gateway: Gateway) -> Books:
     books.ingest = list(status.streams)
     for source, head in (await stream_heads(gateway)).items():
         await _read_stream(gateway, source, head, books)
+    books.held_for = await _held_for(gateway)
+    books.defective = await _defective(gateway, sellers)
+    books.audits = await own_audits(card)
     return books
+
+
+async def _held_for(gateway: Gateway) -> dict[str, int]:
+    found: dict[str, int] = defaultdict(int)
+    request = account_pb2.ListAccountsRequest(kind="escrow.trade", page_size=_PAGE)
+    while True:
+        page = await gateway.call(gateway.accounts.ListAccounts, request, "operator")
+        for account in page.accounts:
+            found[account.owner] += account.credits_posted_minor - account.debits_posted_minor
+        if not page.next_page_token:
+            return dict(found)
+        request.page_token = page.next_page_token
+
+
+async def _defective(gateway: Gateway, sellers: Iterable[str]) -> int:
+    counts: list[float] = []
+
+    async def read(seller_id: str) -> None:
+        request = credit_pb2.ListIndicatorValuesRequest(
+            subject=seller_subject(seller_id), kind=credit_pb2.SUBJECT_KIND_MERCHANT
+        )
+        answer = await gateway.call(gateway.credit.ListIndicatorValues, request, "operator")
+        counts.extend(found.value for found in answer.values if found.name == _DEFECTIVE)
+
+    await in_turns(sorted(set(sellers)), read)
+    return round(sum(counts))
 
 
 async def _read_stream(gateway: Gateway, source: str, head: int, books: Books) -> None:

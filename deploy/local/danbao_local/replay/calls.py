@@ -14,8 +14,8 @@ from google.rpc import error_details_pb2, status_pb2
 from danbao.credit.v1 import credit_pb2_grpc
 from danbao.escrow.v1 import dispute_pb2_grpc, refund_pb2_grpc, trade_pb2_grpc
 from danbao.escrow.v1 import event_pb2_grpc as escrow_events
+from danbao.payments.v1 import account_pb2_grpc, ledger_pb2_grpc, payment_pb2_grpc
 from danbao.payments.v1 import event_pb2_grpc as payments_events
-from danbao.payments.v1 import ledger_pb2_grpc, payment_pb2_grpc
 from danbao_local.card import Card
 from danbao_local.errors import StackFailed
 
@@ -80,6 +80,7 @@ class Gateway:
         self.refunds = refund_pb2_grpc.RefundServiceStub(self._channel)
         self.disputes = dispute_pb2_grpc.DisputeServiceStub(self._channel)
         self.payments = payment_pb2_grpc.PaymentServiceStub(self._channel)
+        self.accounts = account_pb2_grpc.AccountServiceStub(self._channel)
         self.ledger = ledger_pb2_grpc.LedgerServiceStub(self._channel)
         self.credit = credit_pb2_grpc.CreditServiceStub(self._channel)
         self.events = {

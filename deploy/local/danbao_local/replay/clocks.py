@@ -3,16 +3,15 @@
 import asyncio
 import time
 from datetime import datetime
-from pathlib import Path
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from danbao.testing.v1 import clock_pb2, clock_pb2_grpc
-from danbao_kit.testing.certificates import DOMAIN
 from danbao_local.card import Card
 from danbao_local.errors import StackFailed
-from danbao_local.replay.calls import OPTIONS, RETRIED, RETRY_SECONDS, GaveUp
+from danbao_local.replay.calls import RETRIED, RETRY_SECONDS, GaveUp
+from danbao_local.replay.channels import operator_channels
 
 _ADVANCE_SECONDS = 60.0
 _AGAIN_SECONDS = 0.2
@@ -24,14 +23,7 @@ class Clocks:
     """The test clocks of one stack."""
 
     def __init__(self, card: Card) -> None:
-        files = {name: Path(card.operator[name]).read_bytes() for name in ("ca", "cert", "key")}
-        credentials = grpc.ssl_channel_credentials(files["ca"], files["key"], files["cert"])
-        self._channels = {
-            name: grpc.aio.secure_channel(
-                address, credentials, options=(*OPTIONS, ("grpc.ssl_target_name_override", f"{name}.{DOMAIN}"))
-            )
-            for name, address in card.services.items()
-        }
+        self._channels = operator_channels(card)
         self._stubs = {name: clock_pb2_grpc.ClockServiceStub(channel) for name, channel in self._channels.items()}
 
     async def advance(self, to: datetime) -> None:

@@ -177,13 +177,26 @@ class Complaint:
     cases: tuple[PlannedCase, ...]
     deadline: datetime | None
     """The time that must not have come when it is opened; unset: none is near."""
-    refunded_minor: int
-    """What the buyer gets back of this trade in the end, by the files and the rule alone."""
+    postage_back_minor: int = 0
+    """Postage that no case claims and that goes back all the same."""
 
     def actions(self) -> Iterator[tuple[datetime, CaseAction]]:
         """What is done when, in order."""
         for after, action in SCRIPTS[self.course]:
             yield self.opened + after, action
+
+    def given_back_minor(self, case: PlannedCase) -> int:
+        """What the buyer gets back by this case in the end, by the rule alone."""
+        if self.course in _NOTHING_BACK:
+            return 0
+        if self.course is Course.LATE_AGREED:
+            return self.offered_minor(case)
+        return self.decided_minor(case, finally_=self.course is not Course.LATE_DECIDED)
+
+    @property
+    def refunded_minor(self) -> int:
+        """What the buyer gets back of the trade in the end; of one never shipped the postage goes back by itself."""
+        return sum(map(self.given_back_minor, self.cases)) + self.postage_back_minor
 
     def offered_minor(self, case: PlannedCase) -> int:
         """The buyer's part of what the seller offers."""
@@ -215,7 +228,7 @@ def complaint_about(
         opened=opened,
         cases=cases,
         deadline=deadline,
-        refunded_minor=_refunded_minor(trade, course, cases),
+        postage_back_minor=trade.postage_minor if course in UNSHIPPED and len(cases) > 1 else 0,
     )
 
 
@@ -292,15 +305,3 @@ def _cases(trade: PlannedTrade, course: Course) -> Iterator[PlannedCase]:
 
 def _claimed(line: PlannedLine, course: Course) -> int:
     return max(1, line.amount_minor // 2) if course is Course.LATE_HALF else line.amount_minor
-
-
-def _refunded_minor(trade: PlannedTrade, course: Course, cases: tuple[PlannedCase, ...]) -> int:
-    if course in UNSHIPPED:
-        return trade.total_minor
-    if course in _NOTHING_BACK:
-        return 0
-    part = {
-        Course.LATE_AGREED: lambda frozen: frozen * _OFFER_PERCENT // 100,
-        Course.LATE_DECIDED: lambda frozen: frozen // 2,
-    }.get(course, lambda frozen: frozen)
-    return sum(part(case.frozen_minor) for case in cases)

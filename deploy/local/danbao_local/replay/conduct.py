@@ -114,6 +114,7 @@ class Conductor:
             made.refusal = refused.reason
             return
         made.name = answer.name
+        made.left_to_operator = answer.terms.auto_confirm_by_operator
 
     async def _pay(self, plan: Plan, record: OrderRecord, trade: PlannedTrade, made: TradeRecord) -> None:
         request = trade_pb2.PayTradeRequest(**self._command(plan, trade, made, "pay", trade_pb2.ROLE_BUYER))
@@ -142,7 +143,7 @@ class Conductor:
             record,
             self._gateway.trades.ReportDelivery,
             trade_pb2.ReportDeliveryRequest(**command),
-            too_late=plan.delivers_too_late,
+            too_late=plan.delivers_too_late and not made.left_to_operator,
             what="ReportDelivery",
         )
         if not delivered or complaint is not None:

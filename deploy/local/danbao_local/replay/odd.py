@@ -66,19 +66,22 @@ RULES = MappingProxyType(
         "the money back by then, shipping was refused, later dates are ignored",
         Odd.SHIPPED_WITHOUT_DATE: "shipped or delivered without a carrier date: shipped right before the delivery, or "
         "at the last shipping limit if that has no date either",
-        Odd.NEVER_SHIPPED: "paid and never shipped: the system gave the money back 7 d after the last shipping limit",
+        Odd.NEVER_SHIPPED: "paid and never shipped: the system gave the money back 7 d after the last shipping limit, "
+        "unless its buyer complained before",
         Odd.STATUS_BEHIND_DATES: "the dates tell of more than the status does: the dates are believed",
         Odd.STATUS_UNKNOWN: "a status nobody knows: treated by its dates",
         Odd.DELIVERED_BEFORE_SHIPPED: "delivered before it was shipped: delivered right after the shipping, if it was "
         "shipped at all",
         Odd.DELIVERED_SLOWLY: "delivered more than 20 d after shipping: sent as post, which waits for 60 d",
         Odd.DELIVERED_TOO_LATE: "delivered 60 d or more after shipping: the trade was confirmed by time before, the "
-        "report of delivery was refused",
+        "report of delivery was refused, unless its terms leave confirming to an operator",
         Odd.DELIVERED_WITHOUT_DATE: "delivered, nobody knows when: not reported, confirmed by time 60 d after shipping",
-        Odd.NEVER_DELIVERED: "shipped and never delivered: confirmed by time 60 d after shipping",
-        Odd.CANCELED_WITH_CARRIER_DATE: "canceled or unavailable, with a carrier date: paid, not shipped, cancelled by "
-        "the seller at the last shipping limit; the carrier date is ignored",
-        Odd.CANCELED_WITH_DELIVERY_DATE: "canceled or unavailable, with a delivery date: the delivery date is ignored",
+        Odd.NEVER_DELIVERED: "shipped and never delivered: confirmed by time 60 d after shipping, unless its "
+        "buyer complained",
+        Odd.CANCELED_WITH_CARRIER_DATE: "canceled, with a carrier date: shipped, then asked back; unavailable: the "
+        "date is ignored, cancelled by the seller at the last shipping limit",
+        Odd.CANCELED_WITH_DELIVERY_DATE: "canceled, with a carrier and a delivery date: delivered, then asked back; "
+        "else the date is ignored",
         Odd.NO_ITEMS: "no items, hence no seller and no trade: the money went back over its rails",
         Odd.NO_ITEMS_WITH_DATES: "no items, yet a carrier or delivery date: the date is ignored",
         Odd.SEVERAL_SELLERS: "items of several sellers: a trade for each",
@@ -93,9 +96,10 @@ RULES = MappingProxyType(
         Odd.CUSTOMER_UNKNOWN: "the customer is in no file: the order's own customer id is the buyer",
         Odd.SELLER_UNKNOWN: "the seller is in no file: traded all the same",
         Odd.TRADE_REFUSED: "the trade was refused when it was made: its money went back over its rails",
-        Odd.LOW_REVIEW_AFTER_LATE_DELIVERY: "a review of 1 or 2 after a delivery later than estimated: a defect; not "
-        "sent, for no call takes it yet",
-        Odd.REVIEW_NOT_SENT: "other reviews: not sent, for no call takes them yet",
+        Odd.LOW_REVIEW_AFTER_LATE_DELIVERY: "a review of 1 or 2 after a delivery later than estimated: a refund case, "
+        "and after a 1 a dispute, by the rule of complaints",
+        Odd.REVIEW_NOT_SENT: "other reviews: no call takes them; those of 1 or 2 become refund cases by the "
+        "rule of complaints",
         Odd.ROW_UNREADABLE: "a line that cannot be used: left out, the rest of its order goes on",
         Odd.VALUE_UNREADABLE: "a value that cannot be read and may be missing: taken as missing",
         Odd.ROW_WITHOUT_ORDER: "a line of an order that is not in the file of orders: left out",

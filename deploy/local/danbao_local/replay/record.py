@@ -27,6 +27,8 @@ class TradeRecord:
     """By the buyer; else by time, or by an operator where the terms want one."""
     cancelled: bool = False
     """By the seller, or unpaid by the buyer; else by time."""
+    left_to_operator: bool = False
+    """Its terms do not confirm by time."""
     cases: dict[str, CaseRecord] = field(default_factory=dict)
     """By line."""
 

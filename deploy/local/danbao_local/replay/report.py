@@ -10,9 +10,12 @@ from danbao_local.replay import audit as audits
 from danbao_local.replay import outcomes
 from danbao_local.replay.books import Books
 from danbao_local.replay.calls import Gateway
+from danbao_local.replay.complaints import RULES as RULES_OF_COMPLAINTS
+from danbao_local.replay.complaints import Course
 from danbao_local.replay.merchants import SHOWN
 from danbao_local.replay.odd import RULES, Odd
 from danbao_local.replay.run import Replay
+from danbao_local.replay.troubles import cases_by_outcome, disputes_by_outcome
 
 _EXAMPLES = 5
 _MOST_LISTED = 100
@@ -73,6 +76,11 @@ def make_report(
         "orders_per_second": round(new_orders / times.seconds, 1) if times.seconds else 0.0,
         "in_by_files": in_by_files,
         "unaccounted_orders": unaccounted[:_MOST_LISTED],
+        "complaints": _complaints(replay),
+        "cases": cases_by_outcome(replay.cases),
+        "disputes": disputes_by_outcome(replay.disputes),
+        "defects": {"by_credit": books.defective, "paid_and_never_shipped": audits.never_shipped(replay)},
+        "own_audits": {name: _own_audit(found) for name, found in books.audits.items()},
         "trades_by_state": dict(trades.most_common()),
         "odd": _odd(replay, olist),
         "merchants": {
@@ -94,6 +102,33 @@ def make_report(
             "answered_from_records": gateway.replayed,
         },
         "events": {source: dict(counts.most_common()) for source, counts in books.events.items()},
+    }
+
+
+def _complaints(replay: Replay) -> dict[str, dict[str, Any]]:
+    """By course, with its rule: how many trades and cases, and what buyers got back by them."""
+    found: dict[str, dict[str, Any]] = {}
+    for number, trade, made in replay.made():
+        complaint = replay.plans[number].complaint_of(trade)
+        if complaint is None or not made.cases:
+            continue
+        entry = found.setdefault(
+            complaint.course.value,
+            {"trades": 0, "cases": 0, "to_buyers_minor": 0, "rule": RULES_OF_COMPLAINTS[complaint.course]},
+        )
+        entry["trades"] += 1
+        entry["cases"] += len(made.cases)
+        entry["to_buyers_minor"] += replay.trades[made.name].refunded_minor
+    return {course.value: found[course.value] for course in Course if course.value in found}
+
+
+def _own_audit(found: Any) -> dict[str, Any]:
+    """One service's audit of itself."""
+    return {
+        "intact": found.intact,
+        "violations": found.violation_count,
+        "checks": len(found.checks),
+        "seconds": round(found.elapsed_ms / 1000, 2),
     }
 
 

@@ -15,12 +15,20 @@ def show(report: dict[str, Any], console: Console) -> None:
     """Orders, odd rows, merchants, money, checks; the verdict last."""
     console.print()
     console.print(_outcomes(report))
+    console.print(_complaints(report["complaints"]))
+    console.print(_ends("Refund cases", report["cases"]))
+    console.print(_ends("Disputes", report["disputes"]))
     console.print(_odd(report["odd"]))
     console.print(_merchants("Best credit", report["merchants"]["best"]))
     console.print(_merchants("Worst credit", report["merchants"]["worst"]))
     for currency, figures in report["money"].items():
         console.print(_money(currency, figures, report["in_by_files"]))
     console.print(_checks(report["audit"]))
+    for name, found in report["own_audits"].items():
+        console.print(
+            f"{name} audits itself: {found['checks']} checks, {found['violations']} violations, {found['seconds']} s"
+        )
+    console.print(f"defective orders, by credit: {report['defects']['by_credit']}")
     for entry in report["unaccounted_orders"]:
         console.print(
             f"not accounted for: order {entry['order']} ({entry['status']}): {'; '.join(entry['why'])}",
@@ -46,6 +54,21 @@ def _outcomes(report: dict[str, Any]) -> Table:
         for position, (text, count) in enumerate(found.items()):
             table.add_row("" if position else status, text, str(count))
     table.add_row("", "all", str(report["orders"]))
+    return table
+
+
+def _complaints(courses: dict[str, dict[str, Any]]) -> Table:
+    table = _table("Complaints", "Course and rule", right=("Trades", "Cases", "To buyers"))
+    for course, found in courses.items():
+        to_buyers = amount(found["to_buyers_minor"], CURRENCY)
+        table.add_row(f"[bold]{course}[/]  {found['rule']}", str(found["trades"]), str(found["cases"]), to_buyers)
+    return table
+
+
+def _ends(title: str, outcomes: dict[str, dict[str, int]]) -> Table:
+    table = _table(title, "How they ended", right=("Count", "To buyers"))
+    for outcome, found in outcomes.items():
+        table.add_row(outcome, str(found["count"]), amount(found["to_buyers_minor"], CURRENCY))
     return table
 
 

@@ -68,9 +68,7 @@ def cases_by_outcome(cases: Mapping[str, refund_pb2.RefundCase]) -> dict[str, di
     return _counted((case_outcome(case), case.refunded_minor) for case in cases.values())
 
 
-def disputes_by_outcome(
-    disputes: Mapping[str, dispute_pb2.Dispute], cases: Mapping[str, refund_pb2.RefundCase]
-) -> dict[str, dict[str, int]]:
+def disputes_by_outcome(disputes: Mapping[str, dispute_pb2.Dispute]) -> dict[str, dict[str, int]]:
     """By outcome: how many, and the minor units that buyers got of them."""
     return _counted((dispute_outcome(dispute), _to_buyer(dispute)) for dispute in disputes.values())
 

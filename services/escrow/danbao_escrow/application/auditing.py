@@ -11,8 +11,6 @@ from typing import Protocol
 
 from danbao_escrow.domain import audit
 from danbao_escrow.domain.audit import Counts, Look, Rule, Violation, by_rule
-from danbao_escrow.domain.model import OPEN_LINE_STATES, LineState, Trade, TradeState
-from danbao_escrow.domain.trade import derived_state
 
 # Accounts whose transactions are looked at one by one: each is a call.
 _LOOKED_INTO = 50
@@ -37,7 +35,6 @@ class OwnBooks(Protocol):
 
     async def counts(self) -> Counts: ...
     async def broken(self, rule: Rule) -> list[Violation]: ...
-    def trades(self) -> AsyncIterator[list[Trade]]: ...
     def held(self) -> AsyncIterator[list[Held]]: ...
     async def references(self, trade: str) -> set[str]: ...
 
@@ -82,9 +79,6 @@ class Auditor:
                 for rule in self._queried:
                     found += await self._own.broken(rule)
                     done.add(rule.name)
-                async for page in self._own.trades():
-                    found += [violation for trade in page for violation in _of_states(trade)]
-                done.add(audit.STATES.name)
                 found += await self._of_books()
                 done |= {audit.HELD.name, audit.STRAY.name}
         except (TimeoutError, BooksUnavailable):
@@ -113,24 +107,3 @@ class Auditor:
             for name in sorted(await self._theirs.transactions(trade, currency) - told):
                 found.append(Violation(audit.STRAY, name, f"a step of {trade}", "none"))
         return found
-
-
-def _of_states(trade: Trade) -> Iterable[Violation]:
-    derived = derived_state(trade.lines)
-    if trade.state is not derived:
-        yield Violation(audit.STATES, trade.name, derived, trade.state)
-    for line in trade.lines:
-        where = f"line {line.line_id} {line.state}"
-        is_open = line.state in OPEN_LINE_STATES
-        if is_open and line.unsettled_minor <= 0:
-            yield Violation(audit.STATES, trade.name, f"{where} has something left", str(line.unsettled_minor))
-        if line.state in (LineState.RELEASED, LineState.REFUNDED) and line.unsettled_minor:
-            off_minor = abs(line.unsettled_minor)
-            yield Violation(audit.STATES, trade.name, f"{where} has nothing left", str(line.unsettled_minor), off_minor)
-    if trade.state is TradeState.CANCELLED:
-        return
-    sums = (sum(line.released_minor for line in trade.lines), sum(line.refunded_minor for line in trade.lines))
-    totals = (trade.released_of_total_minor, trade.refunded_of_total_minor)
-    if sums != totals:
-        off_minor = abs(sums[0] - totals[0]) + abs(sums[1] - totals[1])
-        yield Violation(audit.STATES, trade.name, f"lines' sums {totals}", str(sums), off_minor)

@@ -1,4 +1,4 @@
-"""What an audit reads of escrow's own store: one statement a rule, and the trades page by page."""
+"""What an audit reads of escrow's own store: one statement a rule, and what trades should hold page by page."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import text
 
 from danbao_escrow.application.auditing import Held
 from danbao_escrow.domain import audit
 from danbao_escrow.domain.audit import Counts, Rule, Violation
-from danbao_escrow.domain.model import Trade
 from danbao_escrow.domain.payment_events import PAYMENTS
-from danbao_escrow.store import rows
-from danbao_escrow.store.tables import trades
 from danbao_kit.database import Database
 
-_PAGE = 200
 _MOST = 1000
 
 _OUT = "('RELEASE', 'REFUND', 'SETTLE', 'RETURN')"
@@ -38,6 +34,14 @@ _STEP_MOVED = f"""
 _TELLS_OF = """moved.trade_id = asked.trade_id AND CASE WHEN asked.kind = 'PAY'
         THEN moved.kind = 'payment_captured' AND moved.payment = asked.ledger_reference
         ELSE moved.kind = 'transaction_posted' AND moved.reference = asked.ledger_reference END"""
+
+# A line that was written before lines settled in parts does not say which postage it took along.
+_LINES = """
+    SELECT line, released, refunded,
+        (line ->> 'amount_minor')::bigint - released - refunded + coalesce((line ->> 'postage_minor')::bigint,
+            greatest(0, released + refunded - (line ->> 'amount_minor')::bigint)) AS unsettled
+    FROM (SELECT line, (line ->> 'released_minor')::bigint AS released, (line ->> 'refunded_minor')::bigint AS refunded
+        FROM jsonb_array_elements(lines) AS line) AS amounts"""
 
 # resource, expected, found, off
 QUERIES: Mapping[Rule, str] = MappingProxyType(
@@ -95,6 +99,29 @@ QUERIES: Mapping[Rule, str] = MappingProxyType(
                     'trade_cancelled', 'lines_released', 'lines_refunded', 'lines_settled', 'held_released')
                 GROUP BY kind) AS both_sides
             GROUP BY kind HAVING sum(transitions) <> sum(told)""",
+        audit.STATES: f"""
+            SELECT 'trades/' || trade_id, want || ', lines with what is left of them, sums ' || concat_ws('/', released,
+                    refunded),
+                state || ', ' || odd || ' lines that are not, sums ' || concat_ws('/', sum_released, sum_refunded),
+                abs(sum_released - released) + abs(sum_refunded - refunded)
+            FROM (SELECT trade_id, state, odd, coalesce(sum_released, 0) AS sum_released,
+                    coalesce(sum_refunded, 0) AS sum_refunded,
+                    CASE WHEN state = 'CANCELLED' THEN 0 ELSE released_minor - buyer_fee_released_minor END AS released,
+                    CASE WHEN state = 'CANCELLED' THEN 0 ELSE refunded_minor - buyer_fee_refunded_minor END AS refunded,
+                    CASE WHEN 'UNPAID' = ANY(states) THEN 'PENDING_PAYMENT'
+                        WHEN 'CANCELLED' = ALL(states) THEN 'CANCELLED'
+                        WHEN NOT states && ARRAY['PAID', 'SHIPPED'] AND sum_released > 0 THEN 'COMPLETED'
+                        WHEN NOT states && ARRAY['PAID', 'SHIPPED'] THEN 'CLOSED'
+                        WHEN NOT 'PAID' = ANY(states) THEN 'AWAITING_CONFIRMATION'
+                        WHEN states && ARRAY['SHIPPED', 'RELEASED'] THEN 'PARTIALLY_SHIPPED'
+                        ELSE 'AWAITING_SHIPMENT' END AS want
+                FROM trades CROSS JOIN LATERAL (
+                    SELECT array_agg(line ->> 'state') AS states, sum(released) AS sum_released,
+                        sum(refunded) AS sum_refunded,
+                        count(*) FILTER (WHERE line ->> 'state' IN ('PAID', 'SHIPPED') AND unsettled <= 0
+                            OR line ->> 'state' IN ('RELEASED', 'REFUNDED') AND unsettled <> 0) AS odd
+                    FROM ({_LINES}) AS each) AS all_lines) AS compared
+            WHERE state <> want OR odd > 0 OR (sum_released, sum_refunded) <> (released, refunded)""",
         audit.STEPS_MATCH: f"""
             SELECT 'trades/' || asked.trade_id || '/steps/' || number,
                 '1 of ' || concat_ws(' in, ', asked.in_minor, asked.out_minor) || ' out by '
@@ -161,19 +188,6 @@ class AuditReads:
         async with self._database.read() as connection:
             found = (await connection.execute(text(f"{QUERIES[rule]} LIMIT {_MOST}"))).all()
         return [Violation(rule, resource, expected, shown, int(off)) for resource, expected, shown, off in found]
-
-    async def trades(self) -> AsyncIterator[list[Trade]]:
-        """All trades, by id, in pages small enough to keep nobody waiting."""
-        after = _NONE
-        while True:
-            query = select(trades).where(trades.c.trade_id > after).order_by(trades.c.trade_id).limit(_PAGE)
-            async with self._database.read() as connection:
-                page = [rows.trade_of(dict(row._mapping)) for row in (await connection.execute(query)).all()]
-            if page:
-                yield page
-            if len(page) < _PAGE:
-                return
-            after = page[-1].trade_id
 
     async def held(self) -> AsyncIterator[list[Held]]:
         """What every trade's account should hold."""

@@ -232,9 +232,8 @@ def test_dates_are_believed_more_than_the_status() -> None:
     assert _odd(_plan(status="lost")) == {Odd.STATUS_UNKNOWN}
 
 
-@pytest.mark.parametrize("status", ["canceled", "unavailable"])
-def test_a_cancelled_order_is_paid_and_cancelled_by_the_seller_at_the_limit(status: str) -> None:
-    plan = _plan(status=status)
+def test_an_unavailable_order_is_paid_and_cancelled_by_the_seller_at_the_limit() -> None:
+    plan = _plan(status="unavailable")
     assert _events(plan) == [(Action.PLACE, PURCHASED), (Action.FUND, APPROVED), (Action.CANCEL, LIMIT)]
     assert _odd(plan) == {Odd.CANCELED_WITH_CARRIER_DATE, Odd.CANCELED_WITH_DELIVERY_DATE}
 

@@ -3,13 +3,16 @@
 from pathlib import Path
 
 from danbao_local.replay.journal import JOURNAL_FILE, Journal
-from danbao_local.replay.record import OrderRecord, TopUpRecord, TradeRecord
+from danbao_local.replay.record import CaseRecord, OrderRecord, TopUpRecord, TradeRecord
 from danbao_local.replay.state import Identity, prepare
 
 
 def _record() -> OrderRecord:
     return OrderRecord(
-        trades={"s1": TradeRecord(name="trades/1", paid=True), "s2": TradeRecord(refusal="LIMIT_EXCEEDED")},
+        trades={
+            "s1": TradeRecord(name="trades/1", paid=True, cases={"1": CaseRecord("refundCases/1", "disputes/1")}),
+            "s2": TradeRecord(refusal="LIMIT_EXCEEDED"),
+        },
         top_ups=[TopUpRecord("topUps/1", 500, 20)],
         refusals=["ShipLines: TRADE_STATE_INVALID"],
     )

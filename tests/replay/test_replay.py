@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,15 @@ import pytest
 from danbao_kit.testing.embedded_postgres import EmbeddedPostgres
 from danbao_local.olist.generator import generate, write
 from danbao_local.olist.reader import read
+from danbao_local.replay.complaints import Course
 from danbao_local.replay.journal import JOURNAL_FILE
 from danbao_local.replay.odd import Odd
 
 _KILLED = ("payments", "escrow", "credit", "gateway", "postgres")
-_SAME_EVERY_TIME = ("orders", "trades", "unaccounted", "by_status", "outcomes", "trades_by_state", "odd")
+_SAME_EVERY_TIME = (
+    *("orders", "trades", "unaccounted", "by_status", "outcomes", "trades_by_state", "odd"),
+    *("complaints", "cases", "disputes", "defects"),
+)
 
 
 class Replays:
@@ -92,7 +97,9 @@ def replays(tmp_path: Path) -> Iterator[Replays]:
 
 
 @pytest.mark.timeout(400)
-def test_three_hundred_orders_end_with_everything_accounted_for(replays: Replays) -> None:
+def test_three_hundred_orders_end_with_everything_accounted_for(
+    replays: Replays, complaints_by_files: Callable[[Path], Counter[str]]
+) -> None:
     write(generate(300, 7, days=40), replays.data)
     orders = read(replays.data).orders
     report = replays.report(replays.start())
@@ -103,11 +110,40 @@ def test_three_hundred_orders_end_with_everything_accounted_for(replays: Replays
     assert money["in"] == paid_minor == money["out"] + money["held"]
     assert money["held"] == sum(money["held_by_kind"].values())
     assert report["trades"] == sum(report["trades_by_state"].values()) == report["events"]["escrow"]["trade_created"]
-    assert {entry["kind"] for entry in report["odd"]} == set(Odd)
+    odd = {entry["kind"]: entry["count"] for entry in report["odd"]}
+    assert set(odd) == set(Odd)
+    _assert_complaints(report, complaints_by_files(replays.data), refused=odd[Odd.TRADE_REFUSED])
     for merchant in (*report["merchants"]["best"], *report["merchants"]["worst"]):
         assert merchant["grade"] in ("AAA", "AA", "A", "B", "C", "D", "E")
     scores = [merchant["score"] for merchant in report["merchants"]["best"]]
     assert scores == sorted(scores, reverse=True)
+
+
+def _assert_complaints(report: dict[str, Any], by_files: Counter[str], *, refused: int) -> None:
+    """Every course was taken as often as the files say, and whatever counts them agrees."""
+    complaints, cases, disputes = report["complaints"], report["cases"], report["disputes"]
+    taken = Counter({course: entry["trades"] for course, entry in complaints.items()})
+    assert set(taken) == set(Course)
+    assert not taken - by_files
+    assert (by_files - taken).total() <= refused, "only a trade that was refused is not complained of"
+    events = report["events"]["escrow"]
+    opened = sum(entry["cases"] for entry in complaints.values())
+    assert opened == sum(entry["count"] for entry in cases.values()) == events["refund_case_opened"]
+    assert set(cases) == {
+        "paid",
+        "paid after the return",
+        "taken back",
+        "goods kept, taken back by time",
+        "rejected, no dispute",
+        "disputed",
+    }
+    assert set(disputes) == {"the parties agreed", "decided, no appeal", "decided again after an appeal"}
+    assert sum(entry["count"] for entry in disputes.values()) == cases["disputed"]["count"] == events["dispute_closed"]
+    assert sum(entry["to_buyers_minor"] for entry in disputes.values()) == cases["disputed"]["to_buyers_minor"]
+    to_buyers = sum(entry["to_buyers_minor"] for entry in complaints.values())
+    assert to_buyers == sum(entry["to_buyers_minor"] for entry in cases.values()) > 0
+    assert report["defects"]["by_credit"] == report["defects"]["paid_and_never_shipped"] > 0
+    assert {name: found["intact"] for name, found in report["own_audits"].items()} == {"payments": True, "escrow": True}
 
 
 @pytest.mark.timeout(500)

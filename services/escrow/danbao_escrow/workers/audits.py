@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
+
+from opentelemetry.metrics import Meter, Observation, get_meter
 
 from danbao_escrow.application.auditing import Auditor
 from danbao_escrow.domain.audit import Look
@@ -15,9 +18,13 @@ AGAIN_AFTER_S = 30.0
 class AuditWorker:
     """Several replicas may audit at once: each only reads."""
 
-    def __init__(self, auditor: Auditor, *, every_s: float) -> None:
+    def __init__(self, auditor: Auditor, *, every_s: float, meter: Meter | None = None) -> None:
         self._auditor = auditor
         self._every_s = every_s
+        self._violations = 0
+        # When a complete audit was last begun; before the first, when there began to be an auditor.
+        self._read_at = time.monotonic()
+        self._tell(meter or get_meter("danbao.escrow"))
 
     async def run(self) -> None:
         """Audits until cancelled."""
@@ -30,6 +37,7 @@ class AuditWorker:
 
     async def audit(self, again_after_s: float = AGAIN_AFTER_S) -> Look:
         """One audit, told. Raises what keeps it from reading."""
+        began = time.monotonic()
         look = await self._auditor.look(again_after_s=again_after_s)
         for violation in look.violations:
             log.error(
@@ -44,4 +52,21 @@ class AuditWorker:
         told = {"violations": len(look.violations), "trades": look.counts.trades, "parked": look.counts.parked}
         tell = log.info if look.is_complete else log.warning
         tell("audited" if look.is_complete else "audit_incomplete", **told, seconds=round(look.elapsed_s, 2))
+        if look.is_complete:
+            self._violations, self._read_at = len(look.violations), began
         return look
+
+    def _tell(self, meter: Meter) -> None:
+        """Callbacks run in the exporter's own thread and read what is replaced whole."""
+        meter.create_observable_gauge(
+            "escrow_audit_violations",
+            [lambda _: [Observation(self._violations)]],
+            "{violation}",
+            "What the last complete audit found.",
+        )
+        meter.create_observable_gauge(
+            "audit_age_seconds",
+            [lambda _: [Observation(time.monotonic() - self._read_at)]],
+            "s",
+            "Since a complete audit was last begun.",
+        )

@@ -6,6 +6,9 @@ from typing import ClassVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import Link
 
 from danbao_kit.errors import DanbaoError, FieldInvalid, FieldViolation, PageTokenInvalid
 from danbao_kit.fingerprint import differing_field, fingerprint
@@ -13,7 +16,7 @@ from danbao_kit.ids import TimeOrderedIds
 from danbao_kit.money import CurrencyUnknown, Money, check_currency, decimal_text, exponent, text
 from danbao_kit.paging import decode_token, encode_token
 from danbao_kit.rpc_status import status_of
-from danbao_kit.telemetry import format_traceparent, parse_traceparent
+from danbao_kit.telemetry import FollowLinks, SettledResource, format_traceparent, parse_traceparent
 from danbao_kit.working_set import WorkingSet
 
 
@@ -140,3 +143,18 @@ def test_what_is_no_trace_context_is_ignored(header):
 def test_a_trace_context_survives_the_way_there_and_back():
     header = f"00-{'1a' * 16}-{'2b' * 8}-01"
     assert format_traceparent(parse_traceparent(header)) == header
+
+
+@pytest.mark.parametrize("flags", [0, 1])
+def test_linked_work_is_sampled_as_what_caused_it(flags):
+    cause = parse_traceparent(f"00-{'1a' * 16}-{'2b' * 8}-0{flags}")
+    sampler = FollowLinks(ALWAYS_OFF)
+    decision = sampler.should_sample(None, 1, "credit.apply_event", links=[Link(cause)]).decision
+    assert decision.is_sampled() == bool(flags)
+
+
+def test_a_settled_resource_is_the_resource_it_was_made_of():
+    resource = Resource.create({"service.name": "payments"})
+    settled = SettledResource(resource)
+    assert (settled, hash(settled)) == (resource, hash(resource))
+    assert {resource: "spans"}[settled] == "spans"

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from danbao.payments.v1 import account_pb2, ledger_pb2, payment_pb2, rail_pb2
+from danbao.payments.v1 import account_pb2, audit_pb2, ledger_pb2, payment_pb2, rail_pb2
 from danbao.testing.v1 import clock_pb2, clock_pb2_grpc
 from danbao_kit.rpc_client import RemoteError
 from danbao_kit.rpc_status import reason_of
@@ -588,10 +588,12 @@ class Beside(RuleBasedStateMachine):
         self.agree(len(set(names.values())), len(names))
 
     def teardown(self) -> None:
-        """The invariants, the chain, and balances of the past by either time."""
+        """The invariants, what the auditor says, the chain, and balances of the past by either time."""
         if self.differs or self.idle:
             return
         self.wait(check_books(self.stack.database))
+        audit = self.wait(self.stack.call("GetAudit", audit_pb2.GetAuditRequest(), as_=OPERATOR, timeout=30))
+        self.agree(audit.intact, True)
         chain = self.wait(self.stack.call("VerifyChain", ledger_pb2.VerifyChainRequest(), as_=OPERATOR))
         self.agree(chain.intact, True)
         self.agree(chain.verified_sequence, sum(len(each["transfers"]) for each in self.model.transactions))

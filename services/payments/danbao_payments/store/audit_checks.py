@@ -403,13 +403,15 @@ _EVENTS = """
     FROM stream_heads CROSS JOIN (SELECT max(sequence) AS last FROM events) AS events
     WHERE last <> event_sequence"""
 
-_MICROS = "int8send((extract(epoch FROM {}) * 1000000)::bigint)"
+# An infinite time is none that was ever hashed.
+_MICROS = "int8send(CASE WHEN isfinite({0}) THEN (extract(epoch FROM {0}) * 1000000)::bigint ELSE -2 END)"
 
 # As domain/chain.py says, once more.
 _ROW_HASH = f"""
     substr(sha256(
         int8send(sequence) || int8send(amount_minor) || int8send(coalesce(pending_id, -1))
-        || {_MICROS.format("create_time")} || coalesce({_MICROS.format("effective_time")}, int8send(-1))
+        || {_MICROS.format("create_time")}
+        || CASE WHEN effective_time IS NULL THEN int8send(-1) ELSE {_MICROS.format("effective_time")} END
         || int8send(debit_debits_pending) || int8send(debit_debits_posted)
         || int8send(debit_credits_pending) || int8send(debit_credits_posted)
         || int8send(credit_debits_pending) || int8send(credit_debits_posted)

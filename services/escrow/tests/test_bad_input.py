@@ -103,6 +103,12 @@ CREATE = {
         "FIELD_INVALID",
         "ship_by_time",
     ),
+    "ship-by before 1970": ({"ship_by_time": timestamp_pb2.Timestamp(seconds=-1)}, "FIELD_INVALID", "ship_by_time"),
+    "ship-by in 3000": (
+        {"ship_by_time": timestamp_pb2.Timestamp(seconds=32_503_680_000)},
+        "FIELD_INVALID",
+        "ship_by_time",
+    ),
     "ship-by no time at all": (
         {"ship_by_time": timestamp_pb2.Timestamp(seconds=2**62)},
         "FIELD_INVALID",

@@ -14,6 +14,7 @@ from danbao_kit.clock import Clock, RealClock, SettableClock
 from danbao_kit.database import Database
 from danbao_kit.errors import FieldInvalid, FieldViolation
 from danbao_kit.tables import PARTITION
+from danbao_kit.timestamps import moment_of
 
 # Where business time begins in a new database on the test clock.
 FIRST_TIME = datetime(2016, 1, 1, tzinfo=UTC)
@@ -75,10 +76,9 @@ class ClockServicer(clock_pb2_grpc.ClockServiceServicer):
     ) -> clock_pb2.Clock:
         if not request.HasField("to"):
             raise FieldInvalid(FieldViolation("to", "value is required"))
+        to = moment_of(request.to, "to")
         async with self._database.read() as connection:
-            row = (
-                await connection.execute(_ADVANCE, {"now": request.to.ToDatetime(UTC), "partition": PARTITION})
-            ).one()
+            row = (await connection.execute(_ADVANCE, {"now": to, "partition": PARTITION})).one()
         self._clock.move_to(row.test_time)
         if self._on_advanced is not None:
             await self._on_advanced()

@@ -177,7 +177,7 @@ def run_service(settings: ServiceSettings, *, name: str, serve: Callable[[], Awa
     import uvloop
 
     configure_logging(service=name, level=settings.log_level)
-    spans = start_telemetry(service=name, endpoint=settings.otlp_endpoint, ratio=settings.trace_ratio)
+    provider = start_telemetry(service=name, endpoint=settings.otlp_endpoint, ratio=settings.trace_ratio)
 
     async def main() -> None:
         await serve()
@@ -190,5 +190,5 @@ def run_service(settings: ServiceSettings, *, name: str, serve: Callable[[], Awa
     try:
         uvloop.run(main())
     finally:
-        if spans is not None:
-            spans.stop()
+        if provider is not None:
+            provider.shutdown()

@@ -3,29 +3,75 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags
-
-from danbao_kit.otlp import SpanSender
-from danbao_kit.tracing import LeanTracerProvider
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult, TraceIdRatioBased
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags, TraceState
+from opentelemetry.util.types import Attributes
 
 tracer = trace.get_tracer("danbao")
 
 INVALID_SPAN = trace.INVALID_SPAN
 
 
-def start_telemetry(*, service: str, endpoint: str, ratio: float) -> SpanSender | None:
-    """Sends this process's spans to `endpoint` (host:port, OTLP/gRPC). Returns what is to be stopped at the end."""
+class SettledResource(Resource):
+    """What this process says of itself. The exporter hashes it for every span, as JSON; it never changes."""
+
+    def __init__(self, resource: Resource) -> None:
+        super().__init__(resource.attributes, resource.schema_url)
+        self._hash = hash(resource)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+class FollowLinks(Sampler):
+    """Work that was begun because of a sampled request is sampled too, whatever the ratio says of its own trace."""
+
+    def __init__(self, otherwise: Sampler) -> None:
+        self._otherwise = otherwise
+
+    def should_sample(
+        self,
+        parent_context: otel_context.Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        if any(link.context.trace_flags & TraceFlags.SAMPLED for link in links or ()):
+            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, trace_state)
+        return self._otherwise.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
+
+    def get_description(self) -> str:
+        return f"FollowLinks({self._otherwise.get_description()})"
+
+
+def start_telemetry(*, service: str, endpoint: str, ratio: float) -> TracerProvider | None:
+    """Sends this process's spans to `endpoint` (host:port, OTLP/gRPC). Returns the provider to shut down at the end."""
     if not endpoint:
         return None
-    sender = SpanSender(endpoint, Resource.create({"service.name": service}).attributes)
-    trace.set_tracer_provider(LeanTracerProvider(ratio, sender.add))
-    return sender
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+
+    provider = TracerProvider(
+        resource=SettledResource(Resource.create({"service.name": service})),
+        sampler=ParentBased(FollowLinks(TraceIdRatioBased(ratio))),
+        shutdown_on_exit=False,
+    )
+    exporter = OTLPSpanExporter(endpoint=endpoint, insecure=True, timeout=5)
+    provider.add_span_processor(
+        BatchSpanProcessor(exporter, max_queue_size=65536, schedule_delay_millis=500, max_export_batch_size=2048)
+    )
+    trace.set_tracer_provider(provider)
+    return provider
 
 
 def parse_traceparent(header: str) -> SpanContext | None:

@@ -1,11 +1,16 @@
 """The kit's pure parts: money, fingerprints, working sets, page tokens, ids, trace contexts."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import ClassVar
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import Link
 
 from danbao_kit.errors import DanbaoError, FieldInvalid, FieldViolation, PageTokenInvalid
 from danbao_kit.fingerprint import differing_field, fingerprint
@@ -13,7 +18,8 @@ from danbao_kit.ids import TimeOrderedIds
 from danbao_kit.money import CurrencyUnknown, Money, check_currency, decimal_text, exponent, text
 from danbao_kit.paging import decode_token, encode_token
 from danbao_kit.rpc_status import status_of
-from danbao_kit.telemetry import format_traceparent, parse_traceparent
+from danbao_kit.telemetry import FollowLinks, SettledResource, format_traceparent, parse_traceparent
+from danbao_kit.timestamps import moment_of
 from danbao_kit.working_set import WorkingSet
 
 
@@ -31,6 +37,27 @@ def test_minor_units_follow_iso_4217(currency, digits, shown):
 def test_what_is_no_currency_is_refused(currency):
     with pytest.raises(CurrencyUnknown):
         check_currency(currency, "amount.currency")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos", "moment"),
+    [
+        (0, 0, datetime(1970, 1, 1, tzinfo=UTC)),
+        (32_503_679_999, 999_999_999, datetime(2999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)),
+    ],
+)
+def test_a_time_that_a_caller_may_name_is_taken_to_the_microsecond(seconds, nanos, moment):
+    assert moment_of(Timestamp(seconds=seconds, nanos=nanos), "at") == moment
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos"),
+    [(-1, 999_999_999), (-62_135_596_800, 0), (32_503_680_000, 0), (10**15, 0), (-(10**15), 0), (0, -1), (0, 10**9)],
+)
+def test_a_time_that_stores_and_sums_cannot_tell_is_refused(seconds, nanos):
+    with pytest.raises(FieldInvalid) as caught:
+        moment_of(Timestamp(seconds=seconds, nanos=nanos), "at")
+    assert [each.field for each in caught.value.fields] == ["at"]
 
 
 @dataclass(frozen=True)
@@ -140,3 +167,18 @@ def test_what_is_no_trace_context_is_ignored(header):
 def test_a_trace_context_survives_the_way_there_and_back():
     header = f"00-{'1a' * 16}-{'2b' * 8}-01"
     assert format_traceparent(parse_traceparent(header)) == header
+
+
+@pytest.mark.parametrize("flags", [0, 1])
+def test_linked_work_is_sampled_as_what_caused_it(flags):
+    cause = parse_traceparent(f"00-{'1a' * 16}-{'2b' * 8}-0{flags}")
+    sampler = FollowLinks(ALWAYS_OFF)
+    decision = sampler.should_sample(None, 1, "credit.apply_event", links=[Link(cause)]).decision
+    assert decision.is_sampled() == bool(flags)
+
+
+def test_a_settled_resource_is_the_resource_it_was_made_of():
+    resource = Resource.create({"service.name": "payments"})
+    settled = SettledResource(resource)
+    assert (settled, hash(settled)) == (resource, hash(resource))
+    assert {resource: "spans"}[settled] == "spans"

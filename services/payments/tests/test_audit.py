@@ -16,6 +16,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from danbao.payments.v1 import audit_pb2, ledger_pb2, payment_pb2, rail_pb2
 from danbao_kit.clock import SettableClock
+from danbao_kit.database import Database
 from danbao_kit.errors import StoreUnavailable
 from danbao_kit.rpc_client import RemoteError
 from danbao_kit.testing.certificates import CertificateAuthority
@@ -25,6 +26,7 @@ from danbao_payments.rpc.audit import amount_of_reply
 from danbao_payments.rpc.codec import PaymentsCodec
 from danbao_payments.store.audit import BooksAuditor
 from danbao_payments.store.audit_checks import CHECKS
+from danbao_payments.store.chain import ChainReader
 from danbao_payments.testing.stack import (
     OPERATOR,
     PaymentsStack,
@@ -637,6 +639,48 @@ async def test_value_in_limbo_and_losses_by_fraud_stand_beside_the_loss(scratch:
 async def test_without_time_nothing_is_claimed(scratch: ServiceDatabase):
     look = await look_at(scratch, budget_s=0.0)
     assert (look.is_complete, look.flows, [each.done for each in look.checked]) == (False, None, [False] * len(CHECKS))
+
+
+async def test_a_check_that_breaks_is_not_complete_and_the_others_look_on(
+    scratch: ServiceDatabase, monkeypatch: pytest.MonkeyPatch
+):
+    await run(scratch, f"UPDATE accounts SET credits_posted = credits_posted + 1 WHERE {_WALLET}")
+    broken = CHECKS[0]._replace(query="SELECT extract(epoch FROM '-infinity'::timestamptz)::bigint AS off")
+    monkeypatch.setattr("danbao_payments.store.audit.CHECKS", (broken, *CHECKS[1:]))
+    monkeypatch.setattr("danbao_payments.store.audit.FLOWS", "SELECT nothing")
+    log = BytesIO()
+    monkeypatch.setattr("danbao_kit.log._Sink.stream", log)
+    look = await look_at(scratch)
+    assert (look.is_complete, look.flows, look.count()) == (False, None, 1)
+    assert [each.rule.name for each in look.checked if not each.done] == ["balanced"]
+    assert set(told(look)) == {"totals"}
+    assert log.getvalue().count(b"audit_check_failed") == 2
+
+
+async def test_a_time_that_is_none_is_found_where_it_is(scratch: ServiceDatabase):
+    await run(
+        scratch,
+        "ALTER TABLE transfers DROP CONSTRAINT a_transfer_counts_at_a_time_that_is_one",
+        "UPDATE transfers SET effective_time = '-infinity' WHERE amount_minor = 9000",
+    )
+    where = (await run(scratch, "SELECT 'transfers/' || sequence FROM transfers WHERE amount_minor = 9000"))[0][0]
+    look = await look_at(scratch)
+    assert look.is_complete
+    assert [(each.rule.name, each.resource) for each in look.violations()] == [("chain", where)]
+    database = Database(scratch.dsn)
+    try:
+        chain = await ChainReader(database).verify()
+    finally:
+        await database.close()
+    assert chain.broken is not None
+    assert (f"transfers/{chain.broken.sequence}", chain.broken.what) == (where, "was changed")
+
+
+async def test_the_store_refuses_times_that_no_reader_can_show(scratch: ServiceDatabase):
+    for table in ("transactions", "transfers"):
+        for time in ("-infinity", "1969-12-31T23:59:59Z", "3000-01-01T00:00:00Z", "infinity"):
+            with pytest.raises(asyncpg.CheckViolationError):
+                await run(scratch, f"UPDATE {table} SET effective_time = '{time}'")
 
 
 async def test_a_statement_that_takes_too_long_is_given_up(scratch: ServiceDatabase, monkeypatch: pytest.MonkeyPatch):

@@ -195,7 +195,33 @@ NAMES = {
     "GetReconciliation": "reconciliations",
     "ListReconciliationItems": "reconciliations",
 }
+TIMES = [
+    ("PostTransaction", "effective_time", {}),
+    ("ReverseTransaction", "effective_time", {}),
+    ("ListTransactions", "start_time", {}),
+    ("ListTransactions", "end_time", {}),
+    ("GetBalance", "recorded_time", {"account": WALLET}),
+    ("GetBalance", "effective_time", {"account": WALLET}),
+    ("ListEntries", "start_time", {"account": WALLET}),
+    ("ListEntries", "end_time", {"account": WALLET}),
+    ("ListPayments", "create_time_from", {}),
+    ("ListPayments", "create_time_before", {}),
+    ("GetAssetLoss", "start_time", {}),
+    ("GetAssetLoss", "end_time", {}),
+]
+# A microsecond before 1970, the first second of the year 1, the last of 9999, the first of 3000.
+OUT_OF_TIME = [
+    {"seconds": -1, "nanos": 999_999_000},
+    {"seconds": -62_135_596_800},
+    {"seconds": 253_402_300_799},
+    {"seconds": 32_503_680_000},
+]
 BAD: list[tuple[str, dict[str, Any], str, str]] = [
+    *[
+        (method, others | {field: time}, "FIELD_INVALID", field)
+        for method, field, others in TIMES
+        for time in OUT_OF_TIME
+    ],
     *[(method, {"request_id": None}, "FIELD_INVALID", "request_id") for method in sorted(MUTATIONS)],
     *[(method, {"request_id": "x" * 65}, "FIELD_INVALID", "request_id") for method in sorted(MUTATIONS)],
     *[

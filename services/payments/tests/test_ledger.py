@@ -163,3 +163,14 @@ async def test_what_a_payer_paid_is_reversed_under_the_cap(stack: PaymentsStack)
     await stack.call("ReverseTransaction", reversal(other.last_transaction), as_=OPERATOR)
     now = await stack.call("GetPayment", payment_pb2.GetPaymentRequest(name=other.name))
     assert now.refund_state == payment_pb2.Payment.REFUND_STATE_FULL
+
+
+async def test_what_comes_back_to_the_payer_counts_also_where_no_purpose_is_told(stack: PaymentsStack):
+    await stack.fund(BUYER, 100)
+    paid = await stack.call("CreatePayment", payment(BUYER, SELLER, 100))
+    leg = {"debit": wallet(SELLER), "credit": wallet(BUYER), "amount": money(60), "payment": paid.name}
+    await post(stack, posting(leg))
+    await stack.fund(SELLER, 100)
+    await refused(post(stack, posting(leg)), "REFUND_AMOUNT_EXCEEDED")
+    now = await stack.call("GetPayment", payment_pb2.GetPaymentRequest(name=paid.name))
+    assert now.refunded_minor == 60

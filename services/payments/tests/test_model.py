@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from danbao.payments.v1 import account_pb2, ledger_pb2, payment_pb2
+from danbao.payments.v1 import account_pb2, audit_pb2, ledger_pb2, payment_pb2, rail_pb2
 from danbao.testing.v1 import clock_pb2, clock_pb2_grpc
 from danbao_kit.rpc_client import RemoteError
 from danbao_kit.rpc_status import reason_of
@@ -36,7 +36,7 @@ from danbao_payments.testing.model import (
     Refused,
     available,
 )
-from danbao_payments.testing.stack import OPERATOR, PARTNER, PaymentsStack, check_books, new_id
+from danbao_payments.testing.stack import OPERATOR, PARTNER, PaymentsStack, check_books, money, new_id
 
 SEEDS, STEPS = 10, 90
 NOBODY = "019a0000-0000-7000-8000-000000000000"
@@ -72,6 +72,8 @@ amounts = mostly(
 )
 payers = st.sampled_from([*["partner", "operator"] * 4, "escrow", f"user:{A}", f"user:{B}"])
 small = st.integers(1, 120)
+moods = st.sampled_from(["", "ok", "decline"])
+rails = mostly(st.just("rails/simulated"), st.just("rails/none"), once_in=12)
 classes = st.sampled_from(["", "", "new"])
 operators = mostly(st.just("operator"), st.just("partner"))
 policies = st.sampled_from(["FIRST", "LARGEST_REMAINDER"])
@@ -166,6 +168,8 @@ class Beside(RuleBasedStateMachine):
         # What the service calls the model's payments and transactions.
         self.payment_names: dict[int, str] = {}
         self.transaction_names: dict[int, str] = {}
+        self.top_up_names: dict[int, str] = {}
+        self.withdrawal_names: dict[int, str] = {}
 
     def wait(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
@@ -288,6 +292,52 @@ class Beside(RuleBasedStateMachine):
         if named:
             leg |= {"sources": [(DEPOSIT, None), (FUND, None)], "plain": False}
         self.ask("escrow", "PostTransaction", post(leg))
+
+    @rule(who=payers, owner=owners, amount=amounts, mood=moods, rail=rails)
+    def top_up(self, who: str, owner: str, amount: Any, mood: str, rail: str) -> None:
+        body = {"owner": who.partition(":")[2] or owner, "amount": amount, "rail": rail, "instrument": mood}
+        self.ask(who, "CreateTopUp", body)
+
+    @rule(
+        who=payers,
+        owner=owners,
+        kind=st.sampled_from([WALLET, WALLET, PAYABLE, TRADE]),
+        amount=amounts,
+        mood=moods,
+        rail=rails,
+        limited=classes,
+    )
+    def withdraw(self, who: str, owner: str, kind: str, amount: Any, mood: str, rail: str, limited: str) -> None:
+        body = {"owner": who.partition(":")[2] or owner, "kind": kind, "amount": amount, "rail": rail}
+        self.ask(who, "CreateWithdrawal", body | {"instrument": mood, "limit_class": limited})
+
+    @rule(who=operators, number=st.integers(0, 99))
+    def take_a_top_up_back(self, who: str, number: int) -> None:
+        movement = number % len(self.model.top_ups) if self.model.top_ups and number < 95 else -1
+        self.ask(who, "ReportRailResult", {"movement": movement})
+
+    @rule(who=operators, drawn=st.lists(legs(), min_size=1, max_size=3))
+    def only_validate(self, who: str, drawn: list[Body]) -> None:
+        """What would come of a posting; nothing does."""
+        if self.idle:
+            return
+        body = self.posting(drawn, None)
+        self.history.append(f"{who} would PostTransaction {body}")
+        try:
+            expected: Any = self.model.try_out(who, "PostTransaction", body)
+        except Refused as refused:
+            expected = refused
+        request = self.posting_request(new_id(), body)
+        request.validate_only = True
+        told: Any
+        try:
+            told = self.wait(self.stack.call("PostTransaction", request, **CALLERS[who]))
+        except RemoteError as error:
+            told = Refused(error.reason)
+        self.agree(as_text(told), as_text(expected))
+        if not isinstance(expected, Refused):
+            self.compare_transfers(expected, told)
+        self.compare_books()
 
     @rule(number=st.integers(0, 99))
     def reverse(self, number: int) -> None:
@@ -469,6 +519,14 @@ class Beside(RuleBasedStateMachine):
             self.compare_transfers(expected, told)
             reverses = expected["reverses"]
             self.agree(told.reverses, ("" if reverses is None else self.transaction_names[reverses]))
+        elif method in ("CreateTopUp", "CreateWithdrawal"):
+            names = self.top_up_names if method == "CreateTopUp" else self.withdrawal_names
+            self.remember(names, expected["number"], told.name)
+            self.agree(told.State.Name(told.state), f"STATE_{expected['state']}")
+        elif method == "ReportRailResult":
+            self.remember(self.top_up_names, expected["number"], told.top_up.name)
+            self.agree(told.top_up.State.Name(told.top_up.state), f"STATE_{expected['state']}")
+            self.agree(told.changed, expected["changed"])
         elif method == "SetLimits":
             for period, minor in expected["limits"].items():
                 field = f"per_{period}_minor"
@@ -530,10 +588,12 @@ class Beside(RuleBasedStateMachine):
         self.agree(len(set(names.values())), len(names))
 
     def teardown(self) -> None:
-        """The invariants, the chain, and balances of the past by either time."""
+        """The invariants, what the auditor says, the chain, and balances of the past by either time."""
         if self.differs or self.idle:
             return
         self.wait(check_books(self.stack.database))
+        audit = self.wait(self.stack.call("GetAudit", audit_pb2.GetAuditRequest(), as_=OPERATOR, timeout=30))
+        self.agree(audit.intact, True)
         chain = self.wait(self.stack.call("VerifyChain", ledger_pb2.VerifyChainRequest(), as_=OPERATOR))
         self.agree(chain.intact, True)
         self.agree(chain.verified_sequence, sum(len(each["transfers"]) for each in self.model.transactions))
@@ -566,6 +626,14 @@ class Beside(RuleBasedStateMachine):
         if method == "ReverseTransaction":
             name = self.transaction_names.get(body["name"], f"transactions/{NOBODY}")
             return ledger_pb2.ReverseTransactionRequest(request_id=request_id, name=name)
+        if method == "ReportRailResult":
+            movement = self.top_up_names.get(body["movement"], f"topUps/{NOBODY}")
+            return rail_pb2.ReportRailResultRequest(
+                request_id=request_id, movement=movement, result="RAIL_RESULT_RETURNED"
+            )
+        if method in ("CreateTopUp", "CreateWithdrawal"):
+            made = payment_pb2.CreateTopUpRequest if method == "CreateTopUp" else rail_pb2.CreateWithdrawalRequest
+            return made(request_id=request_id, **(body | {"amount": money(*reversed(body["amount"]))}))
         if method.endswith("Account"):
             request = getattr(account_pb2, f"{method}Request")(request_id=request_id, name=account_name(body["name"]))
             if "scope" in body:

@@ -13,14 +13,13 @@ from typing import Any
 import grpc
 import pytest
 
-from danbao.payments.v1 import ledger_pb2, payment_pb2, reconciliation_pb2
+from danbao.payments.v1 import payment_pb2, reconciliation_pb2
 from danbao_kit.rpc_client import RemoteError
 from danbao_kit.testing.certificates import CertificateAuthority
 from danbao_kit.testing.embedded_postgres import ServiceDatabase
 from danbao_payments.application import statement_comparison as comparison
 from danbao_payments.testing.stack import OPERATOR, PARTNER, PaymentsStack, money, new_id, top_up, withdrawal
 from danbao_payments.testing.statements import (
-    RAIL,
     Done,
     Kind,
     Statement,
@@ -286,14 +285,8 @@ async def test_money_that_came_back_is_matched_both_ways(stack: PaymentsStack):
 
 async def test_a_settlement_s_reference_stands_for_what_was_settled(stack: PaymentsStack):
     settled = [await fund(stack, minor) for minor in (10, 20, 30)]
-    rail, other = {"owner": RAIL, "kind": "rail.settled"}, {"owner": RAIL, "kind": "rail.in_transit"}
     for each in settled:
-        request = ledger_pb2.PostTransactionRequest(
-            request_id=new_id(),
-            legs=[{"debit": rail, "credit": other, "amount": money(each.minor)}],
-            metadata={"movement": each.name, "rail_reference": "payout-1"},
-        )
-        await stack.call("PostTransaction", request, as_=OPERATOR)
+        await report(stack, each.name, "SETTLED", rail_reference="payout-1")
     statement = await statement_of_today(stack)
     statement.say("IN", 60, "payout-1")
     made = await send(stack, statement.parts())
@@ -395,6 +388,16 @@ NOT_STATEMENTS: dict[str, tuple[Spoil, str, str]] = {
     "an end before its begin": (header_with("end_time", {"seconds": 1}), "FIELD_INVALID", "header.end_time"),
     "more than 92 days": (header_with("start_time", {"seconds": 1}), "FIELD_INVALID", "header.end_time"),
     "no time at all": (header_with("start_time", {"seconds": 10**15}), "FIELD_INVALID", "header.start_time"),
+    "a begin before 1970": (header_with("start_time", {"seconds": -1}), "FIELD_INVALID", "header.start_time"),
+    "a begin in the year 1": (
+        header_with("start_time", {"seconds": -62_135_596_800}),
+        "FIELD_INVALID",
+        "header.start_time",
+    ),
+    "an end in 3000": (header_with("end_time", {"seconds": 32_503_680_000}), "FIELD_INVALID", "header.end_time"),
+    "an end in 9999": (header_with("end_time", {"seconds": 253_402_300_799}), "FIELD_INVALID", "header.end_time"),
+    "the first day of all": (line_with("booking_date", "0001-01-01"), "FIELD_INVALID", "lines[3].booking_date"),
+    "the last day of all": (line_with("booking_date", "9999-12-31"), "FIELD_INVALID", "lines[3].booking_date"),
     "too much grace": (header_with("grace", {"seconds": 691_200}), "FIELD_INVALID", "header.grace"),
     "no external id": (line_with("external_id"), "FIELD_INVALID", "lines[3].external_id"),
     "no direction": (line_with("direction"), "FIELD_INVALID", "lines[3].direction"),

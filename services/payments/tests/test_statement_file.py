@@ -91,6 +91,8 @@ def test_columns_may_stand_in_any_order_and_the_last_two_be_left_out(tmp_path: P
         (HEADER + FINE + FINE.replace("CNY", "EUR"), "line 3, column currency: EUR after CNY: one statement has one"),
         (HEADER + FINE.replace("12.34", "12.345"), "line 2, column amount: '12.345' has more than the 2 digits of CNY"),
         (HEADER + FINE.replace("-20", "-31"), "line 2, column date: '2026-11-31' is no day as 2026-11-20 is one"),
+        (HEADER + FINE.replace("2026", "9999"), "line 2, column date: 9999-11-20 lies outside the years 1970 to 2999"),
+        (HEADER + FINE.replace("2026", "0001"), "line 2, column date: 0001-11-20 lies outside the years 1970 to 2999"),
         (HEADER + '"two\nlines",IN,x,CNY,2026-11-20,,\n', "line 3, column amount: 'x' is no decimal number"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
@@ -18,10 +18,7 @@ from danbao_escrow.domain.terms import default_grade_terms, frozen_terms
 from danbao_kit.call import Call
 from danbao_kit.errors import FieldInvalid, FieldViolation
 from danbao_kit.money import Money
-
-# Deadlines are counted from these times; a calendar has an end.
-_FIRST_TIME = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST_TIME = datetime(9000, 1, 1, tzinfo=UTC)
+from danbao_kit.timestamps import moment_of
 
 OPERATIONS: Mapping[str, CommandName] = MappingProxyType(
     {
@@ -99,15 +96,7 @@ def _delivery(value: Any) -> Delivery:
 
 def time_of(request: Any, field: str) -> datetime | None:
     """The time in a field. Raises FieldInvalid."""
-    if not request.HasField(field):
-        return None
-    try:
-        value: datetime | None = getattr(request, field).ToDatetime(UTC)
-    except (ValueError, OverflowError):
-        value = None
-    if value is None or not _FIRST_TIME <= value < _LAST_TIME:
-        raise FieldInvalid(FieldViolation(field, "must lie between the years 1970 and 9000"))
-    return value
+    return moment_of(getattr(request, field), field) if request.HasField(field) else None
 
 
 def _pay_by(request: trade_pb2.CreateTradeRequest) -> timedelta | None:

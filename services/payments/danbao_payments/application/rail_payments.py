@@ -32,7 +32,7 @@ from danbao_payments.domain.rail_payment import (
     waiting_accounts,
 )
 from danbao_payments.domain.rail_refund import RailRefund, RailRefundState
-from danbao_payments.domain.rail_report import RailReport, check_no_conflict
+from danbao_payments.domain.rail_report import RailReport, check_no_conflict, own_reference
 
 _REFUSED = "refused by the rail"
 _NOBODY_RECEIVES = "the payee's account was closed before the rail brought the money; it goes back"
@@ -120,7 +120,7 @@ class _Booking:
         self._back_minor = 0
         self._payment = payment._replace(
             version=payment.version + 1,
-            rail_reference=command.rail_reference or payment.rail_reference,
+            rail_reference=own_reference(payment.rail_reference, command.result, command.rail_reference),
             update_time=moment.now,
         )
 
@@ -129,7 +129,10 @@ class _Booking:
             _EFFECTS[PaymentEffect(effect)](self)
         payment = self._payment
         if self._posting is not None:
-            self._posting.record(self._description, movement_metadata(self._movement, payment.rail_reference))
+            self._posting.record(
+                self._description,
+                movement_metadata(self._movement, self._command.rail_reference or payment.rail_reference),
+            )
         self._books.payments.put(payment.id, payment)
         for event in self._told:
             self._moment.emit(event)

@@ -12,7 +12,7 @@ from danbao_payments.domain.events import RailRefundEvent, TopUpEvent
 from danbao_payments.domain.movement import RailResult, movement_metadata
 from danbao_payments.domain.posting import Posting
 from danbao_payments.domain.rail_refund import AWAITING, REPORTS, RailRefund, RailRefundEffect, RailRefundState
-from danbao_payments.domain.rail_report import RailReport, check_no_conflict
+from danbao_payments.domain.rail_report import RailReport, check_no_conflict, own_reference
 from danbao_payments.domain.top_up import TopUp
 
 
@@ -29,7 +29,7 @@ def report_refund(command: ReportRailResult, refund: RailRefund, books: Books, m
     if step.to is None:
         return RailReport(refund, changed=False)
     told = refund._replace(
-        rail_reference=command.rail_reference or refund.rail_reference,
+        rail_reference=own_reference(refund.rail_reference, command.result, command.rail_reference),
         failure=command.failure or refund.failure,
         update_time=moment.now,
     )
@@ -43,7 +43,9 @@ def report_refund(command: ReportRailResult, refund: RailRefund, books: Books, m
         for debit, credit in legs:
             posting.post(debit, credit, refund.amount_minor)
         facts = movement_metadata(
-            refund.movement, told.rail_reference, (_SOURCES[refund.source.kind.value], refund.source.name)
+            refund.movement,
+            command.rail_reference or told.rail_reference,
+            (_SOURCES[refund.source.kind.value], refund.source.name),
         )
         posting.record(f"{_WHAT.get(command.result, 'paid back')} over {refund.rail}", facts)
     books.rail_refunds.put(told.id, told)

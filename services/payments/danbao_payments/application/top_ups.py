@@ -33,7 +33,7 @@ from danbao_payments.domain.events import TopUpEvent
 from danbao_payments.domain.movement import RailResult, movement_metadata
 from danbao_payments.domain.posting import Posting, check_movable
 from danbao_payments.domain.rail_refund import RailRefund, RailRefundState
-from danbao_payments.domain.rail_report import RailReport, check_no_conflict
+from danbao_payments.domain.rail_report import RailReport, check_no_conflict, own_reference
 from danbao_payments.domain.top_up import (
     AWAITING,
     TopUp,
@@ -99,7 +99,7 @@ def report_top_up(command: ReportRailResult, top_up: TopUp, books: Books, moment
     if step.to is None:
         return RailReport(top_up, changed=False)
     told = top_up._replace(
-        rail_reference=command.rail_reference or top_up.rail_reference,
+        rail_reference=own_reference(top_up.rail_reference, command.result, command.rail_reference),
         failure=command.failure or top_up.failure,
         update_time=moment.now,
     )
@@ -112,7 +112,9 @@ def report_top_up(command: ReportRailResult, top_up: TopUp, books: Books, moment
         posting = Posting(books, moment)
         for debit, credit, minor in legs:
             posting.post(debit, credit, minor)
-        facts = movement_metadata(top_up.movement, told.rail_reference, ("top_up", top_up.movement.name))
+        facts = movement_metadata(
+            top_up.movement, command.rail_reference or told.rail_reference, ("top_up", top_up.movement.name)
+        )
         posting.record(f"{_WHAT.get(command.result, 'top-up')} over {top_up.rail}", facts)
     books.top_ups.put(told.id, told)
     if top_up.state in AWAITING and told.state not in AWAITING:

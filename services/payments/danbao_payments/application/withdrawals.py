@@ -18,7 +18,7 @@ from danbao_payments.domain.events import WithdrawalEvent
 from danbao_payments.domain.movement import RailResult, movement_metadata
 from danbao_payments.domain.posting import Posting, check_movable
 from danbao_payments.domain.rail_access import check_may_withdraw
-from danbao_payments.domain.rail_report import RailReport, check_no_conflict
+from danbao_payments.domain.rail_report import RailReport, check_no_conflict, own_reference
 from danbao_payments.domain.withdrawal import AWAITING, REPORTS, Withdrawal, WithdrawalEffect, WithdrawalState
 
 
@@ -79,7 +79,7 @@ def report_withdrawal(command: ReportRailResult, withdrawal: Withdrawal, books: 
     if step.to is None:
         return RailReport(withdrawal, changed=False)
     told = withdrawal._replace(
-        rail_reference=command.rail_reference or withdrawal.rail_reference,
+        rail_reference=own_reference(withdrawal.rail_reference, command.result, command.rail_reference),
         failure=command.failure or withdrawal.failure,
         update_time=moment.now,
     )
@@ -93,7 +93,7 @@ def report_withdrawal(command: ReportRailResult, withdrawal: Withdrawal, books: 
         posting = Posting(books, moment)
         for debit, credit in legs:
             posting.post(debit, credit, withdrawal.amount_minor)
-        facts = movement_metadata(withdrawal.movement, told.rail_reference)
+        facts = movement_metadata(withdrawal.movement, command.rail_reference or told.rail_reference)
         posting.record(f"{_WHAT.get(command.result, 'paid out')} over {withdrawal.rail}", facts)
     books.withdrawals.put(told.id, told)
     if withdrawal.state in AWAITING and told.state not in AWAITING:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from danbao_kit.errors import DanbaoError
 from danbao_kit.money import MAX_MINOR, check_currency, exponent
+from danbao_kit.timestamps import END_OF_TIME, FIRST_TIME
 
 REQUIRED = ("external_id", "direction", "amount", "currency", "date")
 OPTIONAL = ("reference", "description")
@@ -127,5 +128,7 @@ def _row(number: int, columns: list[str], cells: list[str]) -> Row:
         day = date.fromisoformat(given["date"])
     except ValueError as error:
         raise StatementUnreadable(number, "date", f"{given['date']!r} is no day as 2026-11-20 is one") from error
+    if not FIRST_TIME.date() <= day < END_OF_TIME.date():
+        raise StatementUnreadable(number, "date", f"{given['date']} lies outside the years 1970 to 2999")
     reference, description = given.get("reference", ""), given.get("description", "")
     return Row(given["external_id"], given["direction"], minor, given["currency"], day, reference, description)

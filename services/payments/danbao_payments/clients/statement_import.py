@@ -25,6 +25,7 @@ from danbao.payments.v1 import reconciliation_pb2, reconciliation_pb2_grpc
 from danbao_kit.call import INTERNAL_DOMAIN
 from danbao_kit.money import decimal_text
 from danbao_kit.rpc_status import DETAILS_KEY, reason_of
+from danbao_kit.timestamps import END_OF_TIME, FIRST_TIME
 from danbao_payments.clients.statement_file import Row, StatementUnreadable, read_statement
 
 CLEAN, FAILED, BROKEN = 0, 1, 2
@@ -119,6 +120,8 @@ def _time_of(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise _Wrong(f"{text!r} is neither a day nor a time as 2026-11-20T00:00:00+08:00") from error
+    if not FIRST_TIME.year <= moment.year < END_OF_TIME.year:
+        raise _Wrong(f"{text!r} lies outside the years 1970 to 2999")
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 

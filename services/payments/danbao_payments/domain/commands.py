@@ -345,7 +345,7 @@ class ReportRailResult:
         """Raises FieldInvalid, AmountNotPositive, CurrencyUnknown."""
         violations = []
         if self.result in OF_PAYMENTS_ONLY and self.movement.kind is not MovementKind.PAYMENT:
-            violations.append(FieldViolation("result", "only payments are charged back; what else comes back is RETURNED"))
+            violations.append(FieldViolation("result", "only payments are charged back; else it is RETURNED"))
         if self.amount is not None and self.result not in OF_PAYMENTS_ONLY:
             violations.append(FieldViolation("amount", "only with a chargeback or its reversal"))
         if violations:

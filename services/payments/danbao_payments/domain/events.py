@@ -15,7 +15,7 @@ from danbao_payments.domain.withdrawal import Withdrawal
 
 @dataclass(frozen=True, slots=True)
 class PaymentEvent:
-    """`kind` is payment_authorized, _captured, _voided, _expired or _refunded; of a rail's: _pending, _declined, _settled,
+    """`kind` is payment_authorized, _captured, _voided, _expired, _refunded; of a rail: _pending, _declined, _settled,
     _charged_back or _chargeback_reversed."""
 
     kind: str
@@ -57,7 +57,7 @@ class WithdrawalEvent:
 
 @dataclass(frozen=True, slots=True)
 class RailRefundEvent:
-    """`kind` is rail_refund_created, _settled, _refused or _unknown. Of a top-up's refund, a TopUpEvent tells the rest."""
+    """`kind` is rail_refund_created, _settled, _refused, _unknown. Of a top-up's refund, a TopUpEvent tells more."""
 
     kind: str
     refund: RailRefund

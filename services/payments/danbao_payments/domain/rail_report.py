@@ -19,11 +19,20 @@ class RailReport(NamedTuple):
     changed: bool
 
 
+# Reports that are of the movement itself. A settlement, a return and a chargeback may have references of their own.
+_OF_ITSELF = frozenset({RailResult.SUCCEEDED, RailResult.FAILED})
+
+
+def own_reference(known: str, result: RailResult, told: str) -> str:
+    """The movement's reference after a report: the first that was told, and no other's."""
+    return known if known and result not in _OF_ITSELF else told or known
+
+
 def check_no_conflict(
     movement: Movement, *, state: str, known_reference: str, result: RailResult, rail_reference: str, step: Step | None
 ) -> Step:
     """The table's step. Raises RailResultConflicts where it has none, and for a second reference of one movement."""
-    other = rail_reference and known_reference and rail_reference != known_reference
+    other = result in _OF_ITSELF and rail_reference and known_reference and rail_reference != known_reference
     if step is CONFLICT or other:
         raise RailResultConflicts(
             movement.name,

@@ -13,6 +13,7 @@ from danbao_kit.call import current_call
 from danbao_kit.clock import Clock
 from danbao_kit.errors import FieldInvalid, FieldViolation, PageTokenInvalid
 from danbao_kit.paging import decode_token, encode_token, page_size
+from danbao_kit.timestamps import moment_of
 from danbao_payments.application.ports import BooksReader, Period, StatementReader
 from danbao_payments.domain.account import Account
 from danbao_payments.domain.callers import Party
@@ -20,7 +21,7 @@ from danbao_payments.domain.chart import CHART, ESCROW_TRADE, Side
 from danbao_payments.domain.errors import AccountNotFound
 from danbao_payments.rpc.commands import MutationRunner
 from danbao_payments.rpc.mapping import STATES_SHOWN_AS, account_message, caller_of, entry_message
-from danbao_payments.rpc.values import id_of, moment_of
+from danbao_payments.rpc.values import id_of
 
 Context: TypeAlias = grpc.aio.ServicerContext
 

@@ -13,9 +13,10 @@ from danbao_kit.call import current_call
 from danbao_kit.clock import Clock
 from danbao_kit.errors import FieldInvalid, FieldViolation
 from danbao_kit.money import MAX_MINOR, Money, check_currency
+from danbao_kit.timestamps import moment_of
 from danbao_payments.application.ports import Auditor
 from danbao_payments.domain.audit import Look, Loss, Term, Violation, Window, losses
-from danbao_payments.rpc.values import moment_of, money_of, timestamp
+from danbao_payments.rpc.values import money_of, timestamp
 
 Context: TypeAlias = grpc.aio.ServicerContext
 

@@ -14,13 +14,14 @@ from danbao_kit.clock import Clock
 from danbao_kit.errors import FieldInvalid, FieldViolation
 from danbao_kit.money import MAX_MINOR
 from danbao_kit.paging import encode_token, page_size
+from danbao_kit.timestamps import moment_of
 from danbao_payments.application.ports import BooksReader, ChainVerifier
 from danbao_payments.domain.errors import AccountNotFound, TransactionNotFound
 from danbao_payments.rpc.accounts import sequence_of
 from danbao_payments.rpc.audit import budget_s
 from danbao_payments.rpc.commands import MutationRunner
 from danbao_payments.rpc.mapping import caller_of, transaction_message
-from danbao_payments.rpc.values import id_of, moment_of, timestamp
+from danbao_payments.rpc.values import id_of, timestamp
 
 Context: TypeAlias = grpc.aio.ServicerContext
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from danbao.payments.v1 import ledger_pb2
 from danbao_kit.errors import FieldInvalid, FieldViolation
+from danbao_kit.timestamps import moment_of
 from danbao_payments.domain.callers import Caller
 from danbao_payments.domain.commands import (
     Destination,
@@ -17,7 +18,7 @@ from danbao_payments.domain.commands import (
     SpreadLeg,
 )
 from danbao_payments.domain.splits import Part, RemainderPolicy, share_of
-from danbao_payments.rpc.values import facts_of, id_of, key_of, moment_of, money_of
+from danbao_payments.rpc.values import facts_of, id_of, key_of, money_of
 
 _PURPOSES = {number: name.removeprefix("PURPOSE_") for name, number in ledger_pb2.Purpose.items()} | {0: ""}
 _POLICIES = {number: name.removeprefix("REMAINDER_POLICY_") for name, number in ledger_pb2.RemainderPolicy.items()} | {

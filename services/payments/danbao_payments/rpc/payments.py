@@ -14,6 +14,7 @@ from danbao_kit.clock import Clock
 from danbao_kit.errors import PageTokenInvalid
 from danbao_kit.money import check_currency
 from danbao_kit.paging import decode_token, encode_token, page_size
+from danbao_kit.timestamps import moment_of
 from danbao_payments.application.ports import BooksReader, MovementsReader, PaymentFilter, PaymentsReader
 from danbao_payments.domain.access import can_see_payment
 from danbao_payments.domain.errors import PaymentNotFound, TopUpNotFound, WithdrawalNotFound
@@ -22,7 +23,7 @@ from danbao_payments.rpc.commands import MutationRunner
 from danbao_payments.rpc.limits import limits_as_they_stand
 from danbao_payments.rpc.mapping import PAYMENT_STATES, caller_of, payment_message, top_up_message
 from danbao_payments.rpc.rails import withdrawal_message
-from danbao_payments.rpc.values import id_of, moment_of
+from danbao_payments.rpc.values import id_of
 
 Context: TypeAlias = grpc.aio.ServicerContext
 _STATES = {number: name for name, number in PAYMENT_STATES.items() if number}

@@ -15,6 +15,7 @@ from danbao_kit.call import current_call
 from danbao_kit.commands import CommandRunner
 from danbao_kit.errors import FieldInvalid, FieldViolation
 from danbao_kit.paging import encode_token, page_size
+from danbao_kit.timestamps import moment_of
 from danbao_payments.application.statement_comparison import ReconciliationReader, compare
 from danbao_payments.domain.callers import Caller, Party
 from danbao_payments.domain.errors import ReconciliationNotFound, ReconciliationOvertaken
@@ -37,7 +38,7 @@ from danbao_payments.domain.reconciliation_commands import (
 from danbao_payments.rpc.accounts import sequence_of
 from danbao_payments.rpc.legs import legs_of
 from danbao_payments.rpc.mapping import caller_of
-from danbao_payments.rpc.values import id_of, moment_of, timestamp
+from danbao_payments.rpc.values import id_of, timestamp
 
 Context: TypeAlias = grpc.aio.ServicerContext
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -12,10 +12,9 @@ from danbao.payments.v1 import account_pb2
 from danbao.type.v1 import money_pb2
 from danbao_kit.errors import FieldInvalid, FieldViolation
 from danbao_kit.money import Money
+from danbao_kit.timestamps import FIRST_TIME
 from danbao_payments.domain.commands import AccountKey
 from danbao_payments.domain.transfer import Metadata
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def id_of(name: str, field: str) -> UUID:
@@ -43,17 +42,7 @@ def facts_of(facts: Mapping[str, str]) -> Metadata:
     return tuple(sorted(facts.items())) if facts else ()
 
 
-def moment_of(stamp: Timestamp, field: str) -> datetime:
-    """To the microsecond. Raises FieldInvalid for a time that is none."""
-    if not 0 <= stamp.nanos < 1_000_000_000:
-        raise FieldInvalid(FieldViolation(field, "its nanos are not between 0 and 999999999"))
-    try:
-        return _EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1000)
-    except OverflowError as error:
-        raise FieldInvalid(FieldViolation(field, "is no time between the years 1 and 9999")) from error
-
-
 def timestamp(moment: datetime) -> Timestamp:
     """To the microsecond, without rounding."""
-    since = moment - _EPOCH
+    since = moment - FIRST_TIME
     return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1000)

@@ -13,6 +13,7 @@ import asyncpg
 
 from danbao_kit.database import TracedConnection
 from danbao_kit.errors import StoreUnavailable
+from danbao_kit.log import log
 from danbao_kit.money import Money
 from danbao_payments.domain.audit import ALWAYS, Checked, Counts, Flows, Look, Violation, Window
 from danbao_payments.store.audit_checks import CHECKS, FLOWS, Check
@@ -94,7 +95,13 @@ class BooksAuditor:
     async def _flows(
         self, connection: asyncpg.Connection, until: float, window: Window, now: datetime
     ) -> dict[str, Flows] | None:
-        rows = await _in_time(connection, until, FLOWS, window.since, window.until, now)
+        try:
+            rows = await _in_time(connection, until, FLOWS, window.since, window.until, now)
+        except Exception as error:
+            if _is_gone(error):
+                raise
+            log.exception("audit_check_failed", check="flows")
+            return None
         if rows is None:
             return None
         return {row[0]: Flows(*[int(number or 0) for number in tuple(row)[1:]]) for row in rows}
@@ -106,6 +113,12 @@ class BooksAuditor:
             # Numbers so wrong that they cannot even be added up.
             broken = Violation(check.rule, "books", "", "numbers that can be compared", str(error), 0)
             return Checked(check.rule, True, (broken,), {"": 1})
+        except Exception as error:
+            if _is_gone(error):
+                raise
+            # Whatever stands in the row that it stumbled over, the others look on.
+            log.exception("audit_check_failed", check=check.rule.name)
+            return Checked(check.rule, done=False)
         if rows is None:
             return Checked(check.rule, done=False)
         violations = tuple(self._violation(check, row) for row in rows)
@@ -142,10 +155,8 @@ class BooksAuditor:
             )
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 yield connection
-        except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
-            raise StoreUnavailable from error
-        except asyncpg.PostgresError as error:
-            if (error.sqlstate or "").startswith(_GONE):
+        except Exception as error:
+            if _is_gone(error):
                 raise StoreUnavailable from error
             raise
         finally:
@@ -153,6 +164,13 @@ class BooksAuditor:
                 # Ends what still runs for a caller who has gone.
                 with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
                     await connection.close(timeout=_TO_END_S)
+
+
+def _is_gone(error: Exception) -> bool:
+    """Whether the store is away, so that nothing can be said at all."""
+    if isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(_GONE):
+        return True
+    return isinstance(error, OSError | TimeoutError | asyncpg.PostgresConnectionError | asyncpg.InterfaceError)
 
 
 async def _in_time(connection: asyncpg.Connection, until: float, query: str, *arguments: Any) -> list[Any] | None:

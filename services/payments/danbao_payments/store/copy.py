@@ -7,12 +7,9 @@ from typing import Any
 
 import asyncpg
 
-from danbao_kit.telemetry import span
-
 
 async def insert(
     connection: asyncpg.Connection, table: str, columns: Sequence[str], records: Iterable[tuple[Any, ...]]
 ) -> None:
     """New rows, by COPY: it takes half of what INSERT from arrays takes, on both sides."""
-    with span(f"SQL COPY {table}", attributes={"db.system": "postgresql", "db.statement": f"COPY {table} FROM STDIN"}):
-        await connection.copy_records_to_table(table, columns=columns, records=records)
+    await connection.copy_records_to_table(table, columns=columns, records=records)

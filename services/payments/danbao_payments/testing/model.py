@@ -33,6 +33,9 @@ KINDS: dict[str, tuple[str, bool, set[str], set[str]]] = {
     "tax.payable": ("C", False, {"operator"}, {"escrow", "operator"}),
     "goodwill": ("D", False, {"operator"}, {"operator"}),
     "suspense": ("D", True, {"operator"}, {"operator"}),
+    "rail.in_transit": ("D", True, {"operator"}, {"operator"}),
+    "rail.settled": ("D", True, {"operator"}, {"operator"}),
+    "clearing.payout": ("C", False, set(), set()),
     "guarantee.deposit": ("C", False, {"escrow"}, {"escrow"}),
     "guarantee.fund": ("C", False, {"escrow", "operator"}, {"escrow", "operator"}),
     "fund.recoverable": ("C", False, {"operator"}, {"operator"}),
@@ -42,6 +45,7 @@ KINDS: dict[str, tuple[str, bool, set[str], set[str]]] = {
     "receivable.chargeback": ("D", False, {"operator"}, {"operator"}),
     "receivable.user": ("D", False, {"operator"}, {"operator"}),
 }
+RAIL, SUSPENSE = "rails/simulated", ("platform", "suspense")
 FUND, RECOVERABLE = ("platform", "guarantee.fund"), ("platform", "fund.recoverable")
 # What an owner owes, paid out of what this wallet of theirs receives, in this order.
 DEBTS = {PAYABLE: ["receivable.guarantee", "receivable.chargeback"], WALLET: ["receivable.user"]}
@@ -198,6 +202,8 @@ class Model:
         self.accounts: dict[Key, dict[str, Any]] = {}
         self.payments: list[dict[str, Any]] = []
         self.transactions: list[dict[str, Any]] = []
+        self.top_ups: list[dict[str, Any]] = []
+        self.withdrawals: list[dict[str, Any]] = []
         self.limits: dict[tuple[str, str], dict[str, int | None]] = {}
         self.usage: dict[tuple[str, str], list[tuple[int, int]]] = {}
         self.requests: dict[tuple[str, str, str], tuple[Body, Any]] = {}
@@ -225,6 +231,13 @@ class Model:
             raise
         self.requests[who, method, request_id] = (copy.deepcopy(body), answer)
         return answer
+
+    def try_out(self, who: str, method: str, body: Body) -> Any:
+        """The answer that it would get, which changes nothing. Raises Refused."""
+        other = Model(self.now)
+        kept = (self.accounts, self.payments, self.transactions)
+        other.accounts, other.payments, other.transactions = copy.deepcopy(kept)
+        return other.ask(who, method, "", body)
 
     def pass_time(self, seconds: int) -> None:
         """Ends what runs out, and takes what time is to take."""
@@ -522,6 +535,69 @@ class Model:
                     gifts = found.setdefault(number, {})
                     gifts[gives] = gifts.get(gives, 0) + minor
         return found
+
+    # --- rails ----------------------------------------------------------------------------------------------------
+
+    def _CreateTopUp(self, party: str, subject: str, body: Body) -> Any:
+        """The rail answers at once, and well unless its instrument says "decline"."""
+        currency, minor = body["amount"]
+        wallet = (body["owner"], WALLET, currency)
+        if body["rail"] != RAIL:
+            raise Refused("RAIL_UNKNOWN")
+        if party not in PAYING or (party == "user" and subject != body["owner"]):
+            raise Refused("KIND_NOT_ALLOWED")
+        self._check_movable([], [wallet])
+        accepted = body["instrument"] != "decline"
+        made = {"wallet": wallet, "minor": minor, "state": "SUCCEEDED" if accepted else "FAILED"}
+        if accepted:
+            self._post_at_once([((RAIL, "rail.in_transit", currency), wallet, minor)])
+        self.top_ups.append(made)
+        return {"number": len(self.top_ups) - 1, "state": made["state"]}
+
+    def _CreateWithdrawal(self, party: str, subject: str, body: Body) -> Any:
+        currency, minor = body["amount"]
+        source, waiting = (body["owner"], body["kind"], currency), ("platform", "clearing.payout", currency)
+        if body["rail"] != RAIL:
+            raise Refused("RAIL_UNKNOWN")
+        mine = party in PAYING and (party != "user" or subject == body["owner"])
+        if body["kind"] not in (WALLET, PAYABLE) or not mine:
+            raise Refused("KIND_NOT_ALLOWED")
+        self._check_movable([source], [])
+        self._count(body["owner"], body["limit_class"], currency, minor)
+        self._post_at_once([(source, waiting, minor)])
+        self._use(body["owner"], body["limit_class"], currency, minor)
+        accepted = body["instrument"] != "decline"
+        self._post_at_once([(waiting, (RAIL, "rail.settled", currency) if accepted else source, minor)])
+        self.withdrawals.append({"state": "SUCCEEDED" if accepted else "FAILED"})
+        return {"number": len(self.withdrawals) - 1, "state": self.withdrawals[-1]["state"]}
+
+    def _ReportRailResult(self, party: str, subject: str, body: Body) -> Any:
+        """RETURNED, of a top-up: what its wallet no longer has is owed."""
+        if not 0 <= body["movement"] < len(self.top_ups):
+            raise Refused("MOVEMENT_NOT_FOUND")
+        if party != "operator":
+            raise Refused("KIND_NOT_ALLOWED")
+        made = self.top_ups[body["movement"]]
+        if made["state"] == "FAILED":
+            raise Refused("RAIL_RESULT_CONFLICTS")
+        changed = made["state"] == "SUCCEEDED"
+        if changed:
+            owner, _, currency = made["wallet"]
+            closed = self.account(made["wallet"])["state"] == "CLOSED"
+            giver = (*SUSPENSE, currency) if closed else made["wallet"]
+            there = made["minor"] if closed else min(made["minor"], available(giver, self.account(giver)))
+            debt = (owner, "receivable.user", currency)
+            rail = (RAIL, "rail.in_transit", currency)
+            self._post_at_once([(giver, rail, there), (debt, rail, made["minor"] - there)])
+            made["state"] = "RETURNED"
+        return {"number": body["movement"], "state": made["state"], "changed": changed}
+
+    def _post_at_once(self, legs: list[tuple[Key, Key, int]]) -> None:
+        draft = Draft(self)
+        for debit, credit, minor in legs:
+            if minor:
+                draft.move("POSTED", debit, credit, minor)
+        draft.record()
 
     # --- accounts and limits --------------------------------------------------------------------------------------
 

@@ -101,13 +101,17 @@ _BROKEN = {
             WHERE hold_id IS NOT NULL GROUP BY payer_account
         ) AS holds ON payer_account = id
         WHERE kind = 'user.available' AND coalesce(held, 0) <> debits_pending""",
-    # What a chargeback took from us and gave back does not count.
+    # What a chargeback took from us and gave back does not count; what comes to the payer does, whether it says why or
+    # not.
     "refunds are not their transfers": """
         SELECT payments.id FROM payments LEFT JOIN (
             SELECT payment_id,
-                sum(CASE WHEN giver.kind = 'rail.settled' THEN -amount_minor ELSE amount_minor END) AS back
-            FROM transfers JOIN accounts AS giver ON giver.id = debit_account
-            WHERE purpose <> '' GROUP BY payment_id
+                sum(CASE WHEN giver.kind = 'rail.settled' THEN -transfers.amount_minor
+                    ELSE transfers.amount_minor END) AS back
+            FROM transfers JOIN accounts AS giver ON giver.id = debit_account JOIN payments ON payments.id = payment_id
+            WHERE purpose <> '' OR transfers.kind = 'POSTED' AND credit_account = payer_account
+                AND giver.kind NOT LIKE 'clearing.%' AND giver.kind NOT LIKE 'rail.%'
+            GROUP BY payment_id
         ) AS refunds ON payment_id = payments.id WHERE coalesce(back, 0) <> refunded_minor""",
     "refunds of a payment that its rail has paid are not what it says": """
         SELECT payments.id FROM payments LEFT JOIN (

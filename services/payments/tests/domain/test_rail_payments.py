@@ -282,9 +282,17 @@ def test_every_report_in_every_standing(pure, standing, result):
 def test_a_second_reference_of_the_rail_s_contradicts_the_first(pure):
     payment = brought(pure)
     with pytest.raises(RailResultConflicts) as refused:
-        report(pure, payment, R.SETTLED, rail_reference="r2")
+        report(pure, payment, R.SUCCEEDED, rail_reference="r2")
     assert refused.value.metadata["known_reference"] == "r1"
-    assert report(pure, payment, R.SETTLED, rail_reference="r1")
+
+
+def test_a_settlement_and_a_chargeback_may_have_references_of_their_own(pure):
+    payment = brought(pure)
+    assert report(pure, payment, R.SETTLED, rail_reference="batch-7")
+    assert report(pure, payment, R.CHARGEBACK, rail_reference="case-4")
+    assert now(pure, payment).rail_reference == "r1"
+    carried = [dict(each.metadata).get("rail_reference") for each in pure.books.transactions.accepted]
+    assert carried[-2:] == ["batch-7", "case-4"]
 
 
 def test_success_after_what_overtook_it_changes_nothing(pure):

@@ -203,13 +203,31 @@ def test_a_second_reference_of_one_movement_is_a_conflict(pure, kind: str):
     of = MADE[kind][0](pure)
     pure.run(report(of, R.SUCCEEDED, "one"))
     before = shown(pure, of)
-    for result in (R.SUCCEEDED, R.SETTLED, R.RETURNED):
+    for result in (R.SUCCEEDED, R.FAILED):
         with pytest.raises(RailResultConflicts) as refused:
             pure.run(report(of, result, "two"))
         assert (refused.value.metadata["known_reference"], refused.value.metadata["rail_reference"]) == ("one", "two")
     assert shown(pure, of) == before
     # Who does not tell a reference contradicts none.
     assert not pure.run(report(of, R.SUCCEEDED, "")).changed
+
+
+@pytest.mark.parametrize("kind", list(MADE))
+def test_a_settlement_and_a_return_may_have_references_of_their_own(pure, kind: str):
+    of = MADE[kind][0](pure)
+    for result, reference in ((R.SUCCEEDED, "one"), (R.SETTLED, "batch-7"), (R.RETURNED, "return-9")):
+        told = pure.run(report(of, result, reference))
+        assert told.movement.rail_reference == "one"
+    named = [dict(each.metadata) for each in pure.books.transactions.accepted]
+    carried = [facts.get("rail_reference") for facts in named if facts.get("movement") == of.movement.name]
+    expected = ["one", "batch-7", "return-9"] if kind == "top-up" else ["one", "return-9"]
+    assert [reference for reference in carried if reference] == expected
+
+
+@pytest.mark.parametrize("kind", list(MADE))
+def test_the_first_reference_that_is_told_is_the_movement_s(pure, kind: str):
+    of = MADE[kind][0](pure)
+    assert pure.run(report(of, R.SETTLED, "batch-7")).movement.rail_reference == "batch-7"
 
 
 @pytest.mark.parametrize("kind", list(MADE))

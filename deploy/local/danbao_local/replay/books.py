@@ -9,6 +9,7 @@ import grpc
 
 from danbao.credit.v1 import credit_pb2
 from danbao.escrow.v1 import event_pb2 as escrow_event_pb2
+from danbao.escrow.v1 import trade_pb2
 from danbao.payments.v1 import account_pb2, ledger_pb2
 from danbao.payments.v1 import event_pb2 as payments_event_pb2
 from danbao.type.v1 import cursor_pb2
@@ -21,6 +22,7 @@ from danbao_local.replay.run import stream_heads
 _STREAM_SECONDS = 60.0
 _TRIES = 30
 _PAGE = 1000
+_CASE_ENDS = ("refund_case_succeeded", "refund_case_withdrawn")
 _DEFECTIVE = "defective_orders_life"
 _REQUESTS = {
     "payments": payments_event_pb2.WatchEventsRequest,
@@ -46,6 +48,8 @@ class Books:
     trades: dict[str, str] = field(default_factory=dict)
     """Reference by trade that was made."""
     ingest: list[Any] = field(default_factory=list)
+    by_time: set[str] = field(default_factory=set)
+    """Refund cases that time ended."""
     held_for: dict[str, int] = field(default_factory=dict)
     """By trade: what its account holds."""
     defective: int = 0
@@ -144,5 +148,7 @@ def _count(source: str, event: Any, books: Books) -> None:
     elif kind == "top_up_refund_settled":
         top_up = event.top_up_refund_settled
         books.settled[top_up.amount.currency][top_up.name] = top_up.refunds_settled_minor
+    elif kind in _CASE_ENDS and event.actor.role == trade_pb2.ROLE_SYSTEM:
+        books.by_time.add(getattr(event, kind).name)
     elif kind == "trade_created":
         books.trades[event.trade_created.name] = event.trade_created.reference

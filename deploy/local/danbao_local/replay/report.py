@@ -77,7 +77,7 @@ def make_report(
         "in_by_files": in_by_files,
         "unaccounted_orders": unaccounted[:_MOST_LISTED],
         "complaints": _complaints(replay),
-        "cases": cases_by_outcome(replay.cases),
+        "cases": cases_by_outcome(replay.cases, books.by_time),
         "disputes": disputes_by_outcome(replay.disputes),
         "defects": {"by_credit": books.defective, "paid_and_never_shipped": audits.never_shipped(replay)},
         "own_audits": {name: _own_audit(found) for name, found in books.audits.items()},

@@ -1,7 +1,7 @@
 """Refund cases and disputes as the services tell of them: all of them, and what became of them."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from danbao.escrow.v1 import dispute_pb2, refund_pb2
@@ -39,15 +39,18 @@ def case_state(case: refund_pb2.RefundCase) -> str:
     return refund_pb2.RefundCase.State.Name(case.state).removeprefix("STATE_")
 
 
-def case_outcome(case: refund_pb2.RefundCase) -> str:
-    """How a case ended, in words."""
+def case_outcome(case: refund_pb2.RefundCase, by_time: Collection[str]) -> str:
+    """How a case ended, in words; `by_time` names those that nobody but time ended."""
     if not case.HasField("end_time"):
         return f"still {case_state(case)}"
+    timely = case.name not in by_time
     match case.state:
         case refund_pb2.RefundCase.STATE_SUCCEEDED:
-            return "paid after the return" if case.with_return else "paid"
+            if case.with_return:
+                return f"paid after the return, {'received' if timely else 'by time'}"
+            return f"paid, {'the seller agreed' if timely else 'by time'}"
         case refund_pb2.RefundCase.STATE_WITHDRAWN:
-            return "taken back" if not case.with_return else "goods kept, taken back by time"
+            return f"taken back, {'by the buyer' if timely else 'by time'}"
         case refund_pb2.RefundCase.STATE_REJECTED:
             return "rejected, no dispute"
         case _:
@@ -63,9 +66,9 @@ def dispute_outcome(dispute: dispute_pb2.Dispute) -> str:
     return "decided again after an appeal" if dispute.decision.final else "decided, no appeal"
 
 
-def cases_by_outcome(cases: Mapping[str, refund_pb2.RefundCase]) -> dict[str, dict[str, int]]:
+def cases_by_outcome(cases: Mapping[str, refund_pb2.RefundCase], by_time: Collection[str]) -> dict[str, dict[str, int]]:
     """By outcome: how many, and the minor units that buyers got back by the cases themselves."""
-    return _counted((case_outcome(case), case.refunded_minor) for case in cases.values())
+    return _counted((case_outcome(case, by_time), case.refunded_minor) for case in cases.values())
 
 
 def disputes_by_outcome(disputes: Mapping[str, dispute_pb2.Dispute]) -> dict[str, dict[str, int]]:

@@ -7,7 +7,8 @@ import pytest
 
 from danbao.escrow.v1 import audit_pb2, audit_pb2_grpc, trade_pb2
 from danbao_escrow.application import payment_events
-from danbao_escrow.clients.payment_events import EventMalformed, PaymentEvents, escrow_account
+from danbao_escrow.clients.payment_events import PaymentEvents, escrow_account
+from danbao_escrow.domain.payment_events import EventMalformed
 from danbao_payments.domain.account import account_id
 from danbao_payments.testing.stack import OPERATOR, rail_report
 

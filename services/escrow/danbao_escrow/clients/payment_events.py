@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC
 from typing import Any
 from uuid import UUID, uuid5
@@ -17,7 +16,8 @@ from danbao_escrow.domain.payment_events import (
     ChargebackReversed,
     ChargedBack,
     Declined,
-    Effect,
+    EventMalformed,
+    Facts,
     PaymentMovement,
 )
 from danbao_kit.rpc_client import invoke
@@ -32,18 +32,6 @@ KINDS = (
 _CALL_S = 3.0
 # Of the contract: see Account.name.
 _ACCOUNTS = UUID("6f0d8e0a-54c1-4d5e-9a86-0d4f3a8f5c11")
-
-
-class EventMalformed(Exception):
-    """It cannot be understood."""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What one event says that concerns trades."""
-
-    movements: list[PaymentMovement] = field(default_factory=list)
-    effects: list[Effect] = field(default_factory=list)
 
 
 def escrow_account(trade: str, currency: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
@@ -115,3 +115,15 @@ class ApplyPaymentEvents:
     def trade_ids(self) -> set[UUID]:
         """The trades that it may change."""
         return {effect.trade_id for effect in self.effects}
+
+
+class EventMalformed(Exception):
+    """It cannot be understood."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What one event says that concerns trades."""
+
+    movements: list[PaymentMovement] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Protocol
 
 from danbao.payments.v1 import event_pb2
-from danbao_escrow.clients.payment_events import EventMalformed, Facts, PaymentEvents
-from danbao_escrow.domain.payment_events import PAYMENTS, ApplyPaymentEvents, ParkedEvent, PaymentMovement
+from danbao_escrow.domain.payment_events import (
+    PAYMENTS,
+    ApplyPaymentEvents,
+    EventMalformed,
+    Facts,
+    ParkedEvent,
+    PaymentMovement,
+)
 from danbao_kit.errors import Internal
 from danbao_kit.event_reader import EventReader
 from danbao_kit.group_commit import GroupCommit, Submission
 from danbao_kit.log import log
 from danbao_kit.telemetry import parse_traceparent
+
+
+class PaymentEvents(Protocol):
+    """The stream of payments, and who understands it."""
+
+    def open(self, after: int) -> AsyncIterator[event_pb2.WatchEventsResponse]:
+        """Everything after a sequence, then what follows."""
+        ...
+
+    async def read(self, event: event_pb2.Event) -> Facts:
+        """Raises EventMalformed, and RemoteError where payments has to be asked and cannot answer."""
+        ...
 
 
 def payments_reader(

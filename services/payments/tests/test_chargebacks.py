@@ -14,6 +14,7 @@ from danbao.payments.v1 import account_pb2, audit_pb2, event_pb2, ledger_pb2, pa
 from danbao_kit.rpc_client import RemoteError
 from danbao_kit.testing.service import as_caller
 from danbao_payments.testing.stack import OPERATOR, PARTNER, PaymentsStack, money, new_id, payment, rail_report
+from danbao_payments.testing.statements import send, statement_of_today
 
 BUYER, SELLER, RAIL = "subjects/buyer", "subjects/seller", "rails/simulated"
 PAYABLE = (SELLER, "seller.payable")
@@ -298,3 +299,51 @@ async def test_a_chargeback_told_again_under_its_reference_changes_nothing_after
     assert (await get(stack, paid.name)).charged_back_minor == 1000
     other = rail_report(paid.name, "CHARGEBACK", rail_reference="case-2", amount=money(1))
     assert await reason_of(stack.call("ReportRailResult", other, as_=SIMULATED)) == "RAIL_RESULT_CONFLICTS"
+
+
+async def test_a_reference_that_is_told_last_is_found_by_the_statement(stack: PaymentsStack):
+    name = await brought_late(stack)
+    await told(stack, name, "SETTLED", "batch-7")
+    assert (await told(stack, name, "SUCCEEDED", "own-1")).payment.rail_reference == "own-1"
+    statement = await statement_of_today(stack)
+    statement.say("IN", 1000, "own-1")
+    made = await send(stack, statement.parts())
+    assert (made.open_items, made.matched_lines, made.matched_movements) == (0, 1, 1)
+
+
+async def test_what_nobody_wanted_stands_in_the_statement_both_ways(stack: PaymentsStack):
+    name = await brought_late(stack)
+    await stack.call("VoidPayment", payment_pb2.VoidPaymentRequest(request_id=new_id(), name=name))
+    await told(stack, name, "RETURNED", "return-9")
+    await told(stack, name, "SUCCEEDED", "own-1")
+    statement = await statement_of_today(stack)
+    statement.say("IN", 1000, "own-1")
+    statement.say("OUT", 1000, "return-9")
+    assert (await send(stack, statement.parts())).open_items == 0
+
+
+async def test_an_operator_takes_back_what_was_won_of_a_debt_that_was_written_off(stack: PaymentsStack):
+    paid = await captured(stack, 1000, PAYABLE)
+    await move(stack, (PAYABLE, SUSPENSE, 1000))
+    await report(stack, paid.name, "CHARGEBACK")
+    loss = ("platform", "loss.chargeback")
+    await move(stack, (loss, DEBT, 1000))
+    await report(stack, paid.name, "CHARGEBACK_REVERSED")
+    assert await balances(stack, PAYABLE, DEBT, loss) == [1000, 0, 1000]
+    await move(stack, (PAYABLE, loss, 1000))
+    assert await balances(stack, PAYABLE, DEBT, loss) == [0, 0, 0]
+
+
+async def test_an_operator_pays_a_debt_with_what_suspense_has_of_a_closed_seller_s(stack: PaymentsStack):
+    paid = await captured(stack, 1000, PAYABLE)
+    await move(stack, (PAYABLE, SUSPENSE, 1000))
+    account = (await stack.accounts(SELLER))["seller.payable"].name
+    request = account_pb2.CloseAccountRequest(request_id=new_id(), name=account)
+    await stack.call("CloseAccount", request, as_=OPERATOR)
+    # The account is empty, so all of it is owed; what is won stays in suspense, for the account is closed.
+    await report(stack, paid.name, "CHARGEBACK")
+    before = await stack.available(*SUSPENSE)
+    await report(stack, paid.name, "CHARGEBACK_REVERSED")
+    assert (await balances(stack, DEBT, SUSPENSE)) == [1000, before - 1000]
+    await move(stack, (("platform", "loss.chargeback"), DEBT, 1000), (SUSPENSE, ("platform", "loss.chargeback"), 1000))
+    assert (await balances(stack, DEBT, SUSPENSE)) == [0, before]

@@ -182,6 +182,28 @@ def test_what_could_not_be_booked_is_refused_before_the_rail_is_asked(pure, full
         pure.run(order(1000) if full != wallet(BUYER) else order(1501))
 
 
+def test_every_part_of_a_split_keeps_its_room_until_the_rail_has_answered(pure):
+    opening, part = AccountKey("platform", "opening"), wallet("subjects/partner")
+    pure.post((opening, part, MAX_MINOR - 1500))
+    split = {"splits": (SplitTerm(PAYABLE, fixed_minor=10), SplitTerm(part)), "remainder_policy": "FIRST"}
+    first = pure.run(order(1010, **split))
+    with pytest.raises(BalanceOverflow):
+        pure.run(order(1010, **split))
+    assert report(pure, first, R.SUCCEEDED)
+    pure.run(order(500, **split))
+
+
+def test_room_for_several_refunds_over_the_rail_is_for_all_of_them_together(pure):
+    opening, settled = AccountKey("platform", "opening"), AccountKey(RAIL, "rail.settled")
+    paid = [brought(pure, 100), brought(pure, 100)]
+    room = MAX_MINOR - 150 - pure.account(RAIL, "rail.settled").credits_posted
+    pure.post((opening, settled, room))
+    legs = [Leg(PAYABLE, CLEARING, Money(CNY, 100), each.id, "REFUND") for each in paid]
+    with pytest.raises(BalanceOverflow):
+        pure.run(PostTransaction(tuple(legs), caller=OPERATOR))
+    pure.run(PostTransaction((legs[0],), caller=OPERATOR))
+
+
 def test_room_is_free_again_when_the_rail_has_answered(pure):
     opening = AccountKey("platform", "opening")
     pure.post((opening, PAYABLE, MAX_MINOR - 1500))

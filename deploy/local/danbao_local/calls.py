@@ -54,6 +54,7 @@ class _Fixtures:
     to_refund: str
     top_up: str
     withdrawal: str
+    refund: str
     reconciliation: str
     transaction: str
     to_pay: str
@@ -121,6 +122,7 @@ EXAMPLES: dict[str, _Example] = {
     ),
     f"{_PAYMENTS}/CreateWithdrawal": ("user", lambda _: _withdrawal()),
     f"{_PAYMENTS}/GetWithdrawal": ("partner", lambda made: {"name": made.withdrawal}),
+    f"{_PAYMENTS}/GetRailRefund": ("partner", lambda made: {"name": made.refund}),
     f"{_PAYMENTS}/ReportRailResult": (
         "rail",
         lambda made: {"requestId": new_id(), "movement": made.top_up, "result": "RAIL_RESULT_SETTLED"},
@@ -259,6 +261,7 @@ def _make_fixtures(client: GatewayClient, demo: DemoResult) -> _Fixtures:
             f"{_RECONCILIATIONS}/ImportStatement", _statement(top_up.create_time.ToDatetime(UTC)), role="operator"
         ).name,
         withdrawal=client.call(f"{_PAYMENTS}/CreateWithdrawal", _withdrawal(), role="partner").name,
+        refund=_refund_of(client, top_up),
         transaction=to_refund.last_transaction,
         to_pay=to_pay,
         to_ship=to_ship,
@@ -270,6 +273,16 @@ def _make_fixtures(client: GatewayClient, demo: DemoResult) -> _Fixtures:
         checkout=client.call(f"{_TRADES}/CreateCheckout", checkout_body(unpaid[2:]), role="partner").name,
         cases=case_calls.make(client, disputable, demo.trade.name),
     )
+
+
+def _refund_of(client: GatewayClient, top_up: Any) -> str:
+    """Sends a little of it back; the refund's name stands with the transactions that do so."""
+    body = {"requestId": new_id(), "name": top_up.name, "amount": money(100)}
+    client.call(f"{_PAYMENTS}/RefundTopUp", body, role="partner")
+    since = {"owner": BUYER, "startTime": top_up.create_time.ToJsonString(), "pageSize": 1000}
+    listed = client.call(f"{_LEDGER}/ListTransactions", since, role="operator").transactions
+    movements = (each.metadata.get("movement", "") for each in listed)
+    return next(name for name in movements if name.startswith("refunds/"))
 
 
 def _succeeded(result: Any) -> Any:

@@ -64,6 +64,7 @@ async def fill(stack: PaymentsStack) -> None:
     await stack.call("RefundTopUp", part)
     await stack.call("CreateWithdrawal", withdrawal(400))
     await stack.call("CreateWithdrawal", withdrawal(70, instrument="silent"), timeout=1)
+    await stack.call("CreateWithdrawal", withdrawal(90, instrument="decline"))
     paid = await stack.call("CreatePayment", payment(BUYER, SELLER, 1_000))
     back = payment_pb2.RefundPaymentRequest(request_id=new_id(), name=paid.name, amount=money(250))
     await stack.call("RefundPayment", back)
@@ -290,7 +291,7 @@ WAYS: dict[str, Way] = {
     ),
     "what a rail brought for a payment": Way(
         ("UPDATE payments SET captured_minor = captured_minor - 1 WHERE rail <> ''",),
-        {"captured"},
+        {"captured", "standing"},
         "captured",
         0,
         "SELECT 'payments/' || id FROM payments WHERE rail <> ''",
@@ -306,7 +307,7 @@ WAYS: dict[str, Way] = {
     ),
     "what a payment captured": Way(
         (f"UPDATE payments SET captured_minor = captured_minor + 1, authorized_minor = 1001 WHERE {_PAID}",),
-        {"captured"},
+        {"captured", "standing"},
         "captured",
         0,
         f"SELECT 'payments/' || id FROM payments WHERE {_PAID}",
@@ -432,7 +433,7 @@ WAYS: dict[str, Way] = {
     ),
     "a withdrawal that nobody owes any more": Way(
         ("UPDATE withdrawals SET state = 'FAILED' WHERE amount_minor = 70",),
-        {"on_its_way"},
+        {"on_its_way", "withdrawn"},
         "on_its_way",
         0,
         "SELECT 'accounts/' || id FROM accounts WHERE kind = 'clearing.payout'",
@@ -440,11 +441,97 @@ WAYS: dict[str, Way] = {
     ),
     "a withdrawal paid twice": Way(
         ("UPDATE withdrawals SET amount_minor = 200 WHERE amount_minor = 400",),
-        {"booked_once"},
+        {"booked_once", "withdrawn"},
         "booked_once",
         8,
         "SELECT 'withdrawals/' || id FROM withdrawals WHERE amount_minor = 400",
         200,
+    ),
+    "a withdrawal that came back by itself": Way(
+        ("UPDATE withdrawals SET state = 'RETURNED' WHERE amount_minor = 400",),
+        {"withdrawn"},
+        "withdrawn",
+        0,
+        "SELECT 'withdrawals/' || id FROM withdrawals WHERE amount_minor = 400",
+        400,
+    ),
+    "what a rail refused to pay": Way(
+        ("UPDATE withdrawals SET amount_minor = 91 WHERE amount_minor = 90",),
+        {"withdrawn"},
+        "withdrawn",
+        0,
+        "SELECT 'withdrawals/' || id FROM withdrawals WHERE amount_minor = 90",
+        1,
+    ),
+    "a top-up that was never settled": Way(
+        ("UPDATE top_ups SET settle_time = create_time WHERE amount_minor = 5000",),
+        {"settled"},
+        "settled",
+        0,
+        "SELECT 'topUps/' || id FROM top_ups WHERE amount_minor = 5000",
+        5_000,
+    ),
+    "a payment that was never settled": Way(
+        ("UPDATE payments SET settle_time = create_time WHERE rail <> ''",),
+        {"settled"},
+        "settled",
+        0,
+        "SELECT 'payments/' || id FROM payments WHERE rail <> ''",
+        600,
+    ),
+    "a captured payment voided": Way(
+        (f"UPDATE payments SET state = 'VOIDED' WHERE {_PAID}",),
+        {"standing"},
+        "standing",
+        0,
+        f"SELECT 'payments/' || id FROM payments WHERE {_PAID}",
+    ),
+    "a voided payment captured": Way(
+        ("UPDATE payments SET state = 'CAPTURED' WHERE amount_minor = 77",),
+        {"standing"},
+        "standing",
+        0,
+        "SELECT 'payments/' || id FROM payments WHERE amount_minor = 77",
+    ),
+    "what a payment was about": Way(
+        (f"UPDATE payments SET amount_minor = amount_minor + 1 WHERE {_PAID}",),
+        {"standing"},
+        "standing",
+        0,
+        f"SELECT 'payments/' || id FROM payments WHERE {_PAID}",
+        1,
+    ),
+    "what a voided payment was about": Way(
+        ("UPDATE payments SET amount_minor = 78, authorized_minor = 78, released_minor = 78 WHERE amount_minor = 77",),
+        {"standing"},
+        "standing",
+        0,
+        "SELECT 'payments/' || id FROM payments WHERE amount_minor = 77",
+        1,
+    ),
+    "what fell free": Way(
+        ("UPDATE payments SET released_minor = released_minor - 1 WHERE amount_minor = 77",),
+        {"standing"},
+        "standing",
+        0,
+        "SELECT 'payments/' || id FROM payments WHERE amount_minor = 77",
+        1,
+    ),
+    "what a rail was to bring": Way(
+        ("UPDATE payments SET amount_minor = amount_minor + 1 WHERE rail <> ''",),
+        {"standing", "booked_once"},
+        "booked_once",
+        8,
+        "SELECT 'payments/' || id FROM payments WHERE rail <> ''",
+        1,
+    ),
+    "an account closed over its money": Way(
+        ("UPDATE accounts SET state = 'CLOSED' WHERE owner = 'subjects/seller' AND kind = 'user.available'",),
+        {"closed"},
+        "closed",
+        0,
+        "SELECT 'accounts/' || id FROM accounts WHERE owner = 'subjects/seller' AND kind = 'user.available'",
+        2_320,
     ),
     "a refund on its way again": Way(
         ("UPDATE rail_refunds SET state = 'PENDING'",),
@@ -633,6 +720,20 @@ async def test_value_in_limbo_and_losses_by_fraud_stand_beside_the_loss(scratch:
     assert (yuan.flows.limbo_minor, dollar.flows.limbo_minor) == (1_800, 0)
 
 
+async def test_a_voided_payment_that_its_rail_has_not_answered_is_in_limbo(scratch: ServiceDatabase):
+    late = "recorded_at = now() - interval '31 s'"
+    await run(
+        scratch,
+        f"UPDATE payments SET state = 'VOIDED', last_transaction = NULL, failure = '', {late} WHERE rail <> ''",
+    )
+    (yuan, _) = losses(await look_at(scratch))
+    # Beside the hold whose time is up.
+    assert (yuan.flows.limbo_minor, yuan.flows.limbo_count) == (2_400, 2)
+    await run(scratch, "UPDATE payments SET failure = 'it never came' WHERE rail <> ''")
+    (yuan, _) = losses(await look_at(scratch))
+    assert (yuan.flows.limbo_minor, yuan.flows.limbo_count) == (1_800, 1)
+
+
 # --- how it reads -----------------------------------------------------------------------------------------------------
 
 
@@ -813,6 +914,27 @@ async def test_an_operator_asks_and_is_told(served: PaymentsStack):
     later.start_time.FromDatetime(datetime(2100, 1, 1))
     loss = await served.call("GetAssetLoss", later, as_=OPERATOR)
     assert [(each.currency, each.settled_minor) for each in loss.currencies] == [("CNY", 0), ("USD", 0)]
+
+
+async def test_a_withdrawal_that_came_back_is_told_from_one_that_did_not(served: PaymentsStack):
+    made = await served.call("CreateWithdrawal", withdrawal(31))
+    back = {"movement": made.name, "result": rail_pb2.RAIL_RESULT_RETURNED}
+    await served.call("ReportRailResult", rail_pb2.ReportRailResultRequest(request_id=new_id(), **back), as_=OPERATOR)
+    assert (await served.call("GetAudit", audit_pb2.GetAuditRequest(), as_=OPERATOR)).intact
+    await served.sql("UPDATE withdrawals SET state = 'SUCCEEDED' WHERE amount_minor = 31")
+    audit = await served.call("GetAudit", audit_pb2.GetAuditRequest(), as_=OPERATOR)
+    found = [(each.check, each.resource, each.expected, each.found) for each in audit.violations]
+    assert found == [("withdrawn", made.name, "returned 0", "returned 31")]
+
+
+async def test_a_settlement_is_one_transfer_and_a_time(served: PaymentsStack):
+    brought = await served.fund(BUYER, 41)
+    told = {"movement": brought.name, "result": rail_pb2.RAIL_RESULT_SETTLED}
+    await served.call("ReportRailResult", rail_pb2.ReportRailResultRequest(request_id=new_id(), **told), as_=OPERATOR)
+    assert (await served.call("GetAudit", audit_pb2.GetAuditRequest(), as_=OPERATOR)).intact
+    await served.sql("UPDATE top_ups SET settle_time = NULL WHERE amount_minor = 41")
+    audit = await served.call("GetAudit", audit_pb2.GetAuditRequest(), as_=OPERATOR)
+    assert [(each.check, each.resource, each.off_minor) for each in audit.violations] == [("settled", brought.name, 41)]
 
 
 async def test_nobody_else_is_told(served: PaymentsStack):

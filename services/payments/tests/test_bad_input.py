@@ -50,6 +50,7 @@ MESSAGES = {
     "GetTopUp": payment_pb2.GetTopUpRequest,
     "CreateWithdrawal": rail_pb2.CreateWithdrawalRequest,
     "GetWithdrawal": rail_pb2.GetWithdrawalRequest,
+    "GetRailRefund": rail_pb2.GetRailRefundRequest,
     "ReportRailResult": rail_pb2.ReportRailResultRequest,
     "ListPayments": payment_pb2.ListPaymentsRequest,
     "SetLimits": payment_pb2.SetLimitsRequest,
@@ -127,6 +128,7 @@ def request(method: str, **fields: Any) -> Any:
         ),
         "CreateWithdrawal": lambda: withdrawal(BUYER, 10),
         "GetWithdrawal": lambda: rail_pb2.GetWithdrawalRequest(name=f"withdrawals/{NOBODY}"),
+        "GetRailRefund": lambda: rail_pb2.GetRailRefundRequest(name=f"refunds/{NOBODY}"),
         "ReportRailResult": lambda: rail_report(f"topUps/{NOBODY}", "SUCCEEDED"),
         "ListPayments": payment_pb2.ListPaymentsRequest,
         "SetLimits": lambda: payment_pb2.SetLimitsRequest(request_id=new_id(), scope=BUYER, currency="CNY"),
@@ -186,6 +188,7 @@ NAMES = {
     "RefundTopUp": "topUps",
     "GetTopUp": "topUps",
     "GetWithdrawal": "withdrawals",
+    "GetRailRefund": "refunds",
     "GetTransaction": "transactions",
     "ReverseTransaction": "transactions",
     "GetAccount": "accounts",
@@ -264,6 +267,10 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("CreatePayment", {"capture_mode": 2, "hold_lifetime": {"seconds": 2592001}}, "FIELD_INVALID", "hold_lifetime"),
     ("CreatePayment", {"metadata": {"x" * 41: "y"}}, "FIELD_INVALID", f"metadata[{'x' * 41}]"),
     ("CreatePayment", {"metadata": {str(n): "y" for n in range(17)}}, "FIELD_INVALID", "metadata"),
+    *[
+        ("PostTransaction", {"metadata": {key: "x"}}, "FIELD_INVALID", "metadata")
+        for key in ("movement", "top_up", "rail_reference")
+    ],
     ("CreatePayment", {"description": "x" * 257}, "FIELD_INVALID", "description"),
     ("CapturePayment", {"amount": money(0)}, "AMOUNT_NOT_POSITIVE", "amount.amount_minor"),
     ("CapturePayment", {"amount": money(1, "ABC")}, "CURRENCY_UNKNOWN", "amount.currency"),
@@ -301,6 +308,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("CreateWithdrawal", {"metadata": {str(n): "y" for n in range(17)}}, "FIELD_INVALID", "metadata"),
     ("CreateWithdrawal", {"amount": money(2**63 - 1)}, "INSUFFICIENT_FUNDS", ""),
     ("GetWithdrawal", {}, "WITHDRAWAL_NOT_FOUND", ""),
+    ("GetRailRefund", {}, "MOVEMENT_NOT_FOUND", ""),
     *[
         ("ReportRailResult", {"movement": name}, "FIELD_INVALID", "movement")
         for name in (None, "x", "topUps/", f"topUps/{NOBODY}x", f"accounts/{NOBODY}", f"refunds/{'-' * 36}")

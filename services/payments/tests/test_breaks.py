@@ -111,6 +111,7 @@ async def test_a_break_is_explained_once(stack: PaymentsStack):
         ({"transaction": "transactions/019a0000-0000-7000-8000-000000000000"}, "TRANSACTION_NOT_FOUND"),
         ({"transaction": "elsewhere"}, "TRANSACTION_UNRELATED"),
         ({"posting": {"legs": [leg("goodwill", "fee.escrow", 7)]}}, "TRANSACTION_UNRELATED"),
+        ({"posting": {"legs": [leg("fee.escrow", "goodwill", 7)]}}, "TRANSACTION_UNRELATED"),
         ({"posting": {"legs": [leg("fee.escrow", "suspense", 7)]}}, "INSUFFICIENT_FUNDS"),
         ({"posting": {"legs": [leg("rail.in_transit", "clearing.capture", 7)]}}, "KIND_NOT_ALLOWED"),
         ({"posting": {"legs": [leg("suspense", "suspense", 7)]}}, "LEGS_INVALID"),

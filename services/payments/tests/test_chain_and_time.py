@@ -67,6 +67,14 @@ async def test_a_balance_of_another_is_not_there(stack: PaymentsStack):
     await refused(stack.call("GetBalance", request), "FIELD_INVALID")
 
 
+async def test_the_trial_balance_is_read_in_business_time(stack: PaymentsStack):
+    await post(stack, 1)
+    await stack.advance(60)
+    read = await stack.call("GetTrialBalance", ledger_pb2.GetTrialBalanceRequest(), as_=OPERATOR)
+    later = await post(stack, 1)
+    assert timedelta(0) <= time_of(later) - read.read_time.ToDatetime(UTC) < timedelta(seconds=1)
+
+
 # --- transactions -----------------------------------------------------------------------------------------------------
 
 

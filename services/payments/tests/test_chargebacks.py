@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,6 +14,7 @@ from danbao.payments.v1 import account_pb2, audit_pb2, event_pb2, ledger_pb2, pa
 from danbao_kit.rpc_client import RemoteError
 from danbao_kit.testing.service import as_caller
 from danbao_payments.testing.stack import OPERATOR, PARTNER, PaymentsStack, money, new_id, payment, rail_report
+from danbao_payments.testing.statements import send, statement_of_today
 
 BUYER, SELLER, RAIL = "subjects/buyer", "subjects/seller", "rails/simulated"
 PAYABLE = (SELLER, "seller.payable")
@@ -210,3 +212,138 @@ async def test_an_operator_writes_off_what_a_chargeback_left(stack: PaymentsStac
     assert await reason_of(move(stack, (("platform", "loss.bad_debt"), DEBT, 1000))) == "KIND_NOT_ALLOWED"
     await move(stack, (("platform", "loss.chargeback"), DEBT, 1000))
     assert await balances(stack, DEBT, ("platform", "loss.chargeback")) == [0, 1000]
+
+
+# --- what comes and goes in whatever order ----------------------------------------------------------------------------
+
+
+async def brought_late(stack: PaymentsStack) -> str:
+    """A payment that its rail says nothing of by itself."""
+    asked = payment(BUYER, SELLER, 1000, payee=key(PAYABLE), rail=RAIL, instrument="silent")
+    made: payment_pb2.Payment = await stack.call("CreatePayment", asked)
+    return made.name
+
+
+async def told(stack: PaymentsStack, movement: str, result: str, reference: str = "") -> payment_pb2.RailReport:
+    request = rail_report(movement, result, rail_reference=reference)
+    return await stack.call("ReportRailResult", request, as_=SIMULATED, timeout=20)
+
+
+async def refund_of(stack: PaymentsStack) -> str:
+    return f"refunds/{(await stack.sql('SELECT id FROM rail_refunds ORDER BY id DESC LIMIT 1'))[0]['id']}"
+
+
+async def test_what_came_and_went_after_a_void_goes_back_no_second_time(stack: PaymentsStack):
+    name = await brought_late(stack)
+    await stack.call("VoidPayment", payment_pb2.VoidPaymentRequest(request_id=new_id(), name=name))
+    assert (await told(stack, name, "RETURNED", "return-9")).changed
+    late = await told(stack, name, "SUCCEEDED", "own-1")
+    # Its own reference is news, and nothing else.
+    assert (late.changed, late.payment.rail_reference) == (True, "own-1")
+    for result in ("SUCCEEDED", "SETTLED", "RETURNED"):
+        assert not (await told(stack, name, result)).changed
+    assert await balances(stack, (RAIL, "rail.in_transit"), (RAIL, "rail.settled")) == [0, 0]
+    assert not await stack.sql("SELECT FROM rail_refunds")
+    assert (await stack.sql("SELECT count(*) FROM transactions"))[0]["count"] == 1
+
+
+async def test_success_after_a_void_and_a_failure_conflicts(stack: PaymentsStack):
+    name = await brought_late(stack)
+    await stack.call("VoidPayment", payment_pb2.VoidPaymentRequest(request_id=new_id(), name=name))
+    await told(stack, name, "FAILED")
+    assert await reason_of(told(stack, name, "SUCCEEDED")) == "RAIL_RESULT_CONFLICTS"
+
+
+@pytest.mark.parametrize("refused_first", [False, True])
+async def test_a_refund_that_is_refused_of_a_returned_payment_goes_to_the_rail(
+    stack: PaymentsStack, refused_first: bool
+):
+    paid = await captured(stack, 1000, PAYABLE, instrument="refuse-payback")
+    if refused_first:
+        await stack.call("RefundPayment", refund(paid.name, 400))
+        until = time.monotonic() + 10
+        while await stack.available(BUYER) != 400:
+            assert time.monotonic() < until
+            await asyncio.sleep(0.02)
+        returned = await told(stack, paid.name, "RETURNED", "return-9")
+        assert returned.payment.charged_back_minor == 1000
+    else:
+        asked = await stack.call(
+            "CreatePayment", payment(BUYER, SELLER, 1000, payee=key(PAYABLE), rail=RAIL, instrument="silent")
+        )
+        await told(stack, asked.name, "SUCCEEDED", "own-2")
+        await stack.call("RefundPayment", refund(asked.name, 400))
+        returned = await told(stack, asked.name, "RETURNED", "return-9")
+        assert (returned.payment.charged_back_minor, returned.payment.refunded_minor) == (600, 1000)
+        await told(stack, await refund_of(stack), "FAILED")
+        after = await get(stack, asked.name)
+        assert (after.charged_back_minor, after.refunded_minor, after.refunds_settled_minor) == (1000, 1000, 0)
+        posted = (await stack.sql("SELECT metadata FROM transactions ORDER BY last_sequence DESC LIMIT 1"))[0]
+        assert json.loads(posted["metadata"]) == {"movement": asked.name, "rail_reference": "return-9"}
+        await told(stack, paid.name, "RETURNED")
+    rail = await balances(stack, (RAIL, "rail.in_transit"), (RAIL, "rail.settled"))
+    assert (sum(rail), await balances(stack, (BUYER, "user.available"), PAYABLE)) == (0, [0, 0])
+
+
+async def test_a_chargeback_told_again_under_its_reference_changes_nothing_after_its_reversal(stack: PaymentsStack):
+    paid = await captured(stack, 1000, PAYABLE)
+    for result, reference, changed in (
+        ("CHARGEBACK", "case-1", True),
+        ("CHARGEBACK_REVERSED", "won-1", True),
+        ("CHARGEBACK", "case-1", False),
+        ("CHARGEBACK_REVERSED", "won-1", False),
+        ("CHARGEBACK", "case-2", True),
+        ("CHARGEBACK_REVERSED", "won-1", False),
+    ):
+        assert (await told(stack, paid.name, result, reference)).changed is changed, (result, reference)
+    assert (await get(stack, paid.name)).charged_back_minor == 1000
+    other = rail_report(paid.name, "CHARGEBACK", rail_reference="case-2", amount=money(1))
+    assert await reason_of(stack.call("ReportRailResult", other, as_=SIMULATED)) == "RAIL_RESULT_CONFLICTS"
+
+
+async def test_a_reference_that_is_told_last_is_found_by_the_statement(stack: PaymentsStack):
+    name = await brought_late(stack)
+    await told(stack, name, "SETTLED", "batch-7")
+    assert (await told(stack, name, "SUCCEEDED", "own-1")).payment.rail_reference == "own-1"
+    statement = await statement_of_today(stack)
+    statement.say("IN", 1000, "own-1")
+    made = await send(stack, statement.parts())
+    assert (made.open_items, made.matched_lines, made.matched_movements) == (0, 1, 1)
+
+
+async def test_what_nobody_wanted_stands_in_the_statement_both_ways(stack: PaymentsStack):
+    name = await brought_late(stack)
+    await stack.call("VoidPayment", payment_pb2.VoidPaymentRequest(request_id=new_id(), name=name))
+    await told(stack, name, "RETURNED", "return-9")
+    await told(stack, name, "SUCCEEDED", "own-1")
+    statement = await statement_of_today(stack)
+    statement.say("IN", 1000, "own-1")
+    statement.say("OUT", 1000, "return-9")
+    assert (await send(stack, statement.parts())).open_items == 0
+
+
+async def test_an_operator_takes_back_what_was_won_of_a_debt_that_was_written_off(stack: PaymentsStack):
+    paid = await captured(stack, 1000, PAYABLE)
+    await move(stack, (PAYABLE, SUSPENSE, 1000))
+    await report(stack, paid.name, "CHARGEBACK")
+    loss = ("platform", "loss.chargeback")
+    await move(stack, (loss, DEBT, 1000))
+    await report(stack, paid.name, "CHARGEBACK_REVERSED")
+    assert await balances(stack, PAYABLE, DEBT, loss) == [1000, 0, 1000]
+    await move(stack, (PAYABLE, loss, 1000))
+    assert await balances(stack, PAYABLE, DEBT, loss) == [0, 0, 0]
+
+
+async def test_an_operator_pays_a_debt_with_what_suspense_has_of_a_closed_seller_s(stack: PaymentsStack):
+    paid = await captured(stack, 1000, PAYABLE)
+    await move(stack, (PAYABLE, SUSPENSE, 1000))
+    account = (await stack.accounts(SELLER))["seller.payable"].name
+    request = account_pb2.CloseAccountRequest(request_id=new_id(), name=account)
+    await stack.call("CloseAccount", request, as_=OPERATOR)
+    # The account is empty, so all of it is owed; what is won stays in suspense, for the account is closed.
+    await report(stack, paid.name, "CHARGEBACK")
+    before = await stack.available(*SUSPENSE)
+    await report(stack, paid.name, "CHARGEBACK_REVERSED")
+    assert (await balances(stack, DEBT, SUSPENSE)) == [1000, before - 1000]
+    await move(stack, (("platform", "loss.chargeback"), DEBT, 1000), (SUSPENSE, ("platform", "loss.chargeback"), 1000))
+    assert (await balances(stack, DEBT, SUSPENSE)) == [0, before]

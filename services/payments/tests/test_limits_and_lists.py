@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from danbao.payments.v1 import payment_pb2
+from danbao.payments.v1 import payment_pb2, rail_pb2
 from danbao_kit.rpc_client import RemoteError
 from danbao_kit.testing.service import as_caller
 from danbao_payments.testing.stack import OPERATOR, PaymentsStack, manual, new_id, payment
@@ -157,3 +157,19 @@ async def test_a_page_token_belongs_to_its_filter(stack: PaymentsStack):
     assert await reason_of_call(stack.call("ListPayments", payment_pb2.ListPaymentsRequest(page_size=-1))) == (
         "FIELD_INVALID"
     )
+
+
+async def test_whoever_sees_a_payment_sees_what_goes_back_of_it(stack: PaymentsStack):
+    carded = await stack.call("CreatePayment", payment(BUYER, SELLER, 600, rail="rails/simulated", instrument="ok"))
+    while carded.state != payment_pb2.Payment.STATE_CAPTURED:
+        await asyncio.sleep(0.02)
+        carded = await stack.call("GetPayment", payment_pb2.GetPaymentRequest(name=carded.name))
+    await stack.call("RefundPayment", payment_pb2.RefundPaymentRequest(request_id=new_id(), name=carded.name))
+    name = f"refunds/{(await stack.sql('SELECT id FROM rail_refunds'))[0]['id']}"
+    request = rail_pb2.GetRailRefundRequest(name=name)
+    for subject in ("buyer", "seller"):
+        refund = await stack.call("GetRailRefund", request, as_=as_caller(subject=subject, roles="user"))
+        assert (refund.source, refund.owner, refund.amount.amount_minor) == (carded.name, BUYER, 600)
+    with pytest.raises(RemoteError) as refused:
+        await stack.call("GetRailRefund", request, as_=as_caller(subject="stranger", roles="user"))
+    assert refused.value.reason == "MOVEMENT_NOT_FOUND"

@@ -430,3 +430,16 @@ async def test_what_happened_is_told_in_order(moody: PaymentsStack):
         "rail_refund_settled",
     ]
     assert events[-1].rail_refund_settled.source == paid.name
+
+
+async def test_every_part_of_a_split_keeps_its_room_while_its_rail_is_silent(moody: PaymentsStack):
+    part = {"owner": "subjects/partner", "kind": "user.available"}
+    filling = {"debit": {"owner": "platform", "kind": "opening"}, "credit": part, "amount": money(MOST - 1500)}
+    request = ledger_pb2.PostTransactionRequest(request_id=new_id(), legs=[filling])
+    await moody.call("PostTransaction", request, as_=OPERATOR)
+    terms = [{"destination": PAYABLE, "fixed_minor": 10}, {"destination": part, "remaining": True}]
+    split = {"splits": terms, "remainder_policy": ledger_pb2.REMAINDER_POLICY_FIRST}
+    first = await moody.call("CreatePayment", order(1010, "silent", **split))
+    assert await reason_of(moody.call("CreatePayment", order(1010, "silent", **split))) == "BALANCE_OVERFLOW"
+    await moody.call("ReportRailResult", rail_report(first.name, "SUCCEEDED"), as_=OPERATOR)
+    assert await moody.available("subjects/partner") == MOST - 500

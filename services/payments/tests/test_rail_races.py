@@ -230,6 +230,7 @@ async def test_who_may_report_on_and_see_a_movement(stack: PaymentsStack, kind: 
     for get, request in (
         ("GetTopUp", payment_pb2.GetTopUpRequest(name=funded.name)),
         ("GetWithdrawal", rail_pb2.GetWithdrawalRequest(name=out.name)),
+        ("GetRailRefund", rail_pb2.GetRailRefundRequest(name=f"refunds/{refund}")),
     ):
         for as_ in (PARTNER, OPERATOR, ITS_RAIL, as_caller(subject="owner", roles="user")):
             assert (await stack.call(get, request, as_=as_)).name == request.name

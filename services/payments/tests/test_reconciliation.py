@@ -156,8 +156,9 @@ async def test_the_same_statement_again_gets_the_same_answer_and_another_is_told
     statement.say("IN", 500, done.reference)
     statement.say("IN", 7, "stranger")
     first = await send(stack, statement.parts())
-    # In other chunks it is the same statement.
+    # In other chunks, and in another order, it is the same statement.
     assert await send(stack, replace(statement, chunk=1).parts()) == first
+    assert await send(stack, replace(statement, lines=statement.lines[::-1]).parts()) == first
     assert (await stack.sql("SELECT count(*) AS made FROM reconciliations"))[0]["made"] == 1
     assert (await stack.sql("SELECT count(*) AS lines FROM statement_lines"))[0]["lines"] == 2
     other = [replace(statement.lines[0], minor=501), statement.lines[1]]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from danbao_payments.domain.account import AccountState, available_minor
-from danbao_payments.domain.chart import PLATFORM, RAIL_SETTLED, SUSPENSE
+from danbao_payments.domain.books import Books
+from danbao_payments.domain.chart import PLATFORM, RAIL_SETTLED, RECEIVABLE_USER, SUSPENSE, USER_AVAILABLE
 from danbao_payments.domain.commands import AccountKey
-from danbao_payments.domain.payment import Payment
+from danbao_payments.domain.payment import Payment, PaymentState
 from danbao_payments.domain.payment_split import SplitPart, refund_parts
 from danbao_payments.domain.posting import Posting
 from danbao_payments.domain.rail_payment import bearers, won_back_by, won_back_parts
+from danbao_payments.domain.rail_refund import AWAITING
 from danbao_payments.domain.transfer import Purpose
 
 _SUSPENSE = AccountKey(PLATFORM, SUSPENSE)
@@ -23,12 +25,64 @@ def charge_back(payment: Payment, amount_minor: int, posting: Posting) -> Paymen
             account = posting.account(key.owner, key.kind, payment.currency)
             settled = posting.account(payment.rail, RAIL_SETTLED, payment.currency)
             posting.post(account, settled, minor, payment_id=payment.id, purpose=_CHARGEBACK)
-            payment = _borne(payment, key, minor)
+            payment = payment._replace(chargeback_from=payment.chargeback_from.bears(key.owner, key.kind, minor))
     return _counted(payment, amount_minor, shares)
 
 
+def given_to_wallet(payment: Payment, books: Books) -> int:
+    """What went back to the payer otherwise than over the rail, and was not taken from there yet: refunds that the rail
+    refused, and what was given back by legs."""
+    paid_minor = payment.refunds_settled_minor
+    on_its_way_minor = sum(
+        refund.amount_minor
+        for refund in books.rail_refunds.values()
+        if refund.payment_id == payment.id and refund.state in AWAITING
+    )
+    if payment.state == PaymentState.CAPTURED:
+        given_minor = payment.refunded_minor - (payment.charged_back_minor - payment.chargeback_from.payer_minor)
+    else:
+        # Nobody could receive it, and all of it was sent back.
+        given_minor = payment.amount_minor
+    return max(given_minor - paid_minor - on_its_way_minor - payment.chargeback_from.payer_minor, 0)
+
+
+def take_from_payer(payment: Payment, amount_minor: int, posting: Posting) -> Payment:
+    """Takes what the payer's wallet was given of money that the rail has taken back; what lacks there is owed.
+
+    It went back before, so it is not counted as refunded once more, only as charged back. It goes without a purpose:
+    that tells it from what those give who received it.
+    """
+    captured = payment.state == PaymentState.CAPTURED
+    named = payment.id if captured else None
+    wallet = posting.account(payment.payer, USER_AVAILABLE, payment.currency)
+    if wallet.state == AccountState.CLOSED:
+        wallet = posting.account(PLATFORM, SUSPENSE, payment.currency)
+        there_minor = amount_minor
+    else:
+        there_minor = max(min(amount_minor, available_minor(wallet)), 0)
+    taken = payment.chargeback_from
+    for key, minor in (
+        (AccountKey(wallet.owner, wallet.kind), there_minor),
+        (AccountKey(payment.payer, RECEIVABLE_USER), amount_minor - there_minor),
+    ):
+        if minor:
+            settled = posting.account(payment.rail, RAIL_SETTLED, payment.currency)
+            posting.post(posting.account(key.owner, key.kind, payment.currency), settled, minor, payment_id=named)
+            taken = taken.bears(key.owner, key.kind, minor) if captured else taken
+    taken = taken._replace(payer_minor=taken.payer_minor + amount_minor)
+    charged_back_minor = payment.charged_back_minor + (amount_minor if captured else 0)
+    return payment._replace(chargeback_from=taken, charged_back_minor=charged_back_minor)
+
+
 def win_back(payment: Payment, amount_minor: int, posting: Posting) -> Payment:
-    """Gives the amount to whom it was taken from: the sellers and the platform. It can go back once more."""
+    """Gives the amount to whom it was taken from: the sellers and the platform, from whom it can go back once more, and
+    last the payer, who had been given it back."""
+    to_payer_minor = max(amount_minor - (payment.charged_back_minor - payment.chargeback_from.payer_minor), 0)
+    amount_minor -= to_payer_minor
+    if to_payer_minor:
+        payment = _given_to_payer(payment, to_payer_minor, posting)
+    if not amount_minor:
+        return _settled_again(payment)
     shares = won_back_parts(payment.parts, amount_minor) if payment.parts else (amount_minor,)
     for part, share in zip(payment.parts or (None,), shares, strict=True):
         if share:
@@ -38,7 +92,30 @@ def win_back(payment: Payment, amount_minor: int, posting: Posting) -> Payment:
                 account = posting.account(PLATFORM, SUSPENSE, payment.currency)
             settled = posting.account(payment.rail, RAIL_SETTLED, payment.currency)
             posting.post(settled, account, share, payment_id=payment.id, purpose=_CHARGEBACK)
-    return _counted(payment, -amount_minor, tuple(-share for share in shares))
+            # The debt is paid first, then the seller has it again.
+            givers, debt = bearers(payment, part)
+            keys = [(key.owner, key.kind) for key in (debt or _SUSPENSE, *reversed(givers))]
+            payment = payment._replace(chargeback_from=payment.chargeback_from.relieved(share, keys))
+    return _settled_again(_counted(payment, -amount_minor, tuple(-share for share in shares)))
+
+
+def _given_to_payer(payment: Payment, amount_minor: int, posting: Posting) -> Payment:
+    account = posting.account(payment.payer, USER_AVAILABLE, payment.currency)
+    if account.state == AccountState.CLOSED:
+        account = posting.account(PLATFORM, SUSPENSE, payment.currency)
+    settled = posting.account(payment.rail, RAIL_SETTLED, payment.currency)
+    posting.post(settled, account, amount_minor, payment_id=payment.id)
+    keys = [(payment.payer, RECEIVABLE_USER), (account.owner, account.kind)]
+    taken = payment.chargeback_from.relieved(amount_minor, keys)
+    taken = taken._replace(payer_minor=taken.payer_minor - amount_minor)
+    return payment._replace(chargeback_from=taken, charged_back_minor=payment.charged_back_minor - amount_minor)
+
+
+def _settled_again(payment: Payment) -> Payment:
+    """Where all of it was won back, the rail has taken nothing any more: what a refund gives back is the payer's."""
+    if payment.charged_back_minor:
+        return payment
+    return payment._replace(chargeback_from=payment.chargeback_from._replace(returned_at=None))
 
 
 def _takes(
@@ -54,12 +131,6 @@ def _takes(
         left_minor -= takes[-1][1]
     takes.append((debt or _SUSPENSE, left_minor))
     return [(key, minor) for key, minor in takes if minor]
-
-
-def _borne(payment: Payment, key: AccountKey, minor: int) -> Payment:
-    borne = {(owner, kind): so_far for owner, kind, so_far in payment.chargeback_from}
-    borne[key.owner, key.kind] = borne.get((key.owner, key.kind), 0) + minor
-    return payment._replace(chargeback_from=tuple((owner, kind, total) for (owner, kind), total in borne.items()))
 
 
 def _counted(payment: Payment, amount_minor: int, shares: tuple[int, ...]) -> Payment:

@@ -17,6 +17,7 @@ from danbao_payments.domain.chain import Chain
 from danbao_payments.domain.limits import Limits, Usage
 from danbao_payments.domain.movement import Movement, RailResult
 from danbao_payments.domain.payment import Payment
+from danbao_payments.domain.rail_refund import RailRefund
 from danbao_payments.domain.top_up import TopUp
 from danbao_payments.domain.transfer import PostedTransaction
 from danbao_payments.domain.withdrawal import Withdrawal
@@ -286,6 +287,8 @@ class MovementsReader(Protocol):
     async def top_up(self, top_up_id: UUID) -> TopUp | None: ...
 
     async def withdrawal(self, withdrawal_id: UUID) -> Withdrawal | None: ...
+
+    async def rail_refund(self, refund_id: UUID) -> RailRefund | None: ...
 
     async def awaiting(self, requests: Sequence[RequestKey]) -> dict[RequestKey, TopUp | Withdrawal]:
         """The movements for which these requests wait for a rail's answer."""

@@ -7,7 +7,7 @@ from uuid import UUID
 from danbao_kit.decision import Moment
 from danbao_kit.money import MAX_MINOR
 from danbao_payments.application.captures import receivers, share_out
-from danbao_payments.application.chargebacks import charge_back, win_back
+from danbao_payments.application.chargebacks import charge_back, given_to_wallet, take_from_payer, win_back
 from danbao_payments.application.holds import expire_due
 from danbao_payments.application.rail_books import check_room
 from danbao_payments.domain.account import AccountState
@@ -22,7 +22,7 @@ from danbao_payments.domain.chart import (
 from danbao_payments.domain.commands import ReportRailResult
 from danbao_payments.domain.errors import BalanceOverflow, RailResultConflicts, RefundAmountExceeded
 from danbao_payments.domain.events import PaymentEvent, RailRefundEvent
-from danbao_payments.domain.movement import Movement, movement_metadata
+from danbao_payments.domain.movement import Movement, RailResult, movement_metadata
 from danbao_payments.domain.payment import Payment, PaymentState
 from danbao_payments.domain.posting import Posting
 from danbao_payments.domain.rail_payment import (
@@ -32,9 +32,10 @@ from danbao_payments.domain.rail_payment import (
     waiting_accounts,
 )
 from danbao_payments.domain.rail_refund import RailRefund, RailRefundState
-from danbao_payments.domain.rail_report import RailReport, check_no_conflict, own_reference
+from danbao_payments.domain.rail_report import RailReport, check_no_conflict, own_reference, tells_reference
 
 _REFUSED = "refused by the rail"
+_RETURNED = "the rail has taken it back"
 _NOBODY_RECEIVES = "the payee's account was closed before the rail brought the money; it goes back"
 
 
@@ -83,6 +84,18 @@ def check_refund_has_room(payment: Payment, amount_minor: int, books: Books, mom
     check_room(payment.rail, wallet, amount_minor, books, moment)
 
 
+def return_from_payer(payment: Payment, amount_minor: int, books: Books, moment: Moment) -> None:
+    """Takes what a refund has given back to the payer, of a payment that its rail has taken back meanwhile."""
+    posting = Posting(books, moment)
+    taken = take_from_payer(payment, amount_minor, posting)
+    reference = taken.chargeback_from.reference_of(RailResult.RETURNED.value) or payment.rail_reference
+    posted = posting.record(f"payment returned over {payment.rail}", movement_metadata(movement_of(payment), reference))
+    taken = taken._replace(version=payment.version + 1, update_time=moment.now, last_transaction=posted.transaction.id)
+    books.payments.put(payment.id, taken)
+    if payment.state == PaymentState.CAPTURED:
+        moment.emit(PaymentEvent("payment_charged_back", taken))
+
+
 def report_payment(command: ReportRailResult, payment: Payment, books: Books, moment: Moment) -> RailReport:
     """Books what the rail says of a payment. Raises RailResultConflicts, RefundAmountExceeded, BalanceOverflow."""
     movement = movement_of(payment)
@@ -92,13 +105,20 @@ def report_payment(command: ReportRailResult, payment: Payment, books: Books, mo
         known_reference=payment.rail_reference,
         result=command.result,
         rail_reference=command.rail_reference,
-        step=step_of(payment, command.result, whole=command.amount is None),
+        step=step_of(payment, command),
     )
     if step.to is None:
-        return RailReport(payment, changed=False)
-    if PaymentEffect.CHARGE_BACK in step.effects and books.due_holds:
+        if not tells_reference(payment.rail_reference, command):
+            return RailReport(payment, changed=False)
+        named = payment._replace(
+            version=payment.version + 1, rail_reference=command.rail_reference, update_time=moment.now
+        )
+        books.payments.put(payment.id, named)
+        return RailReport(named, changed=True)
+    if {PaymentEffect.CHARGE_BACK, PaymentEffect.RETURN} & set(step.effects) and books.due_holds:
         # What has run out is not held any more, swept or not.
-        expire_due([account.id for account in receivers(payment, books, moment)], books, moment)
+        wallet = books.account(payment.payer, USER_AVAILABLE, payment.currency, moment.now)
+        expire_due([account.id for account in (*receivers(payment, books, moment), wallet)], books, moment)
     if payment.is_unanswered:
         _reserve(payment, -payment.amount_minor, books)
     return RailReport(_Booking(command, payment, movement, books, moment).run(step.effects), changed=True)
@@ -143,7 +163,10 @@ class _Booking:
     def capture(self) -> None:
         payment, moment = self._payment, self._moment
         if any(account.state == AccountState.CLOSED for account in receivers(payment, self._books, moment)):
-            self.send_back(state=PaymentState.DECLINED, failure=_NOBODY_RECEIVES)
+            if self._command.result is RailResult.RETURNED:
+                self.pass_through(state=PaymentState.DECLINED, failure=_NOBODY_RECEIVES)
+            else:
+                self.send_back(state=PaymentState.DECLINED, failure=_NOBODY_RECEIVES)
             self._tell("payment_declined")
             return
         posting = self._begin()
@@ -182,6 +205,20 @@ class _Booking:
         self._back_minor = payment.amount_minor
         self._payment = self._payment._replace(state=state.value if state else payment.state, failure=failure)
 
+    def pass_through(self, *, state: PaymentState | None = None, failure: str = "") -> None:
+        """Both ways, for a statement shows both."""
+        payment, posting = self._payment, self._begin()
+        in_transit = posting.account(payment.rail, RAIL_IN_TRANSIT, payment.currency)
+        clearing = posting.account(PLATFORM, CLEARING_REFUND, payment.currency)
+        posting.post(in_transit, clearing, payment.amount_minor, payment_id=payment.id)
+        clearing = posting.account(PLATFORM, CLEARING_REFUND, payment.currency)
+        posting.post(clearing, posting.account(payment.rail, RAIL_IN_TRANSIT, payment.currency), payment.amount_minor)
+        self._payment = self._payment._replace(
+            state=state.value if state else payment.state,
+            failure=failure or self._command.failure or _RETURNED,
+            chargeback_from=payment.chargeback_from._replace(returned_at=self._moment.now, at_once=True),
+        )
+
     def charge_back(self) -> None:
         payment = self._payment
         if payment.state != PaymentState.CAPTURED:
@@ -190,13 +227,41 @@ class _Booking:
         amount_minor = self._amount(payment.refundable_minor)
         posting = self._begin()
         self._payment = charge_back(self._payment, amount_minor, posting)
+        self._remember(amount_minor)
         self._tell("payment_charged_back")
+
+    def take_back(self) -> None:
+        """All of it, wherever it is: with those who received it, or with the payer, to whom it went by the wallet. What
+        is on its way over the rail, or has arrived, is the rail's already."""
+        if self._payment.chargeback_from.at_once:
+            # It came and went when nobody could receive it.
+            return
+        payment = self._payment
+        with_payer_minor = given_to_wallet(payment, self._books)
+        left_minor = payment.refundable_minor
+        if left_minor or with_payer_minor:
+            posting = self._begin()
+            if left_minor:
+                self._payment = charge_back(self._payment, left_minor, posting)
+            if with_payer_minor:
+                self._payment = take_from_payer(self._payment, with_payer_minor, posting)
+        taken = self._payment.chargeback_from._replace(returned_at=self._moment.now)
+        self._payment = self._payment._replace(chargeback_from=taken)
+        self._remember(left_minor + with_payer_minor)
+        if payment.state == PaymentState.CAPTURED and (left_minor or with_payer_minor):
+            self._tell("payment_charged_back")
 
     def win_back(self) -> None:
         amount_minor = self._amount(self._payment.charged_back_minor)
         posting = self._begin()
         self._payment = win_back(self._payment, amount_minor, posting)
+        self._remember(amount_minor)
         self._tell("payment_chargeback_reversed")
+
+    def _remember(self, amount_minor: int) -> None:
+        command, taken = self._command, self._payment.chargeback_from
+        taken = taken.remembers(command.result.value, command.rail_reference, amount_minor)
+        self._payment = self._payment._replace(chargeback_from=taken)
 
     def _amount(self, left_minor: int) -> int:
         """What the report is about. Nothing left is too little for every amount."""
@@ -232,7 +297,9 @@ _EFFECTS = {
     PaymentEffect.NOTE: _Booking.note,
     PaymentEffect.SETTLE: _Booking.settle,
     PaymentEffect.SEND_BACK: _Booking.send_back,
+    PaymentEffect.PASS: _Booking.pass_through,
     PaymentEffect.CHARGE_BACK: _Booking.charge_back,
+    PaymentEffect.RETURN: _Booking.take_back,
     PaymentEffect.WIN_BACK: _Booking.win_back,
 }
 
@@ -250,5 +317,5 @@ def _rooms(payment: Payment, books: Books, moment: Moment) -> dict[UUID, int]:
 
 
 def _reserve(payment: Payment, minor: int, books: Books) -> None:
-    for key in waiting_accounts(payment.rail, payment.payee_account, payment.currency):
+    for key in waiting_accounts(payment.rail, payment.currency, payment.payer, payment.payee_account, payment.parts):
         books.awaited.put(key, (books.awaited.get(key) or 0) + minor)

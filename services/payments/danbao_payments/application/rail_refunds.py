@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from danbao_kit.decision import Moment, RequestKey
+from danbao_payments.application.holds import expire_due
 from danbao_payments.application.rail_books import standing_account
-from danbao_payments.domain.account import Account
+from danbao_payments.application.rail_payments import return_from_payer
+from danbao_payments.application.top_ups import return_rest
+from danbao_payments.domain.account import Account, account_id
 from danbao_payments.domain.books import Books
 from danbao_payments.domain.chart import CLEARING_REFUND, PLATFORM, RAIL_SETTLED, USER_AVAILABLE
 from danbao_payments.domain.commands import ReportRailResult
@@ -12,8 +15,8 @@ from danbao_payments.domain.events import RailRefundEvent, TopUpEvent
 from danbao_payments.domain.movement import RailResult, movement_metadata
 from danbao_payments.domain.posting import Posting
 from danbao_payments.domain.rail_refund import AWAITING, REPORTS, RailRefund, RailRefundEffect, RailRefundState
-from danbao_payments.domain.rail_report import RailReport, check_no_conflict, own_reference
-from danbao_payments.domain.top_up import TopUp
+from danbao_payments.domain.rail_report import RailReport, check_no_conflict, own_reference, tells_reference
+from danbao_payments.domain.top_up import TopUp, TopUpState
 
 
 def report_refund(command: ReportRailResult, refund: RailRefund, books: Books, moment: Moment) -> RailReport:
@@ -27,7 +30,11 @@ def report_refund(command: ReportRailResult, refund: RailRefund, books: Books, m
         step=REPORTS[RailRefundState(refund.state), command.result],
     )
     if step.to is None:
-        return RailReport(refund, changed=False)
+        if not tells_reference(refund.rail_reference, command):
+            return RailReport(refund, changed=False)
+        named = refund._replace(rail_reference=command.rail_reference, update_time=moment.now)
+        books.rail_refunds.put(named.id, named)
+        return RailReport(named, changed=True)
     told = refund._replace(
         rail_reference=own_reference(refund.rail_reference, command.result, command.rail_reference),
         failure=command.failure or refund.failure,
@@ -49,6 +56,8 @@ def report_refund(command: ReportRailResult, refund: RailRefund, books: Books, m
         )
         posting.record(f"{_WHAT.get(command.result, 'paid back')} over {refund.rail}", facts)
     books.rail_refunds.put(told.id, told)
+    if _GIVING_BACK & set(step.effects):
+        _follow_source(told, books, moment)
     if refund.top_up_id is not None and refund.state in AWAITING and told.state not in AWAITING:
         request = RequestKey(refund.request_caller, refund.request_method, refund.request_id)
         moment.answer(request, books.top_ups.get(refund.top_up_id))
@@ -58,8 +67,26 @@ def report_refund(command: ReportRailResult, refund: RailRefund, books: Books, m
 _E, _S = RailRefundEffect, RailRefundState
 _STATES = {_E.SETTLE: _S.SETTLED, _E.REFUSE: _S.REFUSED, _E.RETURN: _S.RETURNED, _E.LOSE_SIGHT: _S.UNKNOWN}
 _KINDS = {_E.SETTLE: "settled", _E.REFUSE: "refused", _E.RETURN: "refused"}
+# Upon these its owner has the money again.
+_GIVING_BACK = {_E.REFUSE, _E.RETURN}
 _SOURCES = {"topUps": "top_up", "payments": "payment"}
 _WHAT = {RailResult.FAILED: "refund refused", RailResult.RETURNED: "refund returned"}
+
+
+def _follow_source(refund: RailRefund, books: Books, moment: Moment) -> None:
+    """What a refund gives back of money that the rail has taken back meanwhile goes after it."""
+    expire_due((account_id(refund.owner, USER_AVAILABLE, refund.currency),), books, moment)
+    if refund.top_up_id is not None:
+        top_up = books.top_ups.get(refund.top_up_id)
+        assert top_up is not None, "a refund is of a top-up"
+        if top_up.state == TopUpState.RETURNED:
+            return_rest(top_up, books, moment)
+        return
+    payment = None if refund.payment_id is None else books.payments.get(refund.payment_id)
+    assert payment is not None, "a refund is of a top-up or of a payment"
+    returned_at = payment.chargeback_from.returned_at
+    if returned_at is not None and refund.create_time < returned_at:
+        return_from_payer(payment, refund.amount_minor, books, moment)
 
 
 def _legs(effect: RailRefundEffect, refund: RailRefund, books: Books, moment: Moment) -> list[tuple[Account, Account]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from danbao_kit.decision import Moment
 from danbao_payments.application.transactions import post_transaction
 from danbao_payments.domain.account import account_id
 from danbao_payments.domain.books import Books
 from danbao_payments.domain.callers import Party
 from danbao_payments.domain.chart import PLATFORM, SUSPENSE
+from danbao_payments.domain.commands import Leg, SpreadLeg
 from danbao_payments.domain.errors import (
     ItemAlreadyResolved,
     KindNotAllowed,
@@ -97,13 +100,21 @@ def resolve_item(command: ResolveReconciliationItem, books: Books, moment: Momen
     reconciliation = books.reconciliations.get(command.reconciliation)
     assert reconciliation is not None, "an item is of a reconciliation"
     if command.legs:
+        touched = _named(command.legs)
+    _check_explains(name, touched, reconciliation)
+    if command.legs:
         posted = post_transaction(command.posting(name), books, moment)
         transaction = posted.transaction.id
-        touched = frozenset(
-            account for transfer in posted.transfers for account in (transfer.debit_account, transfer.credit_account)
+        # A source that is named and has nothing gives nothing.
+        _check_explains(
+            name,
+            frozenset(
+                account
+                for transfer in posted.transfers
+                for account in (transfer.debit_account, transfer.credit_account)
+            ),
+            reconciliation,
         )
-    if transaction is not None and touched is not None and not touched & _explaining(reconciliation):
-        raise TransactionUnrelated(name, rail=reconciliation.rail, currency=reconciliation.currency)
     resolved = item._replace(
         state=_RESOLVED,
         transaction_id=transaction,
@@ -140,6 +151,19 @@ def _item(made: Reconciliation, number: int, each: Break) -> ReconciliationItem:
         "",
         None,
     )
+
+
+def _named(legs: tuple[Leg | SpreadLeg, ...]) -> frozenset[UUID]:
+    """The accounts that a posting may touch."""
+    return frozenset(
+        account_id(key.owner, key.kind, leg.amount.currency) for leg in legs for key in (*leg.debits, *leg.credits)
+    )
+
+
+def _check_explains(name: str, touched: frozenset[UUID] | None, reconciliation: Reconciliation) -> None:
+    """Raises TransactionUnrelated. None: words explain it."""
+    if touched is not None and not touched & _explaining(reconciliation):
+        raise TransactionUnrelated(name, rail=reconciliation.rail, currency=reconciliation.currency)
 
 
 def _explaining(reconciliation: Reconciliation) -> frozenset[object]:

@@ -33,7 +33,7 @@ from danbao_payments.domain.events import TopUpEvent
 from danbao_payments.domain.movement import RailResult, movement_metadata
 from danbao_payments.domain.posting import Posting, check_movable
 from danbao_payments.domain.rail_refund import RailRefund, RailRefundState
-from danbao_payments.domain.rail_report import RailReport, check_no_conflict, own_reference
+from danbao_payments.domain.rail_report import RailReport, check_no_conflict, own_reference, tells_reference
 from danbao_payments.domain.top_up import (
     AWAITING,
     TopUp,
@@ -97,7 +97,11 @@ def report_top_up(command: ReportRailResult, top_up: TopUp, books: Books, moment
         step=step_of(top_up, command.result),
     )
     if step.to is None:
-        return RailReport(top_up, changed=False)
+        if not tells_reference(top_up.rail_reference, command):
+            return RailReport(top_up, changed=False)
+        named = top_up._replace(rail_reference=command.rail_reference, update_time=moment.now)
+        books.top_ups.put(named.id, named)
+        return RailReport(named, changed=True)
     told = top_up._replace(
         rail_reference=own_reference(top_up.rail_reference, command.result, command.rail_reference),
         failure=command.failure or top_up.failure,
@@ -162,8 +166,20 @@ def _return(top_up: TopUp, legs: list[_Leg], books: Books, moment: Moment) -> To
         legs.append((wallet, rail, there))
     if minor > there:
         legs.append((books.account(top_up.owner, RECEIVABLE_USER, currency, now), rail, minor - there))
-    returned = top_up._replace(state=TopUpState.RETURNED.value, returned_minor=minor)
+    returned = top_up._replace(state=TopUpState.RETURNED.value, returned_minor=top_up.returned_minor + minor)
     return _told("top_up_returned", returned, moment)
+
+
+def return_rest(top_up: TopUp, books: Books, moment: Moment) -> None:
+    """Takes what has come back into the wallet of a top-up that its rail has returned."""
+    legs: list[_Leg] = []
+    told = _return(top_up, legs, books, moment)
+    posting = Posting(books, moment)
+    for debit, credit, minor in legs:
+        posting.post(debit, credit, minor)
+    facts = movement_metadata(top_up.movement, top_up.rail_reference, ("top_up", top_up.movement.name))
+    posting.record(f"{_WHAT[RailResult.RETURNED]} over {top_up.rail}", facts)
+    books.top_ups.put(told.id, told._replace(update_time=moment.now))
 
 
 def _lose_sight(top_up: TopUp, legs: list[_Leg], books: Books, moment: Moment) -> TopUp:

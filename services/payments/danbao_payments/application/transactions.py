@@ -137,8 +137,12 @@ def _post(
         credit = books.account(leg.credit.owner, leg.credit.kind, leg.amount.currency, now)
         posting.post(debit, credit, leg.amount.minor, payment_id=leg.payment, purpose=leg.purpose)
     sent_back = _sent_back(plan.movements) if goes_back else {}
+    going: dict[str, int] = {}
     for payment_id, minor in sent_back.items():
-        check_refund_has_room(payments[payment_id], minor, books, moment)
+        # All of them together: they may go over one rail, and back into one wallet.
+        currency = payments[payment_id].currency
+        going[currency] = going.get(currency, 0) + minor
+        check_refund_has_room(payments[payment_id], going[currency], books, moment)
     if any(leg.purpose == Purpose.COMPENSATION for leg in legs):
         _charge_debtors(posting, plan, legs, payments, books, moment)
     posted = posting.record(description, metadata, reverses=reverses)

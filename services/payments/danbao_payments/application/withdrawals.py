@@ -18,7 +18,7 @@ from danbao_payments.domain.events import WithdrawalEvent
 from danbao_payments.domain.movement import RailResult, movement_metadata
 from danbao_payments.domain.posting import Posting, check_movable
 from danbao_payments.domain.rail_access import check_may_withdraw
-from danbao_payments.domain.rail_report import RailReport, check_no_conflict, own_reference
+from danbao_payments.domain.rail_report import RailReport, check_no_conflict, own_reference, tells_reference
 from danbao_payments.domain.withdrawal import AWAITING, REPORTS, Withdrawal, WithdrawalEffect, WithdrawalState
 
 
@@ -77,7 +77,11 @@ def report_withdrawal(command: ReportRailResult, withdrawal: Withdrawal, books: 
         step=REPORTS[WithdrawalState(withdrawal.state), command.result],
     )
     if step.to is None:
-        return RailReport(withdrawal, changed=False)
+        if not tells_reference(withdrawal.rail_reference, command):
+            return RailReport(withdrawal, changed=False)
+        named = withdrawal._replace(rail_reference=command.rail_reference, update_time=moment.now)
+        books.withdrawals.put(named.id, named)
+        return RailReport(named, changed=True)
     told = withdrawal._replace(
         rail_reference=own_reference(withdrawal.rail_reference, command.result, command.rail_reference),
         failure=command.failure or withdrawal.failure,

@@ -91,6 +91,8 @@ def check_own_rules(leg: Leg | SpreadLeg, caller: Caller) -> None:
         if key.kind == FUND_RECOVERABLE:
             raise _fund_s_own(key, caller)
         loss = WRITTEN_OFF_FROM.get(key.kind)
+        if leg.payment is not None and key.owner.startswith(RAILS):
+            raise _not_allowed("what a rail takes of a payment is reported, not posted", key.owner, key.kind, caller)
         if loss is not None and any(debit != AccountKey(PLATFORM, loss) for debit in leg.debits):
             raise _not_allowed(f"{key.kind} is written off from {loss} alone", key.owner, key.kind, caller)
 
@@ -105,11 +107,12 @@ def check_may_send_back(key: AccountKey, leg: Leg | SpreadLeg, payment: Payment 
 
 def check_may_reverse(posted: PostedTransaction, caller: Caller, books: Books) -> None:
     """Raises KindNotAllowed for what gave money back to a payer, what held money or ended a hold, and what a rail
-    brought for a payment."""
+    brought for a payment or took of it."""
     for transfer in posted.transfers:
         giver = None if transfer.payment_id is None else books.accounts.get(transfer.debit_account)
-        brought = giver is not None and giver.owner.startswith(RAILS)
-        if transfer.purpose or transfer.kind != TransferKind.POSTED or brought:
+        taker = None if transfer.payment_id is None else books.accounts.get(transfer.credit_account)
+        over_rail = any(account is not None and account.owner.startswith(RAILS) for account in (giver, taker))
+        if transfer.purpose or transfer.kind != TransferKind.POSTED or over_rail:
             name = f"transactions/{transfer.transaction_id}"
             why = f"{name} belongs to its payment, which alone can undo it"
             raise _not_allowed(why, f"payments/{transfer.payment_id}", transfer.kind, caller)

@@ -16,7 +16,7 @@ from danbao_payments.domain.account_commands import AccountCommand
 from danbao_payments.domain.callers import OURSELVES, Caller
 from danbao_payments.domain.chart import USER_AVAILABLE
 from danbao_payments.domain.errors import LegsInvalid, SplitNotWhole
-from danbao_payments.domain.movement import OF_PAYMENTS_ONLY, Movement, MovementKind, RailResult
+from danbao_payments.domain.movement import OF_PAYMENTS_ONLY, OUR_FACTS, Movement, MovementKind, RailResult
 from danbao_payments.domain.payment import CaptureMode, FeeRefund, OnExpiry
 from danbao_payments.domain.payment_split import check_whole
 from danbao_payments.domain.splits import Part, RemainderPolicy, split
@@ -247,6 +247,8 @@ class PostTransaction:
     def check(self) -> None:
         """Raises FieldInvalid, AmountNotPositive, CurrencyUnknown, LegsInvalid, SplitNotWhole: each over all legs
         before the next."""
+        if taken := sorted(OUR_FACTS.intersection(key for key, _ in self.metadata)):
+            raise FieldInvalid(FieldViolation("metadata", f"{taken[0]} is said of movements over rails by us alone"))
         for position, leg in enumerate(self.legs):
             if leg.purpose and leg.payment is None:
                 path = f"legs[{position}].payment"

@@ -70,6 +70,10 @@ CONFLICT: None = None
 Table = Mapping[tuple[S, RailResult], Step | None]
 
 
+# By these a transaction upon a rail's accounts is found beside the rail's statement. Nobody else says them.
+OUR_FACTS = frozenset({"movement", "top_up", "rail_reference"})
+
+
 def movement_metadata(movement: Movement, rail_reference: str, *others: tuple[str, str]) -> Metadata:
     """What a transaction upon a rail's accounts carries, so that it can be found beside the rail's own statement."""
     facts = {"movement": movement.name, **dict(others)}

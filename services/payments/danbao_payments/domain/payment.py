@@ -12,6 +12,7 @@ from uuid import UUID
 from danbao_kit.errors import DanbaoError
 from danbao_payments.domain.errors import HoldAlreadyCaptured, HoldAlreadyVoided, HoldExpired, PaymentStateInvalid
 from danbao_payments.domain.payment_split import SplitPart
+from danbao_payments.domain.taken_back import NOTHING_TAKEN, TakenBack
 from danbao_payments.domain.transfer import Metadata
 
 
@@ -103,8 +104,8 @@ class Payment(NamedTuple):
     charged_back_minor: int = 0
     refunds_settled_minor: int = 0
     settle_time: datetime | None = None
-    # Which accounts bore what of its chargebacks: (owner, kind, minor units).
-    chargeback_from: tuple[tuple[str, str, int], ...] = ()
+    # Who bore its chargebacks, and what else is remembered of them.
+    chargeback_from: TakenBack = NOTHING_TAKEN
     # Of the request that made it, where a rail is to be asked.
     traceparent: str = ""
 

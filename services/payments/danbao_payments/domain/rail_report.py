@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from danbao_payments.domain.commands import ReportRailResult
 from danbao_payments.domain.errors import RailResultConflicts
 from danbao_payments.domain.movement import CONFLICT, Movement, RailResult, Step
 from danbao_payments.domain.payment import Payment
@@ -24,8 +25,13 @@ _OF_ITSELF = frozenset({RailResult.SUCCEEDED, RailResult.FAILED})
 
 
 def own_reference(known: str, result: RailResult, told: str) -> str:
-    """The movement's reference after a report: the first that was told, and no other's."""
-    return known if known and result not in _OF_ITSELF else told or known
+    """The movement's reference after a report: what it was told as its own, never a settlement's or a return's."""
+    return told or known if result in _OF_ITSELF else known
+
+
+def tells_reference(known: str, command: ReportRailResult) -> bool:
+    """Whether a report that moves nothing any more is the first to tell the movement's own reference."""
+    return not known and command.rail_reference != "" and command.result in _OF_ITSELF
 
 
 def check_no_conflict(

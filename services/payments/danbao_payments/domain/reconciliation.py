@@ -75,7 +75,7 @@ class RailMovement(NamedTuple):
     name: str
     amount_minor: int
     rail_reference: str
-    # Of settlements in which it was.
+    # Of settlements in which it was, and its own where another told of it first.
     settlements: tuple[str, ...]
     effective_time: datetime
     sequence: int

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TypeAlias
 from uuid import UUID
 
@@ -101,7 +100,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
     async def GetTrialBalance(
         self, request: ledger_pb2.GetTrialBalanceRequest, context: Context
     ) -> ledger_pb2.TrialBalance:
-        answer = ledger_pb2.TrialBalance(read_time=timestamp(datetime.now(UTC)))
+        answer = ledger_pb2.TrialBalance(read_time=timestamp(self._clock.now()))
         totals: dict[str, tuple[int, int]] = {}
         for row in await self._reader.trial_balance():
             sums = (row.debits_posted, row.credits_posted, row.debits_pending, row.credits_pending)

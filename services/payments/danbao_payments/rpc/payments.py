@@ -17,12 +17,13 @@ from danbao_kit.paging import decode_token, encode_token, page_size
 from danbao_kit.timestamps import moment_of
 from danbao_payments.application.ports import BooksReader, MovementsReader, PaymentFilter, PaymentsReader
 from danbao_payments.domain.access import can_see_payment
-from danbao_payments.domain.errors import PaymentNotFound, TopUpNotFound, WithdrawalNotFound
+from danbao_payments.domain.errors import MovementNotFound, PaymentNotFound, TopUpNotFound, WithdrawalNotFound
 from danbao_payments.domain.rail_access import can_see_movement
+from danbao_payments.domain.rail_refund import RailRefund
 from danbao_payments.rpc.commands import MutationRunner
 from danbao_payments.rpc.limits import limits_as_they_stand
 from danbao_payments.rpc.mapping import PAYMENT_STATES, caller_of, payment_message, top_up_message
-from danbao_payments.rpc.rails import withdrawal_message
+from danbao_payments.rpc.rails import refund_message, withdrawal_message
 from danbao_payments.rpc.values import id_of
 
 Context: TypeAlias = grpc.aio.ServicerContext
@@ -129,6 +130,22 @@ class PaymentServicer(payment_pb2_grpc.PaymentServiceServicer):
         if found is None or not can_see_movement(found.owner, found.rail, caller_of(current_call())):
             raise WithdrawalNotFound(request.name)
         return withdrawal_message(found)
+
+    async def GetRailRefund(self, request: rail_pb2.GetRailRefundRequest, context: Context) -> rail_pb2.RailRefund:
+        found = await self._movements.rail_refund(id_of(request.name, "name"))
+        if found is None or not await self._sees(found):
+            raise MovementNotFound(request.name)
+        return refund_message(found)
+
+    async def _sees(self, refund: RailRefund) -> bool:
+        """Whoever sees what goes back sees that it goes back."""
+        caller = caller_of(current_call())
+        if can_see_movement(refund.owner, refund.rail, caller):
+            return True
+        payment = None
+        if refund.payment_id is not None:
+            payment = await self._reader.payment(refund.payment_id, self._clock.now())
+        return payment is not None and can_see_payment(payment, caller)
 
 
 def _time_of(request: payment_pb2.ListPaymentsRequest, field: str) -> datetime | None:

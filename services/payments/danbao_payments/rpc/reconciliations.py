@@ -173,8 +173,9 @@ def _import_of(
     header: reconciliation_pb2.StatementHeader, rows: list[StatementLine], caller: Caller
 ) -> ImportStatement:
     digest = hashlib.sha256()
-    for row in rows:
-        digest.update(repr(tuple(row)).encode())
+    # The same lines in another order are the same statement.
+    for told in sorted(tuple(row)[1:] for row in rows):
+        digest.update(repr(told).encode())
     return ImportStatement(
         header.rail,
         header.currency,

@@ -21,6 +21,10 @@ from danbao_payments.store.copy import insert
 _LOCK_TOP_UPS = f"SELECT {rows.TOP_UP} FROM top_ups WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
 _LOCK_WITHDRAWALS = f"SELECT {rows.WITHDRAWAL} FROM withdrawals WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
 _LOCK_REFUNDS = f"SELECT {rows.RAIL_REFUND} FROM rail_refunds WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
+_OPEN_REFUNDS = (
+    f"SELECT {rows.RAIL_REFUND} FROM rail_refunds WHERE payment_id = ANY($1::uuid[])"
+    " AND state IN ('PENDING', 'UNKNOWN') ORDER BY id"
+)
 
 _AWAITED = (
     "SELECT owner, rail, currency, sum(amount_minor) FROM top_ups WHERE state IN ('PENDING', 'UNKNOWN')"
@@ -28,9 +32,9 @@ _AWAITED = (
 )
 # Payments that were voided may be brought all the same, and then go back.
 _AWAITED_PAYMENTS = (
-    "SELECT payee_account, rail, currency, sum(amount_minor) FROM payments"
+    "SELECT rail, currency, payer, payee_account, parts, amount_minor FROM payments"
     " WHERE rail <> '' AND last_transaction IS NULL AND failure = ''"
-    " AND (rail, currency) IN (SELECT * FROM unnest($1::text[], $2::text[])) GROUP BY payee_account, rail, currency"
+    " AND (rail, currency) IN (SELECT * FROM unnest($1::text[], $2::text[]))"
 )
 
 _UPDATE_TOP_UPS = (
@@ -57,6 +61,14 @@ async def load_refunds(connection: asyncpg.Connection, books: Books, ids: Iterab
     return found
 
 
+async def load_open_refunds(connection: asyncpg.Connection, books: Books, payments: Iterable[UUID]) -> None:
+    """What is on its way back of these payments; who changes that holds the stream's head, as we do."""
+    for row in await connection.fetch(_OPEN_REFUNDS, sorted(payments)):
+        refund = RailRefund._make(row)
+        if refund.id not in books.rail_refunds:
+            books.rail_refunds.load(refund.id, refund)
+
+
 async def load_top_ups(connection: asyncpg.Connection, books: Books, ids: Iterable[UUID]) -> list[TopUp]:
     """Locks these top-ups."""
     found = [rows.top_up_of(row) for row in await connection.fetch(_LOCK_TOP_UPS, sorted(ids))]
@@ -80,8 +92,10 @@ async def load_awaited(connection: asyncpg.Connection, books: Books, charging: s
     for owner, rail, currency, minor in await connection.fetch(_AWAITED, rails, currencies):
         for key in awaiting_accounts(owner, rail, currency):
             awaited[key] = awaited.get(key, 0) + int(minor)
-    for payee_account, rail, currency, minor in await connection.fetch(_AWAITED_PAYMENTS, rails, currencies):
-        for key in waiting_accounts(rail, payee_account, currency):
+    for rail, currency, payer, payee_account, parts, minor in await connection.fetch(
+        _AWAITED_PAYMENTS, rails, currencies
+    ):
+        for key in waiting_accounts(rail, currency, payer, payee_account, rows.parts_of(parts)):
             awaited[key] = awaited.get(key, 0) + int(minor)
     for key, minor in awaited.items():
         books.awaited.load(key, minor)

@@ -45,6 +45,10 @@ class RailQueries:
         found = await self._all(select(*_WITHDRAWAL).where(withdrawals.c.id == withdrawal_id))
         return rows.withdrawal_of(found[0]) if found else None
 
+    async def rail_refund(self, refund_id: UUID) -> RailRefund | None:
+        found = await self._all(select(*_REFUND).where(rail_refunds.c.id == refund_id))
+        return RailRefund._make(found[0]) if found else None
+
     async def awaiting(self, requests: Sequence[RequestKey]) -> dict[RequestKey, TopUp | Withdrawal]:
         asked = set(requests)
         if not asked:

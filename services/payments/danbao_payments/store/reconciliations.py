@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import ARRAY, Text, any_, cast, column, exists, func, literal, select, table, union_all
+from sqlalchemy import ARRAY, Text, Uuid, any_, cast, column, exists, func, literal, select, table, union_all
 
 from danbao_kit.database import Database
 from danbao_kit.tables import PARTITION
 from danbao_payments.application.statement_comparison import Heads
 from danbao_payments.domain.account import account_id
 from danbao_payments.domain.books import Books
+from danbao_payments.domain.movement import MovementKind
 from danbao_payments.domain.reconciliation import (
     RAIL_KINDS,
     BreakTotal,
@@ -32,12 +33,16 @@ from danbao_payments.domain.transfer import TransferKind
 from danbao_payments.store import rows
 from danbao_payments.store.copy import insert
 from danbao_payments.store.tables import (
+    payments,
+    rail_refunds,
     reconciled_movements,
     reconciliation_items,
     reconciliations,
     statement_lines,
+    top_ups,
     transactions,
     transfers,
+    withdrawals,
 )
 
 _RECONCILIATION = ", ".join(Reconciliation._fields)
@@ -83,6 +88,12 @@ _HEADS = table("stream_heads", column("partition"), column("row_number"), column
 # How much of the ledger, and how many ids, are looked at in one statement: others are served in between.
 _SEQUENCES = 50_000
 _IDS = 10_000
+_ROWS_OF = {
+    MovementKind.TOP_UP: top_ups,
+    MovementKind.WITHDRAWAL: withdrawals,
+    MovementKind.PAYMENT: payments,
+    MovementKind.REFUND: rail_refunds,
+}
 _MOVES_MONEY = transfers.c.kind.in_([TransferKind.POSTED.value, TransferKind.POST.value])
 # Not a direction of money over the rail, but between the rail's own two accounts.
 _SETTLEMENT = "SETTLEMENT"
@@ -213,7 +224,21 @@ class ReconciliationQueries:
                 for row in (await connection.execute(_moved(accounts, at, last))).all():
                     found.add(row)
             at = last + 1
-        return found.movements()
+        return found.movements(await self._own_references(found.names()))
+
+    async def _own_references(self, names: Collection[str]) -> dict[str, str]:
+        """How rails call these movements. A reference that was told last stands on no transaction."""
+        known: dict[str, str] = {}
+        for kind, rows_of in _ROWS_OF.items():
+            prefix = f"{kind.value}/"
+            ids = sorted(UUID(name.removeprefix(prefix)) for name in names if name.startswith(prefix))
+            for at in range(0, len(ids), _IDS):
+                of_these = rows_of.c.id == any_(cast(ids[at : at + _IDS], ARRAY(Uuid)))
+                query = select(rows_of.c.id, rows_of.c.rail_reference).where(of_these, rows_of.c.rail_reference != "")
+                async with self._database.read() as connection:
+                    found = (await connection.execute(query)).all()
+                known.update((f"{prefix}{row.id}", row.rail_reference) for row in found)
+        return known
 
     async def earlier(self, rail: str, lines: Sequence[StatementLine]) -> Earlier:
         """What earlier statements of the rail said in the same words."""
@@ -289,12 +314,18 @@ class _Found:
             row.reported,
         )
 
-    def movements(self) -> list[RailMovement]:
-        settled = self._settled
+    def names(self) -> set[str]:
+        return {movement.name for movement in self.moved.values()}
+
+    def movements(self, own: Mapping[str, str]) -> list[RailMovement]:
+        """`own`: the movements' own references, which a transaction may not have known."""
         return [
-            m._replace(settlements=tuple(sorted(settled[m.name]))) if m.name in settled else m
+            m._replace(settlements=tuple(sorted(others))) if (others := self._others(m, own)) else m
             for m in self.moved.values()
         ]
+
+    def _others(self, movement: RailMovement, own: Mapping[str, str]) -> set[str]:
+        return {*self._settled.get(movement.name, ()), own.get(movement.name, "")} - {"", movement.rail_reference}
 
 
 def _moved(accounts: Sequence[UUID], first: int, last: int) -> Any:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from danbao_payments.domain.account import Account
 from danbao_payments.domain.payment import Payment
 from danbao_payments.domain.payment_split import SplitPart
 from danbao_payments.domain.rail_refund import RailRefund
+from danbao_payments.domain.taken_back import NOTHING_TAKEN, TakenBack
 from danbao_payments.domain.top_up import TopUp
 from danbao_payments.domain.transfer import Metadata, Transaction
 from danbao_payments.domain.withdrawal import Withdrawal
@@ -79,17 +81,29 @@ def json_of_parts(parts: tuple[SplitPart, ...]) -> str | None:
     return json.dumps([part._asdict() for part in parts]) if parts else None
 
 
-def chargeback_of(stored: Any) -> tuple[tuple[str, str, int], ...]:
-    """Which accounts bore a payment's chargebacks; null without one."""
+def chargeback_of(stored: Any) -> TakenBack:
+    """What a rail took back of a payment; null if nothing. A list is of before, and says only who bore it."""
     if stored is None:
-        return ()
-    borne = json.loads(stored) if isinstance(stored, str) else stored
-    return tuple((owner, kind, int(minor)) for owner, kind, minor in borne)
+        return NOTHING_TAKEN
+    facts = json.loads(stored) if isinstance(stored, str) else stored
+    if isinstance(facts, list):
+        facts = {"borne": facts}
+    at = facts.get("returned_at")
+    return TakenBack(
+        tuple((owner, kind, int(minor)) for owner, kind, minor in facts.get("borne", ())),
+        tuple((result, reference, int(minor)) for result, reference, minor in facts.get("told", ())),
+        int(facts.get("payer_minor", 0)),
+        None if at is None else datetime.fromisoformat(at),
+        bool(facts.get("at_once", False)),
+    )
 
 
-def json_of_chargeback(borne: tuple[tuple[str, str, int], ...]) -> str | None:
-    """Which accounts bore a payment's chargebacks, for its jsonb column."""
-    return json.dumps(borne) if borne else None
+def json_of_chargeback(taken: TakenBack) -> str | None:
+    """What a rail took back of a payment, for its jsonb column: only what there is to say."""
+    facts: dict[str, Any] = {name: value for name, value in taken._asdict().items() if value}
+    if taken.returned_at is not None:
+        facts["returned_at"] = taken.returned_at.isoformat()
+    return json.dumps(facts) if facts else None
 
 
 def json_of(metadata: Metadata) -> str:

@@ -49,7 +49,7 @@ from danbao_payments.domain.commands import (
     SpreadLeg,
     VoidPayment,
 )
-from danbao_payments.domain.movement import MovementKind
+from danbao_payments.domain.movement import MovementKind, RailResult
 from danbao_payments.domain.payment import CaptureMode, Payment
 from danbao_payments.domain.rail_refund import RailRefund
 from danbao_payments.domain.reconciliation_commands import ResolveReconciliationItem
@@ -63,6 +63,7 @@ from danbao_payments.store.copy import insert
 from danbao_payments.store.limits import load_limits, save_limits
 from danbao_payments.store.movements import (
     load_awaited,
+    load_open_refunds,
     load_refunds,
     load_top_ups,
     load_withdrawals,
@@ -153,6 +154,8 @@ class PaymentsStore:
                 books.payments.load(payment.id, payment)
                 wanted.accounts_of_payment(payment)
             wanted.accounts_of_debtors(books)
+        if wanted.returning:
+            await load_open_refunds(connection, books, wanted.returning)
         if wanted.closing:
             for owner, currency in await connection.fetch(_OWNERS, sorted(wanted.closing)):
                 wanted.accounts |= {account_id(owner, kind, currency) for kind in RECEIVABLES}
@@ -313,6 +316,8 @@ class _Wanted:
         self.top_ups: set[UUID] = set()
         self.withdrawals: set[UUID] = set()
         self.refunds: set[UUID] = set()
+        # Payments of which what is on its way back is to be known.
+        self.returning: set[UUID] = set()
         # Rails and currencies in which top-ups are to be made.
         self.charging: set[tuple[str, str]] = set()
         self.movements = {
@@ -414,6 +419,8 @@ class _Wanted:
             accounts |= _clearing_of_rails(currency)
         elif isinstance(command, ReportRailResult):
             self.movements[command.movement.kind].add(command.movement.id)
+            if command.movement.kind is MovementKind.PAYMENT and command.result is RailResult.RETURNED:
+                self.returning.add(command.movement.id)
         elif isinstance(command, ReverseTransaction):
             self.reversing.add(command.name)
         elif isinstance(command, CreateAccount | CreateAccounts):

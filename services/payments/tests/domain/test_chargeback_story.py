@@ -122,10 +122,16 @@ def look(pure: PureBooks, payment: Payment | None) -> None:
     for total, of_parts in (
         (payment.captured_minor, [part.captured_minor for part in payment.parts]),
         (payment.refunded_minor, [part.refunded_minor for part in payment.parts]),
-        (payment.charged_back_minor, [part.charged_back_minor for part in payment.parts]),
     ):
         assert total == sum(of_parts)
+    taken = payment.chargeback_from
+    captured = payment.state == "CAPTURED"
+    if captured:
+        of_parts = sum(part.charged_back_minor for part in payment.parts)
+        assert payment.charged_back_minor == of_parts + taken.payer_minor
+        assert payment.charged_back_minor == sum(minor for _, _, minor in taken.borne)
+    assert all(minor >= 0 for _, _, minor in taken.borne)
     # What the rail brought is with us, except for what it has paid back and taken back.
-    came = 0 if payment.last_transaction is None else 1000
+    came = 0 if payment.last_transaction is None or taken.at_once else 1000
     rail = pure.available(RAIL, "rail.in_transit") + pure.available(RAIL, "rail.settled")
-    assert rail == came - paid - payment.charged_back_minor
+    assert rail == came - paid - (payment.charged_back_minor if captured else taken.payer_minor)

@@ -182,6 +182,28 @@ def test_what_could_not_be_booked_is_refused_before_the_rail_is_asked(pure, full
         pure.run(order(1000) if full != wallet(BUYER) else order(1501))
 
 
+def test_every_part_of_a_split_keeps_its_room_until_the_rail_has_answered(pure):
+    opening, part = AccountKey("platform", "opening"), wallet("subjects/partner")
+    pure.post((opening, part, MAX_MINOR - 1500))
+    split = {"splits": (SplitTerm(PAYABLE, fixed_minor=10), SplitTerm(part)), "remainder_policy": "FIRST"}
+    first = pure.run(order(1010, **split))
+    with pytest.raises(BalanceOverflow):
+        pure.run(order(1010, **split))
+    assert report(pure, first, R.SUCCEEDED)
+    pure.run(order(500, **split))
+
+
+def test_room_for_several_refunds_over_the_rail_is_for_all_of_them_together(pure):
+    opening, settled = AccountKey("platform", "opening"), AccountKey(RAIL, "rail.settled")
+    paid = [brought(pure, 100), brought(pure, 100)]
+    room = MAX_MINOR - 150 - pure.account(RAIL, "rail.settled").credits_posted
+    pure.post((opening, settled, room))
+    legs = [Leg(PAYABLE, CLEARING, Money(CNY, 100), each.id, "REFUND") for each in paid]
+    with pytest.raises(BalanceOverflow):
+        pure.run(PostTransaction(tuple(legs), caller=OPERATOR))
+    pure.run(PostTransaction((legs[0],), caller=OPERATOR))
+
+
 def test_room_is_free_again_when_the_rail_has_answered(pure):
     opening = AccountKey("platform", "opening")
     pure.post((opening, PAYABLE, MAX_MINOR - 1500))
@@ -204,6 +226,9 @@ def payment_in(pure: PureBooks, standing: Standing) -> Payment:
             report(pure, payment, R.FAILED, failure="no cover")
         case Standing.VOIDED:
             pure.run(VoidPayment(payment.id, PARTNER))
+        case Standing.NEVER_CAME | Standing.TAKEN_BACK:
+            pure.run(VoidPayment(payment.id, PARTNER))
+            report(pure, payment, R.FAILED if standing is Standing.NEVER_CAME else R.RETURNED)
         case Standing.SENT_BACK:
             pure.run(VoidPayment(payment.id, PARTNER))
             report(pure, payment, R.SUCCEEDED)
@@ -238,15 +263,24 @@ EXPECTED = {
     S.DECLINED: dict.fromkeys(RailResult, CONFLICTS) | {R.FAILED: NOTHING, R.UNANSWERED: NOTHING},
     S.VOIDED: {
         R.SUCCEEDED: (S.SENT_BACK, 0, (1000, 0), 1000),
-        R.FAILED: (S.VOIDED, 0, (0, 0), 0),
+        R.FAILED: (S.NEVER_CAME, 0, (0, 0), 0),
         R.SETTLED: (S.SENT_BACK, 0, (0, 1000), 1000),
-        R.RETURNED: (S.VOIDED, 0, (0, 0), 0),
+        R.RETURNED: (S.TAKEN_BACK, 0, (0, 0), 0),
         R.CHARGEBACK: CONFLICTS,
         R.CHARGEBACK_REVERSED: CONFLICTS,
         R.UNANSWERED: NOTHING,
     },
     S.SENT_BACK: dict.fromkeys(RailResult, CONFLICTS)
-    | {R.SUCCEEDED: NOTHING, R.UNANSWERED: NOTHING, R.SETTLED: (S.SENT_BACK, 0, (0, 1000), 1000)},
+    | {
+        R.SUCCEEDED: NOTHING,
+        R.UNANSWERED: NOTHING,
+        R.SETTLED: (S.SENT_BACK, 0, (0, 1000), 1000),
+        # The rail is asked to send it back already: what comes of that is the rail's.
+        R.RETURNED: (S.SENT_BACK, 0, (1000, 0), 1000),
+    },
+    S.NEVER_CAME: dict.fromkeys(RailResult, CONFLICTS) | {R.FAILED: NOTHING, R.UNANSWERED: NOTHING},
+    S.TAKEN_BACK: dict.fromkeys(RailResult, NOTHING)
+    | {R.FAILED: CONFLICTS, R.CHARGEBACK: CONFLICTS, R.CHARGEBACK_REVERSED: CONFLICTS},
 }
 
 
@@ -298,7 +332,7 @@ def test_a_settlement_and_a_chargeback_may_have_references_of_their_own(pure):
 def test_success_after_what_overtook_it_changes_nothing(pure):
     payment = pure.run(order())
     report(pure, payment, R.SETTLED, rail_reference="r1")
-    assert not report(pure, payment, R.SUCCEEDED, rail_reference="r1")
+    assert not report(pure, payment, R.SUCCEEDED)
     assert pure.kinds_of_events() == ["payment_pending", "payment_captured", "payment_settled"]
     assert now(pure, payment).settle_time is not None
 
@@ -347,12 +381,39 @@ def test_a_rail_that_does_not_take_it_back_leaves_it_to_the_payer(pure):
     assert now(pure, payment).refunds_settled_minor == 0
 
 
-def test_success_after_a_failure_that_a_void_was_told_goes_back_as_well(pure):
+def test_success_after_a_failure_conflicts_where_it_was_voided_as_elsewhere(pure):
+    payment = payment_in(pure, Standing.NEVER_CAME)
+    assert not payment.is_unanswered
+    for result in (R.SUCCEEDED, R.SETTLED, R.RETURNED):
+        with pytest.raises(RailResultConflicts):
+            report(pure, payment, result)
+    assert (refunds(pure), on_rail(pure)) == ([], (0, 0))
+
+
+def test_what_came_and_went_after_a_void_is_booked_both_ways_and_moves_nothing_later(pure):
     payment = payment_in(pure, Standing.VOIDED)
-    report(pure, payment, R.FAILED)
-    assert not now(pure, payment).is_unanswered
-    assert report(pure, payment, R.SUCCEEDED)
-    assert refunds(pure) == [("PENDING", 1000)]
+    assert report(pure, payment, R.RETURNED, rail_reference="return-9")
+    posted = pure.books.transactions.accepted[-1]
+    assert dict(posted.metadata) == {"movement": f"payments/{payment.id}", "rail_reference": "return-9"}
+    in_transit = pure.account(RAIL, "rail.in_transit")
+    assert (in_transit.debits_posted, in_transit.credits_posted) == (1000, 1000)
+    for late in (R.SUCCEEDED, R.SETTLED, R.RETURNED):
+        assert not report(pure, payment, late)
+    assert (refunds(pure), on_rail(pure), balance(pure, CLEARING)) == ([], (0, 0), 0)
+    after = now(pure, payment)
+    assert (after.state, after.captured_minor, after.charged_back_minor) == ("VOIDED", 0, 0)
+    assert after.failure
+
+
+def test_what_came_and_went_when_its_payee_was_closed_is_booked_both_ways(pure):
+    pure.post((SUSPENSE, PAYABLE, 1))
+    pure.post((PAYABLE, SUSPENSE, 1))
+    payment = pure.run(order())
+    pure.run(CloseAccount(account_id(SELLER, "seller.payable", CNY), OPERATOR))
+    assert report(pure, payment, R.RETURNED)
+    assert (now(pure, payment).state, standing_of(now(pure, payment))) == ("DECLINED", S.TAKEN_BACK)
+    assert not report(pure, payment, R.SUCCEEDED)
+    assert (refunds(pure), on_rail(pure)) == ([], (0, 0))
 
 
 def test_only_who_may_capture_may_void(pure):

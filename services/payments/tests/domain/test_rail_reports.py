@@ -225,9 +225,18 @@ def test_a_settlement_and_a_return_may_have_references_of_their_own(pure, kind: 
 
 
 @pytest.mark.parametrize("kind", list(MADE))
-def test_the_first_reference_that_is_told_is_the_movement_s(pure, kind: str):
+@pytest.mark.parametrize("first", [R.SETTLED, R.RETURNED])
+def test_a_batch_s_or_a_return_s_reference_told_first_is_not_the_movement_s(pure, kind: str, first: RailResult):
     of = MADE[kind][0](pure)
-    assert pure.run(report(of, R.SETTLED, "batch-7")).movement.rail_reference == "batch-7"
+    assert pure.run(report(of, first, "batch-7")).movement.rail_reference == ""
+    before, events = shown(pure, of), len(pure.events)
+    told = pure.run(report(of, R.SUCCEEDED, "own-1"))
+    assert (told.changed, told.movement.rail_reference) == (True, "own-1")
+    assert now(pure, of.movement) == told.movement
+    assert not pure.run(report(of, R.SUCCEEDED, "own-1")).changed
+    with pytest.raises(RailResultConflicts):
+        pure.run(report(of, R.SUCCEEDED, "own-2"))
+    assert (shown(pure, of), len(pure.events)) == (before, events)
 
 
 @pytest.mark.parametrize("kind", list(MADE))

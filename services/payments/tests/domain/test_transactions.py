@@ -201,3 +201,12 @@ def test_the_chart_says_what_each_kind_is():
             assert kind.rule is (Rule.DEBITS_COVER_CREDITS if grows_by_debits else Rule.CREDITS_COVER_DEBITS)
     assert not CHART["clearing.capture"].debited_by | CHART["clearing.capture"].credited_by
     assert CHART["escrow.trade"].debited_by == {Party.ESCROW}
+
+
+@pytest.mark.parametrize("key", ["movement", "top_up", "rail_reference"])
+def test_nobody_else_names_a_movement_over_a_rail(key):
+    leg = Leg(AccountKey("platform", "suspense"), AccountKey("platform", "opening"), Money(CNY, 1))
+    with pytest.raises(FieldInvalid) as refused:
+        PostTransaction((leg,), metadata=((key, "x"), ("mine", "y"))).check()
+    assert refused.value.fields[0].field == "metadata"
+    PostTransaction((leg,), metadata=(("mine", "y"),)).check()

@@ -33,7 +33,7 @@ FLOWS = f"""
         WHERE state IN ('PENDING', 'UNKNOWN') AND recorded_at < now() - interval '30 s'
         UNION ALL
         SELECT currency, NULL, amount_minor, NULL FROM payments
-        WHERE state = 'PENDING' AND recorded_at < now() - interval '30 s'
+        WHERE rail <> '' AND last_transaction IS NULL AND failure = '' AND recorded_at < now() - interval '30 s'
         UNION ALL
         SELECT currency, NULL, authorized_minor - captured_minor - released_minor, NULL FROM payments
         WHERE hold_id IS NOT NULL AND expire_time < $3::timestamptz - interval '30 s'

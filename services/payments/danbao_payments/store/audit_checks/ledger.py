@@ -102,6 +102,13 @@ RULES = f"""
     WHERE available < 0 OR accounts.rule IS DISTINCT FROM chart.rule
         OR least(debits_posted, credits_posted, debits_pending, credits_pending) < 0"""
 
+CLOSED = """
+    SELECT 'accounts/' || id AS resource, currency, 'nothing, for it is closed' AS expected,
+        credits_posted - debits_posted || ', pending ' || debits_pending + credits_pending AS found,
+        abs(credits_posted - debits_posted) AS off
+    FROM accounts
+    WHERE state = 'CLOSED' AND (credits_posted <> debits_posted OR debits_pending > 0 OR credits_pending > 0)"""
+
 WHOLE_TRANSACTIONS = """
     SELECT 'transactions/' || coalesce(transactions.id, transaction_id) AS resource, coalesce(currency, '') AS currency,
         coalesce('transfers ' || first_sequence || ' to ' || last_sequence, 'a transaction') AS expected,

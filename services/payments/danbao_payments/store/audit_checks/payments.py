@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from danbao_payments.store.audit_checks.words import RAIL
 
-# What each payment's transfers say: taken from the payer or brought by the rail, and what went back since.
+# What each payment's transfers say: taken from the payer or brought by the rail, and what went back since. What a rail
+# took from the payer, and gave there again, has no purpose: it had gone back to the payer before.
 _MOVED_OF_PAYMENTS = f"""
     SELECT payments.id, payments.currency, captured_minor, refunded_minor, charged_back_minor,
         coalesce(taken, 0) AS taken, coalesce(back, 0) AS back, coalesce(charged_back, 0) AS charged_back
@@ -18,13 +19,14 @@ _MOVED_OF_PAYMENTS = f"""
                         AND credit.kind NOT IN ('rail.in_transit', 'rail.settled', 'clearing.refund')
             ) AS taken,
             sum(CASE
-                WHEN debit.kind = 'rail.settled' AND credit.kind NOT IN {RAIL} THEN -amount
+                WHEN debit.kind = 'rail.settled' AND credit.kind NOT IN {RAIL} AND purpose <> '' THEN -amount
                 WHEN debit.kind LIKE 'clearing.%' OR debit.kind IN {RAIL} THEN 0
                 WHEN purpose <> '' OR credit_account = payer_account THEN amount
                 ELSE 0 END) AS back,
             sum(CASE
                 WHEN debit.kind = 'rail.settled' AND credit.kind NOT IN {RAIL} THEN -amount
-                WHEN purpose = 'CHARGEBACK' AND credit.kind = 'rail.settled' THEN amount
+                WHEN purpose IN ('', 'CHARGEBACK') AND credit.kind = 'rail.settled' AND debit.kind NOT LIKE 'clearing.%'
+                    AND debit.kind NOT IN {RAIL} THEN amount
                 ELSE 0 END) AS charged_back
         FROM payments JOIN transfers ON payment_id = payments.id AND transfers.kind IN ('POSTED', 'POST')
         JOIN accounts AS debit ON debit.id = debit_account JOIN accounts AS credit ON credit.id = credit_account
@@ -68,6 +70,27 @@ PARTS = """
         FROM jsonb_array_elements(parts) AS part
     ) AS sums
     WHERE parts IS NOT NULL AND (captured <> captured_minor OR over > 0)"""
+
+# What is authorised is what was asked for, and what was first held for it; when nothing is held any more, all of it was
+# captured or fell free. A rail authorises nothing until it has brought the money.
+STANDING = """
+    SELECT 'payments/' || id AS resource, currency,
+        state || ' of ' || coalesce(first_held, amount_minor) || ', authorised ' || due AS expected,
+        state || ' of ' || amount_minor || ', authorised ' || authorized_minor || ', captured ' || captured_minor
+            || ', released ' || released_minor AS found,
+        abs(coalesce(first_held, amount_minor) - amount_minor) + abs(authorized_minor - due) + abs(lost) AS off
+    FROM payments
+    LEFT JOIN (
+        SELECT payment_id, max(amount_minor) AS first_held FROM transfers WHERE kind = 'PENDING' GROUP BY payment_id
+    ) AS holds ON payment_id = id
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN rail = '' OR state = 'CAPTURED' THEN amount_minor ELSE 0 END AS due,
+            CASE WHEN hold_id IS NULL THEN authorized_minor - captured_minor - released_minor ELSE 0 END AS lost,
+            CASE capture_mode WHEN 'MANUAL' THEN amount_minor END AS held_due
+    ) AS sums
+    WHERE authorized_minor <> due OR lost <> 0 OR first_held IS DISTINCT FROM held_due
+        OR (captured_minor > 0) <> (state IN ('CAPTURED', 'PARTIALLY_CAPTURED'))
+        OR (hold_id IS NOT NULL) <> (state IN ('AUTHORIZED', 'PARTIALLY_CAPTURED'))"""
 
 HOLDS = """
     SELECT 'accounts/' || accounts.id AS resource, accounts.currency,

@@ -20,6 +20,9 @@ BOOKED_ONCE = f"""
         UNION ALL
         SELECT 'refunds/' || id, currency, CASE WHEN state IN ('SETTLED', 'RETURNED') THEN amount_minor ELSE 0 END
         FROM rail_refunds
+        UNION ALL
+        SELECT 'payments/' || id, currency, CASE WHEN last_transaction IS NULL THEN 0 ELSE amount_minor END
+        FROM payments WHERE rail <> ''
     ) AS movements
     LEFT JOIN (
         SELECT
@@ -28,12 +31,52 @@ BOOKED_ONCE = f"""
             sum(amount_minor) FILTER (
                 WHERE debit.kind = 'rail.in_transit' AND credit.kind NOT IN {RAIL}
                     OR debit.kind IN ('clearing.payout', 'clearing.refund') AND credit.kind = 'rail.settled'
+                        AND metadata ->> 'movement' NOT LIKE 'payments/%'
             ) AS booked
         FROM transactions JOIN transfers ON transaction_id = transactions.id AND transfers.kind = 'POSTED'
         JOIN accounts AS debit ON debit.id = debit_account JOIN accounts AS credit ON credit.id = credit_account
         WHERE metadata ?| ARRAY['movement', 'top_up'] GROUP BY 1
     ) AS bookings ON bookings.name = movement
     WHERE due <> coalesce(booked, 0) AND (bookings.name IS NOT NULL OR movement NOT LIKE 'refunds/%')"""
+
+# The other legs of a withdrawal: what left its account, what the rail refused, what came back of what it had paid.
+WITHDRAWN = f"""
+    SELECT name AS resource, currency, what || ' ' || due AS expected, what || ' ' || coalesce(moved, 0) AS found,
+        abs(due - coalesce(moved, 0)) AS off
+    FROM (SELECT 'withdrawals/' || id AS name, currency, state, amount_minor FROM withdrawals) AS withdrawals
+    LEFT JOIN (
+        SELECT metadata ->> 'movement' AS movement,
+            sum(amount_minor) FILTER (WHERE credit.kind = 'clearing.payout') AS gone,
+            sum(amount_minor) FILTER (WHERE debit.kind = 'clearing.payout' AND credit.kind NOT IN {RAIL}) AS refused,
+            sum(amount_minor) FILTER (WHERE debit.kind = 'rail.settled' AND credit.kind NOT IN {RAIL}) AS returned
+        FROM transactions JOIN transfers ON transaction_id = transactions.id AND transfers.kind = 'POSTED'
+        JOIN accounts AS debit ON debit.id = debit_account JOIN accounts AS credit ON credit.id = credit_account
+        WHERE metadata ->> 'movement' LIKE 'withdrawals/%' GROUP BY 1
+    ) AS legs ON movement = name
+    CROSS JOIN LATERAL (
+        VALUES ('gone', amount_minor, gone),
+            ('refused', CASE state WHEN 'FAILED' THEN amount_minor ELSE 0 END, refused),
+            ('returned', CASE state WHEN 'RETURNED' THEN amount_minor ELSE 0 END, returned)
+    ) AS leg (what, due, moved)
+    WHERE due <> coalesce(moved, 0)"""
+
+SETTLED = """
+    SELECT name AS resource, currency, 'settled ' || due AS expected, 'settled ' || coalesce(moved, 0) AS found,
+        abs(due - coalesce(moved, 0)) AS off
+    FROM (
+        SELECT 'topUps/' || id AS name, currency, CASE WHEN settle_time IS NULL THEN 0 ELSE amount_minor END AS due
+        FROM top_ups
+        UNION ALL
+        SELECT 'payments/' || id, currency, CASE WHEN settle_time IS NULL THEN 0 ELSE amount_minor END FROM payments
+    ) AS settled
+    LEFT JOIN (
+        SELECT metadata ->> 'movement' AS movement, sum(amount_minor) AS moved
+        FROM transactions JOIN transfers ON transaction_id = transactions.id AND transfers.kind = 'POSTED'
+        JOIN accounts AS debit ON debit.id = debit_account AND debit.kind = 'rail.settled'
+        JOIN accounts AS credit ON credit.id = credit_account AND credit.kind = 'rail.in_transit'
+        WHERE metadata ? 'movement' GROUP BY 1
+    ) AS legs ON movement = name
+    WHERE due <> coalesce(moved, 0)"""
 
 # What left a wallet for a rail and is not there yet; by currency, for the clearing accounts are the platform's.
 ON_ITS_WAY = """

@@ -34,6 +34,9 @@ _LOOK_EVERY_S = 1.0
 _AT_ONCE = 200
 _MOST_PATIENCE_S = 60.0
 _RAIL_TIMEOUT_S = 30.0
+# Look-ups, each after twice the time, until what nobody wants any more is believed never to have been asked for: 45 s,
+# longer than any question to a rail may last.
+_GIVEN_UP_AFTER = 4
 
 _RESULTS = {Standing.ACCEPTED: RailResult.SUCCEEDED, Standing.REFUSED: RailResult.FAILED}
 
@@ -183,5 +186,9 @@ class RailWorker:
             if known.standing is not Standing.NOT_FOUND:
                 return known
             if not order.is_wanted:
+                # Somebody may have asked for it a moment before it was given up, and not be through yet.
+                looked_up = self._failed.get(order.id, (0, 0.0))[0]
+                if looked_up < _GIVEN_UP_AFTER:
+                    return known
                 return RailAnswer(Standing.REFUSED, failure="never reached the rail")
         return await ask[order.direction](order)

@@ -443,6 +443,20 @@ async def test_compensation_and_refunds_stay_below_what_was_paid(stack, client, 
     assert stack.payments.balances[BUYER, WALLET] == 10**9
 
 
+async def test_nobody_judges_their_own_case_and_the_token_says_who_judged(client, refusal):
+    trade = await client.shipped(5000)
+    case = await client.ask("OpenRefundCase", trade, "BUYER")
+    await client.ask("RejectRefundCase", case, "SELLER")
+    dispute = await client.ask("OpenDispute", case, "BUYER")
+    parts = {"buyer_minor": dispute.frozen_minor, "seller_minor": 0}
+    party = client.as_(subject="buyer", roles="user,arbiter")
+    request = client.case_request("DecideDispute", dispute, "ARBITER", **parts)
+    refused = await reason_of(refusal, party.call("DecideDispute", request))
+    assert (refused.code, refused.reason) == ("PERMISSION_DENIED", "ROLE_NOT_ALLOWED")
+    decided = await client.ask("DecideDispute", dispute, "ARBITER", **parts)
+    assert decided.decision.made_by.subject == "subjects/judge"
+
+
 async def test_roles_and_parties(client, refusal):
     trade = await client.shipped(5000)
     refused = await reason_of(refusal, client.ask("OpenRefundCase", trade, "SELLER"))

@@ -265,6 +265,17 @@ async def test_grade_e_waits_for_an_operator(stack, client, refusal):
     assert stack.payments.balances["subjects/seller", "seller.payable"] == 4950
 
 
+async def test_a_partner_that_is_a_party_does_not_act_for_the_other(client, refusal):
+    buyer = client.as_(subject="buyer", roles="user")
+    shop = client.as_(subject="seller", roles="partner", partner="seller-shop")
+    trade = await buyer.call("CreateTrade", client.create_request(role="BUYER"))
+    for method, role in (("PayTrade", "BUYER"), ("CancelTrade", "BUYER"), ("ReportDelivery", "CARRIER")):
+        with pytest.raises(refusal) as refused:
+            await shop.give(method, trade, role)
+        assert (refused.value.code, refused.value.reason) == ("PERMISSION_DENIED", "NOT_A_PARTY")
+    assert (await shop.give("CancelTrade", trade, "SELLER")).state == trade_pb2.Trade.STATE_CANCELLED
+
+
 async def test_a_user_acts_only_for_itself_and_sees_only_its_own(client, refusal):
     buyer, seller = client.as_(subject="buyer", roles="user"), client.as_(subject="seller", roles="user")
     stranger = client.as_(subject="stranger", roles="user")

@@ -39,13 +39,23 @@ def _check_allowed(
         raise RoleNotAllowed(actor.role, command, allowed)
 
 
-def check_party(actor: Actor, token: Token, *, buyer: str, seller: str) -> None:
-    """Raises NotAParty unless the actor is the party of its role, and the token may act for it."""
+def check_party(actor: Actor, token: Token, *, buyer: str, seller: str, partner: str) -> None:
+    """Raises NotAParty unless the actor is the party of its role, and the token may act for it: it is that party's, or
+    the partner's whose trade it is. A carrier acts in that partner's trades, or through an operator."""
     parties = {Role.BUYER: buyer, Role.SELLER: seller}
-    if actor.role not in parties:
-        return
-    if actor.subject != parties[actor.role] or not (token.is_partner or token.subject == actor.subject):
+    of_its_own = token.is_partner and token.partner == partner
+    if actor.role in parties:
+        if actor.subject != parties[actor.role] or not (of_its_own or token.subject == actor.subject):
+            raise NotAParty(actor.subject, actor.role)
+    elif actor.role is Role.CARRIER and not (of_its_own or token.is_operator):
         raise NotAParty(actor.subject, actor.role)
+
+
+def officer(actor: Actor, token: Token) -> Actor:
+    """The actor; of an arbiter or operator it is the token that says who it is, whatever the caller wrote."""
+    if actor.role in (Role.ARBITER, Role.OPERATOR) and token.subject:
+        return Actor(token.subject, actor.role)
+    return actor
 
 
 def check_actor(
@@ -61,4 +71,7 @@ def check_actor(
         assert isinstance(command, CommandName), "other machines say who may"
         allowed = roles_for(command)
     _check_allowed(command, actor, token, allowed)
-    check_party(actor, token, buyer=trade.buyer, seller=trade.seller)
+    if actor.role is Role.ARBITER and {actor.subject, token.subject} & {trade.buyer, trade.seller}:
+        # Nobody judges their own case.
+        raise RoleNotAllowed(actor.role, command, allowed)
+    check_party(actor, token, buyer=trade.buyer, seller=trade.seller, partner=trade.partner)

@@ -129,7 +129,7 @@ def command_cause(command: CaseCommand, moment: Moment) -> Cause:
     return cause_of(
         moment,
         command=command.name_of_command,
-        actor=command.actor,
+        actor=actors.officer(command.actor, command.token),
         token_subject=command.token.subject,
         reason=getattr(command, "reason", ""),
     )

@@ -43,7 +43,7 @@ def create_checkout(command: CreateCheckout, working: EscrowSet, moment: Moment)
         trades.append(trade)
     _check_role(command)
     for trade in trades:
-        actors.check_party(command.actor, command.token, buyer=trade.buyer, seller=trade.seller)
+        actors.check_party(command.actor, command.token, buyer=trade.buyer, seller=trade.seller, partner=trade.partner)
     first = trades[0]
     if any(trade.currency != first.currency for trade in trades):
         raise AmountMismatch("trades", "must all be of one currency")
@@ -82,7 +82,7 @@ def pay_checkout(command: PayCheckout, working: EscrowSet, moment: Moment) -> An
     if checkout is None or not may_see(command.token, checkout):
         raise CheckoutNotFound(name)
     _check_role(command)
-    actors.check_party(command.actor, command.token, buyer=checkout.buyer, seller="")
+    actors.check_party(command.actor, command.token, buyer=checkout.buyer, seller="", partner=checkout.partner)
     trades = [working.trades.get(trade_id) for trade_id in checkout.trade_ids]
     for trade in trades:
         assert trade is not None, "a checkout is loaded with its trades"

@@ -89,7 +89,7 @@ def decide_claim(command: DecideClaim, working: EscrowSet, moment: Moment) -> An
         claim,
         state=way.to,
         end_time=moment.now,
-        decided_by=command.actor,
+        decided_by=actors.officer(command.actor, command.token),
         decision_reason=command.reason,
     )
     written = record(working, moment, replace(trade, open_claim=""), cause, subject=claim.name)

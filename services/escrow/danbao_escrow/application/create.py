@@ -134,7 +134,8 @@ def create_trade(command: CreateTrade, working: EscrowSet, moment: Moment) -> Tr
     if given_fees and not command.token.may_set_fee:
         raise FeeNotAllowed(given_fees[0], command.actor.role, command.name_of_command)
     actors.check_role(command.name_of_command, command.actor, command.token)
-    actors.check_party(command.actor, command.token, buyer=command.buyer, seller=command.seller)
+    token = command.token
+    actors.check_party(command.actor, token, buyer=command.buyer, seller=command.seller, partner=token.partner)
     if command.blocked:
         raise SubjectBlocked(command.blocked)
     check_limit(command.terms, command.seller, command.total)

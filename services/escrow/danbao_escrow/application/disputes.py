@@ -128,7 +128,7 @@ def decide_dispute(command: DecideDispute, working: EscrowSet, moment: Moment) -
     _check_etag(dispute, command.etag)
     _check_whole(dispute, command)
     decision = Decision(
-        made_by=command.actor,
+        made_by=actors.officer(command.actor, command.token),
         buyer_minor=command.buyer_minor,
         seller_minor=command.seller_minor,
         reason=command.reason,

@@ -27,6 +27,7 @@ NOUNS = (
     "WITHDRAWAL",
     "RECONCILIATION",
     "RECONCILIATION_ITEM",
+    "MOVEMENT",
 )
 
 

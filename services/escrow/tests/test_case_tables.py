@@ -1,13 +1,13 @@
 """Refund cases, disputes and claims: the whole product of state, command, role and time, refusals included."""
 
 import itertools
+from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 
-from danbao_escrow.application.actors import SYSTEM
-from danbao_escrow.application.case_ends import end_charged_back
+from danbao_escrow.application import chargebacks
 from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.domain import case_commands as c
 from danbao_escrow.domain import claim, dispute, refund_case
@@ -439,21 +439,22 @@ def test_a_chargeback_ends_whatever_is_open_on_its_line(state):
     working = EscrowSet()
     for name, each in world.proceedings.items():
         working.proceedings.load(name, each)
-    moment = Moment(now=world.now, ids=TimeOrderedIds(), last_number=0)
     trade = world.trades[thing.trade_id]
-    assert end_charged_back(working, moment, trade, {"2"}, SYSTEM, "fraud") == trade, "another line"
-    after = end_charged_back(working, moment, trade, {"1"}, SYSTEM, "fraud")
-    ended = working.proceedings.get(thing.name)
+    working.trades.load(trade.trade_id, trade)
+    moment = Moment(now=world.now, ids=TimeOrderedIds(), last_number=0)
+    chargebacks.apply_due(working, moment, replace(trade, chargeback_due_minor=1, chargeback_due="transactions/cb"))
+    ended, after = working.proceedings.get(thing.name), working.trades.get(trade.trade_id)
+    told, *events = moment.events
+    assert (told.kind, after.open_cases) == ("trade_charged_back", 0)
     if thing.is_over:
-        assert (ended, after, moment.events) == (thing, trade, [])
+        assert (ended, events) == (thing, [])
         return
     assert (ended.is_over, ended.deadline_at, ended.step_pending) == (True, None, False)
     assert ended.state == ("CLOSED" if plain != state else "DISPUTED" if plain == "DISPUTED" else "WITHDRAWN")
-    assert after.lines[0].open_case == ""
-    (event,) = moment.events
+    (event,) = events
     assert (event.kind, event.reason) == (
         "dispute_closed" if plain != state or plain == "DISPUTED" else "refund_case_withdrawn",
-        "fraud",
+        "CHARGED_BACK",
     )
 
 

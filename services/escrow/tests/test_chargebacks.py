@@ -21,6 +21,7 @@ from danbao_kit.errors import DanbaoError
 
 RAIL = "rails/a"
 TOO_LITTLE = StepRefused("INSUFFICIENT_FUNDS", "there is too little")
+FROZEN = StepRefused("ACCOUNT_FROZEN", "the seller's account is frozen")
 LATE = StepRefused("HOLD_ALREADY_CAPTURED", "it was captured")
 
 
@@ -179,7 +180,8 @@ def test_a_release_that_was_first_stands_and_the_chargeback_takes_the_rest():
     over = world.settle(trade)
     assert (over.state, over.released_minor, over.refunded_minor) == (T.COMPLETED, 3000, 5000)
     assert [line.state for line in over.lines] == [L.RELEASED, L.REFUNDED]
-    assert world.commands()[-2:] == ["ConfirmLines", "ChargedBack"]
+    # It leaves what the release moves, so it need not wait for it.
+    assert world.commands()[-2:] == ["ChargedBack", "ConfirmLines"]
 
 
 def test_a_release_that_came_second_ends_and_is_refused():
@@ -280,6 +282,163 @@ def test_whatever_is_charged_back_in_whatever_parts_nothing_is_left_and_nothing_
     assert trade.refunded_minor == trade.funded_minor == trade.price_minor
     assert trade.buyer_fee_refunded_minor == trade.buyer_fee_minor
     assert trade.state is T.CLOSED
+
+
+def agreed(world, trade, line_id="2", buyer_minor=4900, seller_minor=100):
+    """The parties divide it: the settlement is under way."""
+    case = world.open_case(trade, line_id, buyer_minor + seller_minor)
+    dispute = world.open_dispute(case)
+    parts = {"buyer_minor": buyer_minor, "seller_minor": seller_minor}
+    dispute = world.ask(case_commands.MakeOffer, dispute, Role.SELLER, **parts)
+    return world.ask(case_commands.AcceptOffer, dispute, Role.BUYER)
+
+
+def decided(world, trade, line_id="2", buyer_minor=4900, seller_minor=100):
+    """An arbiter divides it, finally: the settlement is under way."""
+    dispute = world.open_dispute(world.open_case(trade, line_id, buyer_minor + seller_minor))
+    parts = {"buyer_minor": buyer_minor, "seller_minor": seller_minor}
+    dispute = world.ask(case_commands.DecideDispute, dispute, Role.ARBITER, **parts)
+    dispute = world.ask(case_commands.AppealDispute, dispute, Role.SELLER)
+    return world.ask(case_commands.DecideDispute, dispute, Role.ARBITER, **parts)
+
+
+def shipped(amounts=(3000, 5000), **options):
+    world, trade = railed(amounts, fee_bps=0, **options)
+    return world, world.give(commands.ShipLines, trade, Role.SELLER)
+
+
+@pytest.mark.parametrize("divided", [agreed, decided])
+@pytest.mark.parametrize("told", ["before the refusal", "after the refusal"])
+def test_a_blocked_settlement_outlives_a_chargeback_that_leaves_what_it_moves(divided, told):
+    world, trade = shipped()
+    dispute = divided(world, trade)
+    if told == "after the refusal":
+        assert world.settle(trade, FROZEN).step_blocked
+    world.charge_back(trade, 1)
+    after = world.settle(trade, FROZEN)
+    assert (after.is_pending, after.step_blocked, after.step_refusal) == (True, True, "ACCOUNT_FROZEN")
+    assert [line.refunded_minor for line in after.lines] == [1, 0]
+    assert (after.charged_back_minor, after.chargeback_due_minor, after.open_cases) == (1, 0, 1)
+    standing = world.proceedings[dispute.name]
+    assert (standing.state, standing.is_over, standing.step_pending) == (dispute.state, False, True)
+    assert EventKind.STEP_ENDED not in [event.kind for event in world.events]
+    paid = world.settle(trade)
+    assert [(line.released_minor, line.refunded_minor) for line in paid.lines] == [(0, 1), (100, 4900)]
+    assert (world.proceedings[dispute.name].state, paid.open_cases) == (DisputeState.CLOSED, 0)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_chargeback_takes_first_what_the_pending_step_does_not_move(number):
+    world, trade = shipped((4000, 4000))
+    dispute = agreed(world, trade, str(number), 1900, 100)
+    assert world.settle(trade, FROZEN).step_blocked
+    after = world.charge_back(trade, 4000)
+    other = 2 - number
+    assert [line.refunded_minor for line in after.lines] == [4000 * (place == other) for place in (0, 1)]
+    assert after.lines[other].state is L.REFUNDED
+    # Then what of the step's own line it leaves: its case is not over by that, and its timers stand still.
+    after = world.charge_back(trade, 1500)
+    own = after.lines[number - 1]
+    assert (own.refunded_minor, own.open_case, own.state) == (1500, dispute.name, L.SHIPPED)
+    assert (after.step_blocked, own.pause_time is None) == (True, False)
+    paid = world.settle(trade)
+    assert (paid.lines[number - 1].unsettled_minor, paid.refunded_minor, paid.released_minor) == (500, 7400, 100)
+
+
+@pytest.mark.parametrize("divided", [agreed, decided])
+@pytest.mark.parametrize("refused", [FROZEN, TOO_LITTLE])
+def test_a_chargeback_that_takes_of_what_a_blocked_step_moves_ends_it(divided, refused):
+    world, trade = shipped()
+    dispute = divided(world, trade)
+    assert world.settle(trade, FROZEN).step_blocked
+    waiting = world.charge_back(trade, 3001)
+    assert (waiting.is_pending, waiting.chargeback_due_minor, world.step(trade).attempt_in_ms) == (True, 3001, 0)
+    after = world.settle(trade, refused)
+    assert (after.is_pending, after.step_blocked, after.open_cases) == (False, False, 0)
+    assert [line.refunded_minor for line in after.lines] == [3000, 1]
+    assert world.proceedings[dispute.name].state is DisputeState.CLOSED
+    assert world.proceedings[dispute.refund_case].is_over
+    (ended,) = [event for event in world.events if event.kind is EventKind.STEP_ENDED]
+    assert ended.reason == "CHARGED_BACK"
+    entry = world.timeline[-2]
+    assert (entry.subject, entry.line_ids, entry.reason) == (dispute.name, ("2",), "CHARGED_BACK")
+    assert (world.step(trade).state, world.step(trade).refusal) == (StepState.REFUSED, refused.reason)
+
+
+@pytest.mark.parametrize("divided", [agreed, decided])
+def test_a_chargeback_of_everything_ends_a_blocked_settlement(divided):
+    world, trade = shipped()
+    dispute = divided(world, trade)
+    assert world.settle(trade, FROZEN).step_blocked
+    world.charge_back(trade, 8000)
+    over = world.settle(trade, FROZEN)
+    assert (over.state, over.refunded_minor, over.is_pending, over.open_cases) == (T.CLOSED, 8000, False, 0)
+    assert world.proceedings[dispute.name].state is DisputeState.CLOSED
+
+
+def test_chargebacks_that_leave_enough_one_by_one_end_a_step_once_they_do_not():
+    world, trade = shipped()
+    dispute = agreed(world, trade)
+    assert world.settle(trade, FROZEN).step_blocked
+    for _ in range(3):
+        assert world.charge_back(trade, 1000).chargeback_due_minor == 0
+    assert world.charge_back(trade, 1).chargeback_due_minor == 1
+    over = world.settle(trade, FROZEN)
+    assert (over.is_pending, over.refunded_minor) == (False, 3001)
+    assert world.proceedings[dispute.name].is_over
+
+
+def test_a_case_on_another_line_is_over_while_the_pending_step_goes_on():
+    world, trade = shipped()
+    other = world.open_case(trade, "1", 1000)
+    dispute = agreed(world, trade)
+    assert world.settle(trade, FROZEN).step_blocked
+    after = world.charge_back(trade, 1)
+    assert world.proceedings[other.name].state is RefundCaseState.WITHDRAWN
+    assert (after.open_cases, after.lines[0].open_case, after.lines[1].open_case) == (1, "", dispute.name)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.integers(2, 400), min_size=2, max_size=4),
+    st.integers(0, 200),
+    st.integers(0, 10_000),
+    st.lists(st.integers(1, 300), min_size=1, max_size=4),
+    st.data(),
+)
+def test_a_pending_step_moves_what_it_said_or_ends_whatever_is_charged_back(
+    amounts, postage_minor, buyer_fee_bps, taken, data
+):
+    world, trade = railed(tuple(amounts), postage_minor=postage_minor, buyer_fee_bps=buyer_fee_bps, fee_bps=333)
+    trade = world.give(commands.ShipLines, trade, Role.SELLER)
+    number = data.draw(st.integers(1, len(amounts)))
+    buyer_minor = data.draw(st.integers(1, amounts[number - 1] - 1))
+    agreed(world, trade, str(number), buyer_minor, data.draw(st.integers(1, amounts[number - 1] - buyer_minor)))
+    movement = world.step(trade).movement
+    trade = world.settle(trade, FROZEN)
+    for minor in taken:
+        left_minor = trade.funded_minor - trade.refunded_minor - trade.chargeback_due_minor
+        if not left_minor:
+            break
+        trade = world.charge_back(trade, min(minor, left_minor))
+    left_minor = trade.funded_minor - trade.refunded_minor - trade.chargeback_due_minor
+    assert bool(trade.chargeback_due_minor) == (left_minor < movement.amount_minor)
+    if trade.chargeback_due_minor:
+        trade = world.settle(trade, FROZEN)
+        assert not trade.is_pending
+    else:
+        before_minor = trade.refunded_minor
+        trade = world.settle(trade)
+        assert trade.refunded_minor == before_minor + movement.refunded_minor
+        assert trade.released_minor == movement.released_minor
+    assert trade.refunded_of_total_minor == sum(line.refunded_minor for line in trade.lines)
+    assert trade.released_of_total_minor == sum(line.released_minor for line in trade.lines)
+    if not trade.end_time:
+        world.give(commands.ConfirmLines, trade, Role.BUYER)
+        trade = world.settle(trade)
+    assert trade.refunded_minor + trade.released_minor == trade.funded_minor
+    assert trade.buyer_fee_moved_minor == trade.buyer_fee_minor
+    assert trade.end_time
 
 
 CANCELLING = {Role.BUYER, Role.SELLER, Role.OPERATOR}

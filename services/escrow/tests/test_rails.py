@@ -2,10 +2,12 @@
 
 import asyncio
 import time
+from uuid import uuid4
 
 import pytest
 
 from danbao.escrow.v1 import trade_pb2
+from danbao.payments.v1 import account_pb2
 from danbao_payments.testing.stack import OPERATOR, rail_report
 
 T, L, C = trade_pb2.Trade.State, trade_pb2.Line.State, trade_pb2.Checkout.State
@@ -41,6 +43,12 @@ async def report(books, trade, result, **fields):
 async def charge_back(books, trade, minor=None):
     amount = {} if minor is None else {"amount": {"currency": "CNY", "amount_minor": minor}}
     await report(books, trade, "CHARGEBACK", **amount)
+
+
+async def opened(books, owner, kind):
+    account = account_pb2.NewAccount(owner=owner, kind=kind, currency="CNY")
+    request = account_pb2.CreateAccountRequest(request_id=str(uuid4()), account=account)
+    return (await books.call("CreateAccount", request, as_=OPERATOR)).name
 
 
 async def escrow_of(books, trade):
@@ -244,6 +252,33 @@ async def test_a_chargeback_ends_the_dispute_of_its_line(client, books):
     assert not closed.HasField("decision")
     shipped = await client.give("ShipLines", trade, "SELLER")
     assert shipped.state == T.STATE_AWAITING_CONFIRMATION
+
+
+async def test_a_decision_that_a_freeze_blocks_outlives_the_chargeback_of_another_line(client, books, monkeypatch):
+    monkeypatch.setattr("danbao_escrow.application.steps.LAST_BACKOFF_MS", 1000)
+    trade = await paid_by_rail(client, fee_bps=0)
+    await client.give("ShipLines", trade, "SELLER")
+    dispute = await client.disputed(trade, line_id="2", amount={"currency": "CNY", "amount_minor": 5000})
+    held = [await opened(books, SELLER, kind) for kind in (PAYABLE, "seller.payable_held")]
+    for name in held:
+        freeze = account_pb2.FreezeAccountRequest(request_id=str(uuid4()), name=name, scope="FREEZE_SCOPE_ALL")
+        await books.call("FreezeAccount", freeze, as_=OPERATOR)
+    parts = {"buyer_minor": 4900, "seller_minor": 100}
+    await client.ask("DecideDispute", dispute, "ARBITER", **parts)
+    await client.ask("AppealDispute", dispute, "SELLER")
+    blocked = await client.ask("DecideDispute", dispute, "ARBITER", **parts)
+    assert (blocked.step_blocked, blocked.step_refusal) == (True, "ACCOUNT_FROZEN")
+    await charge_back(books, trade, 1)
+    after = await until(client, trade, lambda found: found.charged_back_minor)
+    assert (after.step_blocked, [line.refunded_minor for line in after.lines]) == (True, [1, 0])
+    for name in held:
+        unfreeze = account_pb2.UnfreezeAccountRequest(request_id=str(uuid4()), name=name)
+        await books.call("UnfreezeAccount", unfreeze, as_=OPERATOR)
+    paid = await until(client, trade, lambda found: not found.step_pending, 20)
+    assert [(line.released_minor, line.refunded_minor) for line in paid.lines] == [(0, 1), (100, 4900)]
+    closed = await client.seen(dispute)
+    assert closed.State.Name(closed.state) == "STATE_CLOSED"
+    assert await escrow_of(books, trade) == 2999
 
 
 async def test_a_release_that_comes_after_the_chargeback_ends(stack, client, books, refusal):

@@ -2,54 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
-
-from danbao_escrow.application.case_records import line_of, tell_of, with_line, write
+from danbao_escrow.application.actors import SYSTEM
+from danbao_escrow.application.case_records import tell_of, write
 from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.domain import dispute, refund_case
 from danbao_escrow.domain.case_commands import CaseCommandName
 from danbao_escrow.domain.case_model import Dispute, RefundCase
-from danbao_escrow.domain.deadlines import resumed
 from danbao_escrow.domain.events import EventKind
-from danbao_escrow.domain.model import Actor, Role, Trade
+from danbao_escrow.domain.model import Role, Trade
 from danbao_kit.decision import Moment
 
 _CHARGED_BACK = CaseCommandName.CHARGED_BACK
+_OVER = {"step_pending": False, "step_blocked": False, "deadline_time": None, "remind_time": None}
 
 
-def end_charged_back(
-    working: EscrowSet, moment: Moment, trade: Trade, line_ids: Collection[str], actor: Actor, reason: str
-) -> Trade:
-    """Row 16: what is open on these lines is over: a case WITHDRAWN, or DISPUTED with its dispute CLOSED.
+def end_charged_back(working: EscrowSet, moment: Moment, trade: Trade, name: str, reason: str) -> None:
+    """Row 16: the case is over, or the dispute with its case. Its line and its step are the caller's to end."""
+    thing = working.proceedings.get(name)
+    if isinstance(thing, Dispute):
+        _end_dispute(working, moment, trade, thing, reason)
+    elif isinstance(thing, RefundCase):
+        ended = _end_case(working, moment, thing)
+        if ended is not None:
+            tell_of(moment, EventKind.REFUND_CASE_WITHDRAWN, ended, trade, SYSTEM, reason=reason)
 
-    A step of theirs is the caller's to end. Gives the trade with those lines' timers going on; it is not written.
-    """
-    over: dict[str, Any] = {
-        "end_time": moment.now,
-        "deadline_time": None,
-        "remind_time": None,
-        "step_pending": False,
-        "step_blocked": False,
-    }
-    open_cases = [
-        thing
-        for thing in list(working.proceedings.values())
-        if isinstance(thing, RefundCase) and thing.trade_id == trade.trade_id and not thing.is_over
-    ]
-    for case in open_cases:
-        if case.line_id not in line_ids:
-            continue
-        way = refund_case.TABLE.way(case, _CHARGED_BACK, Role.SYSTEM, moment.now)
-        assert way is not None, "whatever is open ends"
-        trade = with_line(trade, resumed(line_of(trade, case), trade.terms, moment.now))
-        found = working.proceedings.get(case.dispute)
-        if isinstance(found, Dispute):
-            closing = dispute.TABLE.way(found, _CHARGED_BACK, Role.SYSTEM, moment.now)
-            assert closing is not None, "an open case has an open dispute"
-            closed = write(working, moment, found, state=closing.to, **over)
-            tell_of(moment, EventKind.DISPUTE_CLOSED, closed, trade, actor, reason=reason)
-        ended = write(working, moment, case, state=way.to, **over)
-        if not case.dispute:
-            tell_of(moment, EventKind.REFUND_CASE_WITHDRAWN, ended, trade, actor, reason=reason)
-    return trade
+
+def _end_dispute(working: EscrowSet, moment: Moment, trade: Trade, found: Dispute, reason: str) -> None:
+    way = dispute.TABLE.way(found, _CHARGED_BACK, Role.SYSTEM, moment.now)
+    if way is None:
+        return
+    closed = write(working, moment, found, state=way.to, end_time=moment.now, **_OVER)
+    case = working.proceedings.get(found.refund_case)
+    assert isinstance(case, RefundCase), "a dispute is over a refund case"
+    _end_case(working, moment, case)
+    tell_of(moment, EventKind.DISPUTE_CLOSED, closed, trade, SYSTEM, reason=reason)
+
+
+def _end_case(working: EscrowSet, moment: Moment, case: RefundCase) -> RefundCase | None:
+    """None: it was over before."""
+    way = refund_case.TABLE.way(case, _CHARGED_BACK, Role.SYSTEM, moment.now)
+    return None if way is None else write(working, moment, case, state=way.to, end_time=moment.now, **_OVER)

@@ -6,25 +6,33 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from danbao_escrow.application.actors import SYSTEM
-from danbao_escrow.application.case_records import tell_of, write
+from danbao_escrow.application.case_ends import end_charged_back
 from danbao_escrow.application.records import cause_of, record, tell
 from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.domain import money_legs
-from danbao_escrow.domain.case_model import Dispute, DisputeState, RefundCase, RefundCaseState
 from danbao_escrow.domain.commands import PaymentsSays
 from danbao_escrow.domain.deadlines import resumed
 from danbao_escrow.domain.events import EventKind
-from danbao_escrow.domain.model import OPEN_LINE_STATES, OUT_OF_ESCROW, Line, LinePart, StepState, Trade, TradeState
+from danbao_escrow.domain.model import (
+    OPEN_LINE_STATES,
+    OUT_OF_ESCROW,
+    Line,
+    LinePart,
+    Step,
+    StepState,
+    Trade,
+    TradeState,
+)
 from danbao_escrow.domain.payment_events import ChargebackReversed, ChargedBack
-from danbao_escrow.domain.trade import after_parts
+from danbao_escrow.domain.trade import after_movement, after_parts
 from danbao_kit.decision import Moment
 
-_OVER = {"step_pending": False, "step_blocked": False, "deadline_time": None, "remind_time": None}
-_WHY = "CHARGED_BACK"
+WHY = "CHARGED_BACK"
+"""The reason why a step, case or dispute is over."""
 
 
 def charged_back(fact: ChargedBack, trade: Trade, working: EscrowSet, moment: Moment) -> None:
-    """Applies it now; while a step asks for money of the same account, once that has ended: it may have been first."""
+    """Applies it now, beside the pending step where that leaves what the step moves; else once the step has ended."""
     if not fact.taken_minor:
         _tell(working, moment, trade, fact.transaction, fact.amount_minor)
         return
@@ -34,29 +42,45 @@ def charged_back(fact: ChargedBack, trade: Trade, working: EscrowSet, moment: Mo
         chargeback_due=fact.transaction,
     )
     step = working.steps.get((trade.trade_id, trade.pending_step)) if trade.is_pending else None
-    waits = step is not None and step.state is StepState.PENDING and step.kind in OUT_OF_ESCROW
+    asks = step is not None and step.state is StepState.PENDING and step.kind in OUT_OF_ESCROW
+    beside = step if asks else None
     # The account of a trade that ended unpaid holds something only while the step that voids or returns it is pending.
-    if waits or trade.state is TradeState.CANCELLED:
+    if trade.state is TradeState.CANCELLED or (beside is not None and not _leaves_enough(due, beside)):
         working.trades.put(trade.trade_id, due)
         if step is not None and step.refusals:
-            # It waits out a refusal: its next attempt is the last one.
+            # It waits out a refusal, and can but be refused again: its next attempt is the last one.
             working.steps.put((trade.trade_id, step.number), replace(step, attempt_in_ms=0))
         return
-    apply_due(working, moment, due, amount_minor=fact.amount_minor)
+    apply_due(working, moment, due, beside=beside, amount_minor=fact.amount_minor)
 
 
-def apply_due(working: EscrowSet, moment: Moment, trade: Trade, *, subject: str = "", amount_minor: int = 0) -> None:
-    """Counts as refunded what was taken; ends what is open on the lines concerned, and `subject`, whose step ended."""
-    movement = money_legs.charged_back(trade, trade.chargeback_due_minor)
+def apply_due(
+    working: EscrowSet,
+    moment: Moment,
+    trade: Trade,
+    *,
+    ended: str = "",
+    beside: Step | None = None,
+    amount_minor: int = 0,
+) -> None:
+    """Counts as refunded what was taken; ends what is open on the lines concerned, and `ended`, whose step has ended.
+
+    `beside` is a step that stays pending: it keeps what it moves, and whose step it is goes on.
+    """
+    kept = "" if beside is None else beside.subject
+    if beside is None:
+        movement = money_legs.charged_back(trade, trade.chargeback_due_minor)
+    else:
+        # What the step moves, its share of the buyer's fee and the postage are as good as gone.
+        left = _once_moved(trade, beside)
+        movement = money_legs.charged_back(left, trade.chargeback_due_minor, last=beside.line_ids)
     touched = {part.line_id for part in movement.parts}
-    over = {line.open_case for line in trade.lines if line.open_case and (line.line_id in touched)}
-    over |= {subject} - {""}
+    over = {line.open_case for line in trade.lines if line.line_id in touched} | {ended}
+    over -= {"", kept}
     lines = tuple(resumed(line, trade.terms, moment.now) if line.open_case in over else line for line in trade.lines)
+    settled = settled_lines(replace(trade, lines=lines), movement.parts, moment, kept=kept)
     after = replace(
-        trade,
-        lines=settled_lines(replace(trade, lines=lines), movement.parts, moment),
-        refunded_minor=trade.refunded_minor + movement.refunded_minor,
-        buyer_fee_refunded_minor=trade.buyer_fee_refunded_minor + movement.buyer_fee_refunded_minor,
+        after_movement(trade, movement, settled),
         charged_back_minor=trade.charged_back_minor + movement.refunded_minor,
         chargeback_due_minor=0,
         chargeback_due="",
@@ -65,7 +89,7 @@ def apply_due(working: EscrowSet, moment: Moment, trade: Trade, *, subject: str 
     told_minor = amount_minor or movement.refunded_minor
     written = _tell(working, moment, after, trade.chargeback_due, told_minor, line_ids=line_ids)
     for name in sorted(over):
-        _end(working, moment, written, name)
+        end_charged_back(working, moment, written, name, WHY)
 
 
 def apply_to_late(working: EscrowSet, moment: Moment, trade: Trade) -> Trade:
@@ -99,15 +123,15 @@ def reversed_(fact: ChargebackReversed, trade: Trade, working: EscrowSet, moment
     tell(moment, EventKind.TRADE_CHARGEBACK_REVERSED, written, SYSTEM, amount_minor=fact.amount_minor)
 
 
-def settled_lines(trade: Trade, parts: Iterable[LinePart], moment: Moment) -> tuple[Line, ...]:
-    """The lines with these parts of them settled. A case that was open on one of those is over with it."""
+def settled_lines(trade: Trade, parts: Iterable[LinePart], moment: Moment, *, kept: str = "") -> tuple[Line, ...]:
+    """The lines with these parts of them settled. A case that was open on one of those is over with it, but `kept`."""
     parts = tuple(parts)
     taken = {part.line_id for part in parts}
 
     def settled(line: Line) -> Line:
         if line.line_id not in taken:
             return line
-        going_on = resumed(line, trade.terms, moment.now) if line.open_case else line
+        going_on = resumed(line, trade.terms, moment.now) if line.open_case not in ("", kept) else line
         if line.state in OPEN_LINE_STATES:
             return going_on
         return replace(going_on, deadline_time=None, operator_needed=False, settle_time=moment.now)
@@ -138,17 +162,12 @@ def _tell(
     return written
 
 
-def _end(working: EscrowSet, moment: Moment, trade: Trade, name: str) -> None:
-    """A case becomes WITHDRAWN, a dispute CLOSED with its case over: the bank has decided."""
-    thing = working.proceedings.get(name)
-    if thing is None or thing.is_over:
-        return
-    if isinstance(thing, RefundCase):
-        ended = write(working, moment, thing, state=RefundCaseState.WITHDRAWN, end_time=moment.now, **_OVER)
-        tell_of(moment, EventKind.REFUND_CASE_WITHDRAWN, ended, trade, SYSTEM, reason=_WHY)
-    elif isinstance(thing, Dispute):
-        closed = write(working, moment, thing, state=DisputeState.CLOSED, end_time=moment.now, **_OVER)
-        case = working.proceedings.get(thing.refund_case)
-        if isinstance(case, RefundCase) and not case.is_over:
-            write(working, moment, case, end_time=moment.now, **_OVER)
-        tell_of(moment, EventKind.DISPUTE_CLOSED, closed, trade, SYSTEM, reason=_WHY)
+def _once_moved(trade: Trade, step: Step) -> Trade:
+    """The trade as the pending step will leave it."""
+    return after_movement(trade, step.movement, after_parts(trade.lines, money_legs.parts_of(trade, step)))
+
+
+def _leaves_enough(trade: Trade, step: Step) -> bool:
+    """Whether the trade's account still holds what the pending step moves, with all that chargebacks took of it."""
+    gone_minor = trade.released_minor + trade.refunded_minor + trade.chargeback_due_minor
+    return gone_minor + step.movement.released_minor + step.movement.refunded_minor <= trade.funded_minor

@@ -29,6 +29,7 @@ from danbao_escrow.domain.model import (
     TradeState,
 )
 from danbao_escrow.domain.money_legs import parts_of
+from danbao_escrow.domain.trade import after_movement
 from danbao_kit.decision import Moment
 
 LEASE_MS = 8_000
@@ -195,17 +196,8 @@ def applied(trade: Trade, step: Step, done: StepDone, moment: Moment) -> Trade:
     if step.kind is StepKind.COMPENSATE:
         compensated_minor = trade.compensated_minor + step.movement.amount_minor
         return replace(trade, compensated_minor=compensated_minor, open_claim="")
-    movement = step.movement
-    return replace(
-        trade,
-        lines=chargebacks.settled_lines(trade, parts_of(trade, step), moment),
-        released_minor=trade.released_minor + movement.released_minor,
-        refunded_minor=trade.refunded_minor + movement.refunded_minor,
-        fees_minor=trade.fees_minor + movement.fee_minor,
-        buyer_fee_released_minor=trade.buyer_fee_released_minor + movement.buyer_fee_released_minor,
-        buyer_fee_refunded_minor=trade.buyer_fee_refunded_minor + movement.buyer_fee_refunded_minor,
-        held=trade.held + _held_parts(trade, movement, moment),
-    )
+    after = after_movement(trade, step.movement, chargebacks.settled_lines(trade, parts_of(trade, step), moment))
+    return replace(after, held=trade.held + _held_parts(trade, step.movement, moment))
 
 
 def funded(trade: Trade, moment: Moment) -> Trade:
@@ -264,13 +256,11 @@ def _end_refused_void(working: EscrowSet, moment: Moment, trade: Trade, step: St
 
 
 def _end_charged_back(working: EscrowSet, moment: Moment, trade: Trade, step: Step, refused: StepRefused) -> None:
-    """Payments had the chargeback first, so the step asks for money that has gone: it ends, and nothing moved."""
+    """A chargeback is due only where it took of what the step asks for: it ends, whatever it was refused for now."""
     after = replace(trade, pending_step=0, step_blocked=False, step_refusal=refused.reason)
-    written = record(
-        working, moment, after, step.cause, line_ids=step.line_ids, reason=refused.reason, subject=step.subject
-    )
-    reason = refused.reason
-    tell(moment, EventKind.STEP_ENDED, written, step.cause.actor, line_ids=step.line_ids, reason=reason)
+    why = chargebacks.WHY
+    written = record(working, moment, after, step.cause, line_ids=step.line_ids, reason=why, subject=step.subject)
+    tell(moment, EventKind.STEP_ENDED, written, step.cause.actor, line_ids=step.line_ids, reason=why)
     ended = replace(step, state=StepState.REFUSED, refusal=refused.reason, settle_time=moment.now)
     working.steps.put((trade.trade_id, step.number), ended)
     if step.request is not None:
@@ -280,7 +270,7 @@ def _end_charged_back(working: EscrowSet, moment: Moment, trade: Trade, step: St
         if left.price_minor > left.charged_back_minor:
             give_back_late(working, moment, left)
         return
-    chargebacks.apply_due(working, moment, written, subject=step.subject)
+    chargebacks.apply_due(working, moment, written, ended=step.subject)
 
 
 def _end_refused_compensation(

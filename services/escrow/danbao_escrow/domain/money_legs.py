@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from danbao_escrow.domain.fees import Settled, part_with_fee, seller_fee, split_buyer_fee, split_release
@@ -49,11 +49,11 @@ def late_return(trade: Trade) -> Movement:
     return Movement(legs=_legs(leg), refunded_minor=left_minor)
 
 
-def charged_back(trade: Trade, amount_minor: int) -> Movement:
+def charged_back(trade: Trade, amount_minor: int, *, last: Collection[str] = ()) -> Movement:
     """Row 16: what a chargeback took out of the trade's account, as if it were refunded: of the lines in their order.
 
-    Of the amount so much is of the total that the buyer's fee on it makes up the rest; the postage goes with the last
-    open line. Nothing is left to move: payments has moved it.
+    Those of `last` come after the others. Of the amount so much is of the total that the buyer's fee on it makes up
+    the rest; the postage goes with the last open line. Nothing is left to move: payments has moved it.
     """
     before = Settled(trade.total_minor, trade.released_of_total_minor, trade.refunded_of_total_minor)
     fee_left_minor = trade.buyer_fee_minor - trade.buyer_fee_moved_minor
@@ -64,7 +64,7 @@ def charged_back(trade: Trade, amount_minor: int) -> Movement:
     assert 0 <= fee_minor <= fee_left_minor, "no more is taken than was there"
     parts: list[LinePart] = []
     left_minor = of_total_minor
-    for line in trade.lines:
+    for line in sorted(trade.lines, key=lambda each: each.line_id in last):
         if line.state not in OPEN_LINE_STATES or not left_minor:
             continue
         others_open = any(

@@ -18,7 +18,17 @@ from danbao_escrow.domain.deadlines import (
     ship_by_passed,
     system_cancel_due,
 )
-from danbao_escrow.domain.model import OPEN_LINE_STATES, Line, LinePart, LineState, Role, StepKind, Trade, TradeState
+from danbao_escrow.domain.model import (
+    OPEN_LINE_STATES,
+    Line,
+    LinePart,
+    LineState,
+    Movement,
+    Role,
+    StepKind,
+    Trade,
+    TradeState,
+)
 from danbao_escrow.domain.model import LineState as L
 from danbao_escrow.domain.model import Role as R
 
@@ -210,6 +220,19 @@ def after_parts(lines: Iterable[Line], parts: Iterable[LinePart]) -> tuple[Line,
     """The lines with these parts of them settled: for commands that move no money, what is leaving is gone already."""
     taken = {part.line_id: part for part in parts}
     return tuple(after_part(line, taken[line.line_id]) if line.line_id in taken else line for line in lines)
+
+
+def after_movement(trade: Trade, movement: Movement, lines: tuple[Line, ...]) -> Trade:
+    """The trade with so much gone from its account, and its lines as that leaves them."""
+    return replace(
+        trade,
+        lines=lines,
+        released_minor=trade.released_minor + movement.released_minor,
+        refunded_minor=trade.refunded_minor + movement.refunded_minor,
+        fees_minor=trade.fees_minor + movement.fee_minor,
+        buyer_fee_released_minor=trade.buyer_fee_released_minor + movement.buyer_fee_released_minor,
+        buyer_fee_refunded_minor=trade.buyer_fee_refunded_minor + movement.buyer_fee_refunded_minor,
+    )
 
 
 def derived_state(lines: tuple[Line, ...]) -> TradeState:

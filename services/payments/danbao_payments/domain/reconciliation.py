@@ -277,9 +277,9 @@ class _Matcher:
             for at, line in enumerate(self._lines):
                 if not self._line_left[at] or line.external_id in told:
                     continue
-                candidates = named.get((key_of(line), line.direction, line.amount_minor), ())
+                candidates = named.get((key_of(line), line.direction, line.amount_minor), [])
                 while candidates and not self._movement_left[candidates[-1]]:
-                    candidates.pop()  # type: ignore[union-attr]
+                    candidates.pop()
                 if candidates:
                     told.add(line.external_id)
                     self._match([at], [candidates[-1]])

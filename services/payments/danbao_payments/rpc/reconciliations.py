@@ -78,7 +78,10 @@ class ReconciliationServicer(reconciliation_pb2_grpc.ReconciliationServiceServic
         for attempt in range(1, _ATTEMPTS + 1):
             command = asked.compared(await compare(asked, self._reader))
             try:
-                return await self._commands.run(context, "ImportStatement", header.request_id, command)  # type: ignore[no-any-return]
+                made: reconciliation_pb2.Reconciliation = await self._commands.run(
+                    context, "ImportStatement", header.request_id, command
+                )
+                return made
             except ReconciliationOvertaken:
                 if attempt == _ATTEMPTS:
                     raise
@@ -109,7 +112,10 @@ class ReconciliationServicer(reconciliation_pb2_grpc.ReconciliationServiceServic
     ) -> reconciliation_pb2.ReconciliationItem:
         command = _resolve_of(request, caller_of(current_call()))
         command.check()
-        return await self._commands.run(context, "ResolveReconciliationItem", request.request_id, command)  # type: ignore[no-any-return]
+        resolved: reconciliation_pb2.ReconciliationItem = await self._commands.run(
+            context, "ResolveReconciliationItem", request.request_id, command
+        )
+        return resolved
 
     async def _find(self, name: str) -> Reconciliation:
         key = id_of(name, "name")

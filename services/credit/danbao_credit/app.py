@@ -31,6 +31,7 @@ from danbao_credit.workers.stream_reader import stream_reader
 from danbao_kit.background import keep_running
 from danbao_kit.business_clock import ClockServicer, follow_clock, open_clock
 from danbao_kit.clock import SettableClock
+from danbao_kit.commands import CommandRunner
 from danbao_kit.database import Database
 from danbao_kit.group_commit import GroupCommit
 from danbao_kit.ids import TimeOrderedIds
@@ -129,7 +130,9 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
             _in_background(stack, f"reader of {stream.source}", reader.run)
 
         server = Server(settings, name=NAME, peers=PEERS, ready=database.ready)
-        servicer = CreditServicer(judge, table, queries, clock, {stream.source: stream for stream in streams})
+        servicer = CreditServicer(
+            judge, table, queries, clock, {stream.source: stream for stream in streams}, CommandRunner(group_commit)
+        )
         server.add(credit_pb2_grpc.add_CreditServiceServicer_to_server, servicer, CREDIT_SERVICE)
         if isinstance(clock, SettableClock):
             server.add_clock(ClockServicer(clock, database))

@@ -154,6 +154,7 @@ class Book:
                 self.erased += 1
                 continue
             measures = measures or encoded(telling.measures)
+            self._changes.setdefault(subject, [])
             self._working.log_rows.append(
                 LogRow(
                     subject,
@@ -170,13 +171,14 @@ class Book:
             )
         for subject, change in changes:
             if subject not in dropped:
-                self._changes.setdefault(subject, []).append((at_us, change))
+                self._changes[subject].append((at_us, change))
 
     def close(self) -> None:
-        """Moves the profiles."""
+        """Moves the profiles. Whoever was told of has one from then on, if with nothing in it."""
         for subject, moved in self._changes.items():
-            profile = self._working.subjects.get(subject) or Profile.empty()
-            self._working.subjects.put(subject, profile.with_changes(moved))
+            profile = self._working.subjects.get(subject)
+            if moved or profile is None:
+                self._working.subjects.put(subject, (profile or Profile.empty()).with_changes(moved))
 
 
 def microseconds(moment: datetime) -> int:

@@ -131,6 +131,8 @@ class Book:
         self._working = working
         self._source = source.value
         self._changes: dict[str, list[tuple[int, Change]]] = {}
+        # Mostly nobody whom a batch tells of was erased.
+        self._any_erased = next(working.tombstones.values(), None) is not None
         self.erased = 0
 
     def enter(
@@ -144,34 +146,21 @@ class Book:
         sign: int = 1,
     ) -> None:
         """One event. `changes` are what its telling changes, already negative where `sign` is."""
-        tombstones = self._working.tombstones
-        dropped: set[str] = set()
-        measures = ""
+        if not telling.roles:
+            return
+        entered, append = self._changes, self._working.log_rows.append
+        source, measures = self._source, encoded(telling.measures)
+        currency, about = telling.currency, telling.about
         for role, subject in telling.roles:
-            tombstone = tombstones.get(subject)
-            if tombstone is not None and tombstone.covers(at_us):
-                dropped.add(subject)
+            if self._any_erased and self._is_erased(subject, at_us):
                 self.erased += 1
                 continue
-            measures = measures or encoded(telling.measures)
-            self._changes.setdefault(subject, [])
-            self._working.log_rows.append(
-                LogRow(
-                    subject,
-                    self._source,
-                    number,
-                    role,
-                    kind,
-                    at_us,
-                    telling.currency,
-                    telling.about,
-                    measures,
-                    sign,
-                )
-            )
+            append(LogRow(subject, source, number, role, kind, at_us, currency, about, measures, sign))
+            if subject not in entered:
+                entered[subject] = []
         for subject, change in changes:
-            if subject not in dropped:
-                self._changes[subject].append((at_us, change))
+            if not (self._any_erased and self._is_erased(subject, at_us)):
+                entered[subject].append((at_us, change))
 
     def close(self) -> None:
         """Moves the profiles. Whoever was told of has one from then on, if with nothing in it."""
@@ -179,6 +168,10 @@ class Book:
             profile = self._working.subjects.get(subject)
             if moved or profile is None:
                 self._working.subjects.put(subject, (profile or Profile.empty()).with_changes(moved))
+
+    def _is_erased(self, subject: str, at_us: int) -> bool:
+        tombstone = self._working.tombstones.get(subject)
+        return tombstone is not None and tombstone.covers(at_us)
 
 
 def microseconds(moment: datetime) -> int:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
+
+import orjson
 
 from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.events import Source
-from danbao_credit.domain.facts import Measures, Telling, changes_of
+from danbao_credit.domain.facts import Telling, changes_of
 from danbao_credit.domain.profile import Change, Profile
 
 # What a reversal can take back. Earliest and latest times and peers stay as they are: what was met and when cannot be
 # taken out of them again without depending on order.
 _REVERSIBLE = "sum"
-
-_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 class LogRow(NamedTuple):
@@ -37,14 +36,14 @@ class LogRow(NamedTuple):
     sign: int
 
 
-def encoded(measures: Measures) -> str:
-    """Measures as compact JSON, without those that are zero: a measure that is missing counts as zero."""
-    return _encode({name: amount for name, amount in measures.items() if amount})
+def encoded(measures: Mapping[str, int]) -> str:
+    """Measures as compact JSON. Zeros too: a later catalogue may ask whether a measure was told at all."""
+    return orjson.dumps(measures).decode()
 
 
-def decoded(measures: str) -> Measures:
+def decoded(measures: str) -> dict[str, int]:
     """The measures that `encoded` wrote."""
-    known: Measures = json.loads(measures)
+    known: dict[str, int] = orjson.loads(measures)
     return known
 
 

@@ -20,6 +20,7 @@ from danbao_kit.decision import Moment
 AHEAD_US = 5 * 60 * 1_000_000
 FUTURE = "FutureEvent: it is more than five minutes ahead of business time"
 
+_NOBODY: frozenset[str] = frozenset()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -144,23 +145,29 @@ class Book:
         changes: tuple[tuple[str, Change], ...],
         *,
         sign: int = 1,
-    ) -> None:
-        """One event. `changes` are what its telling changes, already negative where `sign` is."""
+    ) -> frozenset[str]:
+        """One event; of whom nothing was entered, because they were erased.
+
+        `changes` are what its telling changes, already negative where `sign` is.
+        """
         if not telling.roles:
-            return
+            return _NOBODY
+        dropped: set[str] = set()
         entered, append = self._changes, self._working.log_rows.append
         source, measures = self._source, encoded(telling.measures)
         currency, about = telling.currency, telling.about
         for role, subject in telling.roles:
             if self._any_erased and self._is_erased(subject, at_us):
                 self.erased += 1
+                dropped.add(subject)
                 continue
             append(LogRow(subject, source, number, role, kind, at_us, currency, about, measures, sign))
             if subject not in entered:
                 entered[subject] = []
         for subject, change in changes:
-            if not (self._any_erased and self._is_erased(subject, at_us)):
+            if subject not in dropped:
                 entered[subject].append((at_us, change))
+        return frozenset(dropped) if dropped else _NOBODY
 
     def close(self) -> None:
         """Moves the profiles. Whoever was told of has one from then on, if with nothing in it."""

@@ -205,15 +205,15 @@ class _Recorder:
         reverses: int | None = None,
     ) -> Recorded:
         number = self._moment.next_number()
-        erased = self._book.erased
-        self._book.enter(number, kind, at_us, telling, changes, sign=1 if reverses is None else -1)
+        erased = self._book.enter(number, kind, at_us, telling, changes, sign=1 if reverses is None else -1)
         roles = dict(telling.roles)
-        is_erased = self._book.erased > erased
+        peer = roles.get("peer", "")
+        is_erased = roles["subject"] in erased
         record = ReportRecord(
             fingerprint=fingerprint(event),
             number=number,
             subject="" if is_erased else roles["subject"],
-            peer="" if is_erased else roles.get("peer", ""),
+            peer="" if is_erased or peer in erased else peer,
             kind=kind,
             at_us=at_us,
             currency=telling.currency,

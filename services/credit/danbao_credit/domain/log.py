@@ -12,10 +12,6 @@ from danbao_credit.domain.events import Source
 from danbao_credit.domain.facts import Telling, changes_of
 from danbao_credit.domain.profile import Change, Profile
 
-# What a reversal can take back. Earliest and latest times and peers stay as they are: what was met and when cannot be
-# taken out of them again without depending on order.
-_REVERSIBLE = "sum"
-
 
 class LogRow(NamedTuple):
     """One event as one subject in one role lived it.
@@ -48,12 +44,9 @@ def decoded(measures: str) -> dict[str, int]:
 
 
 def taken_back(changes: Iterable[tuple[str, Change]]) -> tuple[tuple[str, Change], ...]:
-    """The changes that take these back: sums are subtracted, times and peers stay."""
-    return tuple(
-        (subject, Change(change.slot, change.keep, -change.amount))
-        for subject, change in changes
-        if change.keep == _REVERSIBLE
-    )
+    """The changes that take these back: sums and meetings are subtracted, first and last times stay."""
+    back = ((subject, change.reversed()) for subject, change in changes)
+    return tuple((subject, change) for subject, change in back if change is not None)
 
 
 def changes_of_row(row: LogRow, catalogue: Catalogue) -> list[tuple[int, Change]]:

@@ -1,4 +1,4 @@
-"""What other teams may report, and whether a report is what its kind says, as the catalogue's file declares it."""
+"""What other teams may report, and whether a report is what its kind in the catalogue says."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Bounds:
 class ReportKind:
     """One kind of report. `peer`, `about` and `currency` say whether it has one: never, may or must.
 
-    `says`: what it is, in words. All its measures must be given. `by`: whether partners tell it too, or operators only.
+    `says`: what it is, in words. All its measures must be given.
     """
 
     name: str
@@ -39,6 +39,7 @@ class ReportKind:
     about: str
     currency: str
     measures: Mapping[str, Bounds]
+    # Who tells it: partners too, or operators only.
     by: str = "partner"
 
 

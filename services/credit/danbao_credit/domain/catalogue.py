@@ -9,12 +9,13 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypeAlias
 
 from danbao_credit.domain.errors import DefinitionInvalid
 from danbao_credit.domain.expression import Expression, Value, compile_expression
 from danbao_credit.domain.peers import PEER_WINDOWS, Peers
-from danbao_credit.domain.profile import NEWEST, PEER_SLOTS, Kind, Profile
+from danbao_credit.domain.profile import NEWEST, PEER_SLOTS, Change, Kind, Profile
 from danbao_credit.domain.reports import COMMON, ReportKind, reports_from
 from danbao_credit.domain.vector import Program, program_of
 from danbao_credit.domain.windows import DAY_S, LIFE, WINDOWS, Window
@@ -32,6 +33,8 @@ _KEEPS = ("sum", "first", "last", "peers", "orders")
 SIZES = ("tiny", "small", "medium", "large")
 _DIRECTIONS = ("high", "low", "none")
 _BOTH = "both"
+# A window is added up on top of the next shorter one of the same tiles.
+_WITHIN = {longer.name: shorter.name for shorter, longer in pairwise(WINDOWS.values()) if shorter.hop_s == longer.hop_s}
 _WHERE = re.compile(r"where (\w+) (\d+)\.\.(\d+)")
 
 
@@ -94,6 +97,9 @@ class Indicator:
         return self.expression.write(self.window.name)
 
 
+Taking: TypeAlias = tuple[Slot, Feed, Change]
+
+
 @dataclass(frozen=True)
 class Catalogue:
     """Slots and indicators that agree with one another. `version` is a hash of all of it."""
@@ -110,9 +116,7 @@ class Catalogue:
     # By currency: from how many minor units on an order is small, medium, large.
     sizes: Mapping[str, tuple[int, int, int]]
     _lines: Mapping[str, Any] = field(repr=False)
-    _feeds_in: dict[tuple[str, str, str], tuple[tuple[Slot, Feed], ...]] = field(
-        default_factory=dict, repr=False, compare=False
-    )
+    _feeds_in: dict[tuple[str, str, str], tuple[Taking, ...]] = field(default_factory=dict, repr=False, compare=False)
     _programs: dict[SubjectKind | None, Program] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -135,14 +139,17 @@ class Catalogue:
             program = self._programs[kind] = program_of(self.listed(category="", kind=kind))
         return program(facts)
 
-    def feeds_in(self, event: str, role: str, currency: str) -> tuple[tuple[Slot, Feed], ...]:
-        """What slots take from this role of this event in this currency."""
+    def feeds_in(self, event: str, role: str, currency: str) -> tuple[Taking, ...]:
+        """What slots take from this role of this event in this currency, each with its change for a measure of one."""
         if currency not in self.currencies:
             currency = ""
         feeds = self._feeds_in.get((event, role, currency))
         if feeds is None:
-            taken = (pair for pair in self.feeds.get((event, role), ()) if pair[0].currency in ("", currency))
-            feeds = self._feeds_in[event, role, currency] = tuple(taken)
+            feeds = self._feeds_in[event, role, currency] = tuple(
+                (slot, feed, Change(slot.id, slot.keep, feed.sign))
+                for slot, feed in self.feeds.get((event, role), ())
+                if slot.currency in ("", currency)
+            )
         return feeds
 
     def size_of(self, currency: str, order_minor: int) -> str:
@@ -229,9 +236,11 @@ class SubjectFacts:
         """By slot id."""
         totals = self._totals.get(window)
         if totals is None:
-            span = WINDOWS[window]
-            totals = self._profile.totals(hop_s=span.hop_s, tiles=span.tiles, as_of_s=self._as_of_s, slots=self._slots)
-            self._totals[window] = totals
+            span, within = WINDOWS[window], _WITHIN.get(window)
+            newer = (WINDOWS[within].tiles, self.totals(within)) if within else None
+            totals = self._totals[window] = self._profile.totals(
+                hop_s=span.hop_s, tiles=span.tiles, as_of_s=self._as_of_s, slots=self._slots, newer=newer
+            )
         return totals
 
     def total(self, slot: int, window: str) -> int:

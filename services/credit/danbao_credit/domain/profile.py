@@ -160,6 +160,12 @@ class Profile:
             return int(self.values[place])
         return None
 
+    def marks(self) -> dict[int, int]:
+        """All remembered moments by slot, seconds since the epoch; the newest event's is that of slot NEWEST."""
+        low, high = self.keys.searchsorted((_FIRST, _PEER))
+        slots, moments = (self.keys[low:high] & _SLOT_MASK).tolist(), self.values[low:high].tolist()
+        return dict(zip(slots, moments, strict=True))
+
     def totals(
         self, *, hop_s: int, tiles: int, as_of_s: int, slots: int, newer: tuple[int, list[int]] | None = None
     ) -> list[int]:
@@ -262,7 +268,11 @@ def _trimmed(keys: Integers, values: Integers) -> Profile:
 
 def _among_lowest(keys: Integers, newest_day: int) -> npt.NDArray[np.bool_]:
     """Which of these entries of peers and orders stay, by the rule at the top."""
-    owners, pairs, hashes = keys >> OWNER_SHIFT, keys >> HASH_SHIFT, (keys >> HASH_SHIFT) & _HASH_MASK
+    owners = keys >> OWNER_SHIFT
+    starts = np.flatnonzero(np.concatenate([[True], owners[1:] != owners[:-1], [True]]))
+    if np.diff(starts).max() <= EXACT_PEERS:
+        return np.ones(len(keys), np.bool_)
+    pairs, hashes = keys >> HASH_SHIFT, (keys >> HASH_SHIFT) & _HASH_MASK
     keep = _ranks(owners, pairs) <= EXACT_PEERS
     months = months_of(keys)
     order = np.lexsort((hashes, months, owners))

@@ -62,8 +62,9 @@ async def list_indicator_values(
     """Every indicator's value at a moment; what is missing is left out. Raises as `evaluate`."""
     seen = await profile_as_of(subject, as_of, catalogue=judge.catalogue, reader=reader, clock=clock)
     facts = judge.facts(seen.profile, seconds(seen.moment))
-    listed = judge.catalogue.listed(category="", kind=kind or judge.kind_of(seen.profile))
-    values = [(indicator.name, indicator.value(facts)) for indicator in listed]
+    wanted = kind or judge.kind_of(seen.profile)
+    names = [indicator.name for indicator in judge.catalogue.listed(category="", kind=wanted)]
+    values = zip(names, judge.catalogue.values(facts, wanted), strict=True)
     return [(name, float(value)) for name, value in values if value is not None], seen.moment
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import timedelta
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -16,7 +18,7 @@ from pydantic import Field
 from danbao.credit.v1 import credit_pb2, credit_pb2_grpc
 from danbao_credit.application.decide import decide
 from danbao_credit.clients.event_streams import EventStreamClient, escrow_stream, payments_stream
-from danbao_credit.domain.catalogue import SubjectKind, catalogue_from
+from danbao_credit.domain.catalogue import Catalogue, SubjectKind, catalogue_from
 from danbao_credit.domain.errors import DefinitionInvalid
 from danbao_credit.domain.evaluation import Judge
 from danbao_credit.domain.profile import Profile
@@ -27,10 +29,13 @@ from danbao_credit.rpc.codec import CreditCodec
 from danbao_credit.rpc.credit import CreditServicer
 from danbao_credit.store.credit_store import CreditStore
 from danbao_credit.store.queries import CreditQueries
+from danbao_credit.workers.folding import FoldingWorker
+from danbao_credit.workers.sampling import SamplingAuditor
 from danbao_credit.workers.stream_reader import stream_reader
 from danbao_kit.background import keep_running
 from danbao_kit.business_clock import ClockServicer, follow_clock, open_clock
 from danbao_kit.clock import SettableClock
+from danbao_kit.commands import CommandRunner
 from danbao_kit.database import Database
 from danbao_kit.group_commit import GroupCommit
 from danbao_kit.ids import TimeOrderedIds
@@ -59,15 +64,25 @@ class CreditSettings(ServiceSettings):
     currencies: str = Field(
         default="CNY,BRL,USD,EUR", description="currencies on offer; each needs a row in the terms table"
     )
+    keep_log_days: int = Field(
+        default=400, ge=1, description="how long events are kept one by one; older ones go into checkpoints"
+    )
+    fold_every_s: float = Field(default=3600.0, gt=0, description="seconds between looks for events to be folded")
+    audit_every_s: float = Field(default=60.0, gt=0, description="seconds between audits of a few profiles")
     members: str = Field(
         default="",
         description="subjects/{id}, comma-separated: credible merchants whatever their grade, to try things out",
     )
 
 
+def load_catalogue() -> Catalogue:
+    """The catalogue that ships. Raises DefinitionInvalid."""
+    return catalogue_from(_read(None, "catalogue.yaml"))
+
+
 def load_judge(settings: CreditSettings) -> Judge:
     """Catalogue, model and texts. Raises DefinitionInvalid."""
-    catalogue = catalogue_from(_read(None, "catalogue.yaml"))
+    catalogue = load_catalogue()
     model = model_from(_read(settings.model_file, "model.yaml"), catalogue)
     return Judge(catalogue, model, texts_from(_read(None, "reasons.en.yaml"), catalogue, model))
 
@@ -88,7 +103,8 @@ def load_terms(settings: CreditSettings, judge: Judge) -> TermsTable:
 def _read(file: Path | None, shipped: str) -> Mapping[str, Any]:
     try:
         text = file.read_text() if file else (resources.files("danbao_credit.definitions") / shipped).read_text()
-        definition = yaml.safe_load(text)
+        # The loader in C, where there is one, reads the catalogue ten times faster.
+        definition = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (OSError, yaml.YAMLError) as error:
         raise DefinitionInvalid(f"{file or shipped} cannot be read: {error}") from error
     if not isinstance(definition, dict):
@@ -124,11 +140,25 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
                 cursor=partial(queries.cursor, stream.source),
                 catalogue=judge.catalogue,
                 group_commit=group_commit,
+                parks_future=not isinstance(clock, SettableClock),
             )
             _in_background(stack, f"reader of {stream.source}", reader.run)
+        folding = FoldingWorker(
+            queries,
+            group_commit,
+            clock,
+            judge.catalogue,
+            keep=timedelta(days=settings.keep_log_days),
+            every_s=settings.fold_every_s,
+        )
+        _in_background(stack, "folding of the log", folding.run)
+        auditor = SamplingAuditor(queries, judge.catalogue, every_s=settings.audit_every_s, dice=random.Random())
+        _in_background(stack, "audit of profiles", auditor.run)
 
         server = Server(settings, name=NAME, peers=PEERS, ready=database.ready)
-        servicer = CreditServicer(judge, table, queries, clock, {stream.source: stream for stream in streams})
+        servicer = CreditServicer(
+            judge, table, queries, clock, {stream.source: stream for stream in streams}, CommandRunner(group_commit)
+        )
         server.add(credit_pb2_grpc.add_CreditServiceServicer_to_server, servicer, CREDIT_SERVICE)
         if isinstance(clock, SettableClock):
             server.add_clock(ClockServicer(clock, database))

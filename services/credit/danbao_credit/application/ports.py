@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from danbao_credit.domain.checkpoint import History
 from danbao_credit.domain.events import Event, Source
 from danbao_credit.domain.profile import Profile
 
@@ -18,6 +19,8 @@ class StreamProgress:
     applied: int = 0
     duplicates: int = 0
     parked: int = 0
+    # What was told of subjects who have been erased since, and left out.
+    erased: int = 0
     last_event_us: int | None = None
 
 
@@ -32,11 +35,35 @@ class Snapshot:
         return self.profiles.get(subject) or Profile.empty()
 
 
+@dataclass(frozen=True, slots=True)
+class SeenHistory:
+    """What is kept of a subject up to a moment, its profile as it is now, and how far the streams were read."""
+
+    sequences: Mapping[Source, int]
+    profile: Profile
+    history: History
+
+
 class CreditReader(Protocol):
     """Reads of the store. Raise StoreUnavailable."""
 
     async def snapshot(self, subjects: Collection[str]) -> Snapshot:
         """The profiles of these subjects."""
+        ...
+
+    async def history(self, subject: str, until_us: int | None) -> SeenHistory:
+        """What is kept of this subject: rows of what happened up to that moment, microseconds since the epoch.
+
+        None: all rows.
+        """
+        ...
+
+    async def subjects(self, after: str, *, most: int) -> Sequence[str]:
+        """The next subjects in the order of their names: everybody of whom anything was ever told."""
+        ...
+
+    async def foldable(self, before_us: int, *, most: int) -> Sequence[str]:
+        """Some subjects with rows from before a moment."""
         ...
 
     async def progress(self) -> Mapping[Source, StreamProgress]:

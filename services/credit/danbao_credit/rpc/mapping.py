@@ -87,6 +87,7 @@ def indicator_message(indicator: Indicator) -> credit_pb2.Indicator:
         better=indicator.better,
         reason_code=indicator.reason,
         applies_to=indicator.applies_to,
+        description=indicator.description,
     )
 
 
@@ -97,6 +98,7 @@ def stream_message(source: Source, progress: StreamProgress, *, connected: bool)
         applied=progress.applied,
         duplicates=progress.duplicates,
         parked=progress.parked,
+        erased=progress.erased,
         connected=connected,
     )
     if progress.last_event_us is not None:

@@ -9,7 +9,10 @@ from typing import Any, Protocol
 import asyncpg
 
 from danbao_credit.application.working_set import CreditSet
+from danbao_credit.store.log import EventLog
+from danbao_credit.store.reports import Reports
 from danbao_credit.store.streams import Streams
+from danbao_credit.store.tombstones import Tombstones
 
 
 class Part(Protocol):
@@ -31,8 +34,8 @@ class Part(Protocol):
         ...
 
 
-# Rows are locked in this order.
-_PARTS: tuple[Part, ...] = (Streams(),)
+# Rows are locked in this order: whom a reversal concerns is known from the reports.
+_PARTS: tuple[Part, ...] = (Reports(), Streams(), Tombstones(), EventLog())
 
 
 class CreditStore:

@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from danbao_credit.domain.events import Event, Source
+from danbao_credit.domain.marks import Mark, MarkKind, standing
 from danbao_credit.domain.profile import Profile
+
+# What was told to us has happened, although our own clock may be behind the teller's by this much.
+AHEAD_S = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +33,17 @@ class Snapshot:
 
     sequences: Mapping[Source, int]
     profiles: Mapping[str, Profile] = field(default_factory=dict)
+    marks: Mapping[str, Sequence[Mark]] = field(default_factory=dict)
 
     def profile(self, subject: str) -> Profile:
         return self.profiles.get(subject) or Profile.empty()
+
+    def marks_of(self, subject: str) -> Sequence[Mark]:
+        return self.marks.get(subject, ())
+
+    def standing(self, subject: str, as_of_s: int, *, ahead_s: int = AHEAD_S) -> Mapping[MarkKind, int]:
+        """What stands about a subject. For a moment of the past `ahead_s` is 0: only what stood then."""
+        return standing(self.marks_of(subject), as_of_s, ahead_s=ahead_s)
 
 
 class CreditReader(Protocol):

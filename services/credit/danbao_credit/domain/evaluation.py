@@ -72,7 +72,7 @@ class Judge:
     ) -> Evaluation:
         """The subject's credit at `as_of_s`, seconds since the epoch. An empty profile is a newcomer's.
 
-        `standing`: for how many seconds which marks stand. `assumed`: values that stand for what indicators are, by name.
+        `standing`: which marks stand, for how many seconds. `assumed`: values in place of those of indicators, by name.
         """
         facts = self.facts(profile, as_of_s)
         scorecard = self.model.scorecards[kind]

@@ -21,8 +21,8 @@ from danbao_credit.domain.facts import Telling
 from danbao_credit.domain.grades import Grade
 
 _SECOND_US = 1_000_000
-# The measure of a claim's telling that is 1 where the arbiter found no fraud. Claims that tell of no finding are of fraud:
-# that is what a claim is made of.
+# The measure of a claim's telling that is 1 where the arbiter found no fraud. Claims without a finding are of fraud: that
+# is what a claim is made of.
 GOODWILL = "goodwill"
 
 
@@ -179,7 +179,7 @@ def begins_fraud(source: str, kind: str) -> bool:
 
 
 def taken_back(told: MarkTold, turn: Turn) -> MarkTold | None:
-    """What it means that an event is reversed by `turn`: a mark that it began is annulled, one that it ended is over."""
+    """What the reversal of an event means: a mark that it began is annulled, one that it ended stays ended."""
     return replace(told, begins=False, turn=replace(turn, annuls=True)) if told.begins else None
 
 

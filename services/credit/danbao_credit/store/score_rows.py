@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from danbao_credit.domain.catalogue import SubjectKind
@@ -13,8 +12,8 @@ from danbao_credit.domain.scores import Score, ScoreChanged
 # Columns with their types.
 MARK_TYPES = {
     "subject": "text", "kind": "text", "reference": "text", "begin_us": "bigint", "begun_by": "text",
-    "begin_traceparent": "text", "end_us": "bigint", "ended_by": "text", "end_traceparent": "text", "annulled": "boolean",
-    "grade": "text",
+    "begin_traceparent": "text", "end_us": "bigint", "ended_by": "text", "end_traceparent": "text",
+    "annulled": "boolean", "grade": "text",
 }  # fmt: skip
 MARK_COLUMNS = tuple(MARK_TYPES)
 SCORE_COLUMNS = (
@@ -40,7 +39,7 @@ def mark_row(mark: Mark) -> tuple[Any, ...]:
     )
 
 
-def mark_of(row: Mapping[str, Any]) -> Mark:
+def mark_of(row: Any) -> Mark:
     """The mark in a row."""
     begin = end = None
     if row["begin_us"] is not None:
@@ -68,7 +67,7 @@ def score_row(score: Score) -> tuple[Any, ...]:
     )
 
 
-def score_of_row(row: Mapping[str, Any]) -> Score:
+def score_of_row(row: Any) -> Score:
     """The score in a row."""
     return Score(
         subject=row["subject"],

@@ -1,5 +1,7 @@
 """What can be wrong in credit.
 
+CursorInvalid          INVALID_ARGUMENT     not a cursor that was given out
+CallerNotAllowed       PERMISSION_DENIED    only operators see all subjects
 CurrencyWithoutTerms   FAILED_PRECONDITION  the terms table has no row for the currency
 StreamGap              ABORTED              events before these have not been applied; for the reader only
 EventMalformed         (never leaves)       an event that cannot be understood is parked with this reason
@@ -10,7 +12,16 @@ from __future__ import annotations
 
 from danbao_kit.errors import Code, DanbaoError, FieldInvalid, FieldViolation
 
-__all__ = ["CurrencyWithoutTerms", "DefinitionInvalid", "EventMalformed", "FieldInvalid", "FieldViolation", "StreamGap"]
+__all__ = [
+    "CallerNotAllowed",
+    "CurrencyWithoutTerms",
+    "CursorInvalid",
+    "DefinitionInvalid",
+    "EventMalformed",
+    "FieldInvalid",
+    "FieldViolation",
+    "StreamGap",
+]
 
 
 class CurrencyWithoutTerms(DanbaoError):
@@ -24,6 +35,23 @@ class CurrencyWithoutTerms(DanbaoError):
             currency=currency,
             terms_version=terms_version,
         )
+
+
+class CursorInvalid(DanbaoError):
+    code, reason = Code.INVALID_ARGUMENT, "CURSOR_INVALID"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the cursor is not one that was given out",
+            fields=(FieldViolation("cursor", "not a cursor that was given out"),),
+        )
+
+
+class CallerNotAllowed(DanbaoError):
+    code, reason, recorded = Code.PERMISSION_DENIED, "CALLER_NOT_ALLOWED", False
+
+    def __init__(self) -> None:
+        super().__init__("all subjects at once are for operators: name those to be watched")
 
 
 class StreamGap(DanbaoError):

@@ -21,8 +21,8 @@ from danbao_credit.domain.facts import Telling
 from danbao_credit.domain.grades import Grade
 
 _SECOND_US = 1_000_000
-# The measure of a claim's telling that is 1 where the arbiter found no fraud. Claims without a finding are of fraud: that
-# is what a claim is made of.
+# The measure of a claim's telling that is 1 where the arbiter found no fraud. Claims without a finding are of fraud: a
+# claim is a buyer's word that the seller cheated.
 GOODWILL = "goodwill"
 
 

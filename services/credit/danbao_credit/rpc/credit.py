@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from danbao_credit.domain.evaluation import Judge
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.terms import TermsTable
 from danbao_credit.rpc.mapping import evaluation_message, indicator_message, kind_of, stream_message, terms_message
+from danbao_credit.rpc.scores import ScoreCalls
 from danbao_kit.clock import Clock
 
 
@@ -35,6 +36,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     reader: CreditReader
     clock: Clock
     streams: Mapping[Source, Connection]
+    scores: ScoreCalls
 
     async def Evaluate(
         self, request: credit_pb2.EvaluateRequest, context: grpc.aio.ServicerContext
@@ -91,6 +93,22 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
                 for source, stream in self.streams.items()
             ]
         )
+
+    async def ListScoreHistory(
+        self, request: credit_pb2.ListScoreHistoryRequest, context: grpc.aio.ServicerContext
+    ) -> credit_pb2.ListScoreHistoryResponse:
+        return await self.scores.history(request)
+
+    async def WatchScores(
+        self, request: credit_pb2.WatchScoresRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[credit_pb2.WatchScoresResponse]:
+        async for message in self.scores.watch(request):
+            yield message
+
+    async def SimulateScore(
+        self, request: credit_pb2.SimulateScoreRequest, context: grpc.aio.ServicerContext
+    ) -> credit_pb2.SimulateScoreResponse:
+        return await self.scores.simulate(request)
 
     async def _terms(self, wanted: list[TermsWanted]) -> list[credit_pb2.TradeTerms]:
         terms = await get_terms(wanted, judge=self.judge, table=self.table, reader=self.reader, clock=self.clock)

@@ -37,6 +37,7 @@ from danbao_credit.workers.stream_reader import stream_reader
 from danbao_kit.background import keep_running
 from danbao_kit.business_clock import ClockServicer, follow_clock, open_clock
 from danbao_kit.clock import SettableClock
+from danbao_kit.commands import CommandRunner
 from danbao_kit.database import Database
 from danbao_kit.event_stream import EventStream
 from danbao_kit.group_commit import GroupCommit
@@ -160,7 +161,15 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
 
         server = Server(settings, name=NAME, peers=PEERS, ready=database.ready)
         scores = ScoreCalls(judge, queries, score_queries, feed, clock)
-        servicer = CreditServicer(judge, table, queries, clock, {stream.source: stream for stream in streams}, scores)
+        servicer = CreditServicer(
+            judge,
+            table,
+            queries,
+            clock,
+            {stream.source: stream for stream in streams},
+            scores,
+            CommandRunner(group_commit),
+        )
         server.add(credit_pb2_grpc.add_CreditServiceServicer_to_server, servicer, CREDIT_SERVICE)
         server.add(event_pb2_grpc.add_EventServiceServicer_to_server, EventServicer(events), EVENT_SERVICE)
         server.on_drain(events.close)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from danbao_credit.domain.catalogue import SubjectKind
+from danbao_credit.domain.checkpoint import History
 from danbao_credit.domain.events import Event, Source
 from danbao_credit.domain.grades import Grade
 from danbao_credit.domain.marks import Mark, MarkKind, standing
@@ -49,11 +50,25 @@ class Snapshot:
         return standing(self.marks_of(subject), as_of_s, ahead_s=ahead_s)
 
 
+@dataclass(frozen=True, slots=True)
+class SeenHistory:
+    """What is kept of a subject up to a moment, its profile as it is now, and how far the streams were read."""
+
+    sequences: Mapping[Source, int]
+    profile: Profile
+    history: History
+    marks: tuple[Mark, ...] = ()
+
+
 class CreditReader(Protocol):
     """Reads of the store. Raise StoreUnavailable."""
 
     async def snapshot(self, subjects: Collection[str]) -> Snapshot:
         """The profiles of these subjects."""
+        ...
+
+    async def history(self, subject: str, until_us: int) -> SeenHistory:
+        """What is kept of this subject: rows of what happened up to that moment, microseconds since the epoch."""
         ...
 
     async def progress(self) -> Mapping[Source, StreamProgress]:

@@ -8,14 +8,20 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from danbao.credit.v1 import event_pb2
+from danbao.credit.v1 import credit_pb2, event_pb2
+from danbao_credit.application.rebuild import Rebuilt
 from danbao_credit.domain.scores import ScoreChanged
+from danbao_credit.rpc.history import rebuilt_message, recorded_message
 from danbao_credit.rpc.scores import changed_message
 
 # By the operation: what its recorded answer is.
-_REPLIES: Mapping[str, type[Message]] = {}
+_REPLIES: Mapping[str, type[Message]] = {"RebuildProfile": credit_pb2.RebuildProfileResponse}
 # By what a decision gives: its message.
-_MESSAGES: Mapping[type, Callable[[Any], Message]] = {}
+_MESSAGES: Mapping[type, Callable[[Any], Message]] = {
+    # What came of reports, one by one.
+    tuple: recorded_message,
+    Rebuilt: rebuilt_message,
+}
 
 
 class CreditCodec:

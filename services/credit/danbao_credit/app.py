@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import timedelta
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -18,7 +20,7 @@ from danbao_credit.application.decide import decide
 from danbao_credit.application.score_feed import ScoreFeed
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.clients.event_streams import EventStreamClient, escrow_stream, payments_stream
-from danbao_credit.domain.catalogue import SubjectKind, catalogue_from
+from danbao_credit.domain.catalogue import Catalogue, SubjectKind, catalogue_from
 from danbao_credit.domain.errors import DefinitionInvalid
 from danbao_credit.domain.evaluation import Judge
 from danbao_credit.domain.profile import Profile
@@ -32,6 +34,8 @@ from danbao_credit.rpc.scores import ScoreCalls
 from danbao_credit.store.credit_store import CreditStore
 from danbao_credit.store.queries import CreditQueries
 from danbao_credit.store.score_queries import ScoreQueries
+from danbao_credit.workers.folding import FoldingWorker
+from danbao_credit.workers.sampling import SamplingAuditor
 from danbao_credit.workers.scorer import Scorer, touched_by
 from danbao_credit.workers.stream_reader import stream_reader
 from danbao_kit.background import keep_running
@@ -72,15 +76,25 @@ class CreditSettings(ServiceSettings):
     currencies: str = Field(
         default="CNY,BRL,USD,EUR", description="currencies on offer; each needs a row in the terms table"
     )
+    keep_log_days: int = Field(
+        default=400, ge=1, description="how long events are kept one by one; older ones go into checkpoints"
+    )
+    fold_every_s: float = Field(default=3600.0, gt=0, description="seconds between looks for events to be folded")
+    audit_every_s: float = Field(default=60.0, gt=0, description="seconds between audits of a few profiles")
     members: str = Field(
         default="",
         description="subjects/{id}, comma-separated: credible merchants whatever their grade, to try things out",
     )
 
 
+def load_catalogue() -> Catalogue:
+    """The catalogue that ships. Raises DefinitionInvalid."""
+    return catalogue_from(_read(None, "catalogue.yaml"))
+
+
 def load_judge(settings: CreditSettings) -> Judge:
     """Catalogue, model and texts. Raises DefinitionInvalid."""
-    catalogue = catalogue_from(_read(None, "catalogue.yaml"))
+    catalogue = load_catalogue()
     model = model_from(_read(settings.model_file, "model.yaml"), catalogue)
     return Judge(catalogue, model, texts_from(_read(None, "reasons.en.yaml"), catalogue, model))
 
@@ -154,6 +168,17 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
                 parks_future=not isinstance(clock, SettableClock),
             )
             _in_background(stack, f"reader of {stream.source}", reader.run)
+        folding = FoldingWorker(
+            queries,
+            group_commit,
+            clock,
+            judge.catalogue,
+            keep=timedelta(days=settings.keep_log_days),
+            every_s=settings.fold_every_s,
+        )
+        _in_background(stack, "folding of the log", folding.run)
+        auditor = SamplingAuditor(queries, judge.catalogue, every_s=settings.audit_every_s, dice=random.Random())
+        _in_background(stack, "audit of profiles", auditor.run)
 
         _in_background(stack, "scorer", scorer.run)
         _in_background(stack, "sweep of scores", scorer.sweep)

@@ -67,8 +67,19 @@ class CreditReader(Protocol):
         """The profiles of these subjects."""
         ...
 
-    async def history(self, subject: str, until_us: int) -> SeenHistory:
-        """What is kept of this subject: rows of what happened up to that moment, microseconds since the epoch."""
+    async def history(self, subject: str, until_us: int | None) -> SeenHistory:
+        """What is kept of this subject: rows of what happened up to that moment, microseconds since the epoch.
+
+        None: all rows.
+        """
+        ...
+
+    async def subjects(self, after: str, *, most: int) -> Sequence[str]:
+        """The next subjects in the order of their names: everybody of whom anything was ever told."""
+        ...
+
+    async def foldable(self, before_us: int, *, most: int) -> Sequence[str]:
+        """Some subjects with rows from before a moment."""
         ...
 
     async def progress(self) -> Mapping[Source, StreamProgress]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import text
 
@@ -39,6 +39,13 @@ _HISTORY = text(
     " WHERE subject = :subject AND at_us <= :until"
 )
 _MARKS = text(f"SELECT {', '.join(MARK_COLUMNS)} FROM marks WHERE subject = :subject")
+# Later than any event.
+_FOR_EVER_US = 2**62
+_SUBJECTS = text("SELECT subject FROM subjects WHERE subject > :after ORDER BY subject LIMIT :most")
+# The first old rows that are found will do.
+_FOLDABLE = text(
+    "SELECT DISTINCT subject FROM (SELECT subject FROM event_log WHERE at_us < :before LIMIT 500) AS old LIMIT :most"
+)
 _PROGRESS = text(
     "SELECT source, sequence, applied, duplicates, parked, erased, last_event_time"
     " FROM reader_cursors JOIN stream_counts USING (source, partition) WHERE partition = :partition"
@@ -66,8 +73,9 @@ class CreditQueries:
             marks=marks,
         )
 
-    async def history(self, subject: str, until_us: int) -> SeenHistory:
-        """What is kept of a subject, of what happened up to a moment. Raises StoreUnavailable."""
+    async def history(self, subject: str, until_us: int | None) -> SeenHistory:
+        """What is kept of a subject, of what happened up to a moment or at all. Raises StoreUnavailable."""
+        until_us = _FOR_EVER_US if until_us is None else until_us
         values = {"partition": PARTITION, "subject": subject, "until": until_us}
         async with self._database.read() as connection:
             found = (await connection.execute(_HISTORY, values)).all()
@@ -84,6 +92,16 @@ class CreditQueries:
             else:
                 checkpoint = Checkpoint(Profile.from_bytes(data), n)
         return SeenHistory(sequences, profile, History(checkpoint, tuple(rows)), tuple(mark_of(row) for row in marks))
+
+    async def subjects(self, after: str, *, most: int) -> Sequence[str]:
+        """The next subjects in the order of their names. Raises StoreUnavailable."""
+        async with self._database.read() as connection:
+            return (await connection.execute(_SUBJECTS, {"after": after, "most": most})).scalars().all()
+
+    async def foldable(self, before_us: int, *, most: int) -> Sequence[str]:
+        """Some subjects with rows from before a moment. Raises StoreUnavailable."""
+        async with self._database.read() as connection:
+            return (await connection.execute(_FOLDABLE, {"before": before_us, "most": most})).scalars().all()
 
     async def progress(self) -> Mapping[Source, StreamProgress]:
         """How far each stream was read. Raises StoreUnavailable."""

@@ -9,8 +9,14 @@ from typing import Any
 
 import grpc
 import pytest
-from test_service import refusal
-from test_standing import (
+
+from danbao.credit.v1 import credit_pb2, credit_pb2_grpc, event_pb2, event_pb2_grpc
+from danbao_credit.application.record_scores import RecordScores, Scored
+from danbao_credit.application.working_set import Touched
+from danbao_credit.domain.marks import MarkKey, MarkKind
+from danbao_credit.testing import good_trade
+from danbao_credit.testing_reports import stored
+from danbao_credit.testing_standing import (
     BUYER,
     CLAIM,
     SELLER,
@@ -21,20 +27,14 @@ from test_standing import (
     claim_event,
     evaluation,
     good_history,
+    refusal,
     scored,
     told,
     upheld,
 )
-
-from danbao.credit.v1 import credit_pb2, event_pb2, event_pb2_grpc
-from danbao_credit.application.record_scores import RecordScores, Scored
-from danbao_credit.application.working_set import Touched
-from danbao_credit.domain.marks import MarkKey, MarkKind
-from danbao_credit.testing import good_trade
-from danbao_credit.testing_reports import stored
 from danbao_credit.workers.scorer import LOOK_AGAIN, scores_of
 from danbao_kit.group_commit import Submission
-from danbao_kit.testing.service import as_caller
+from danbao_kit.testing.service import as_caller, channel_as
 
 MERCHANT, INDIVIDUAL = credit_pb2.SUBJECT_KIND_MERCHANT, credit_pb2.SUBJECT_KIND_INDIVIDUAL
 OPERATOR = as_caller(subject="subjects/ops", roles="operator")
@@ -44,9 +44,11 @@ PARTNER = as_caller(subject="subjects/shop", roles="partner", partner="shop")
 class Watcher:
     """Somebody who watches, and keeps what came with the cursor of each message."""
 
-    def __init__(self, credit: Any, subjects: list[str], *, cursor: str = "", caller: Any = PARTNER) -> None:
+    def __init__(
+        self, credit: Any, subjects: list[str], *, cursor: str = "", caller: Any = PARTNER, stub: Any = None
+    ) -> None:
         request = credit_pb2.WatchScoresRequest(subjects=subjects, cursor=cursor)
-        self.call = credit.stub().WatchScores(request, metadata=caller)
+        self.call = (stub or credit.stub()).WatchScores(request, metadata=caller)
         self.changes: list[credit_pb2.ScoreChange] = []
         self.cursors: list[str] = []
 
@@ -112,7 +114,9 @@ async def test_watching_goes_on_from_any_cursor_and_misses_nothing(credit) -> No
 
 async def test_a_watch_ends_with_ok_when_the_service_drains(credit) -> None:
     await told(credit, good_trade("d1", ago(days=5)).events)
-    watcher = Watcher(credit, [SELLER])
+    # Its own channel: the service's stop in these tests closes the others.
+    channel = channel_as("gateway", authority=credit.authority, service="credit", port=credit.port)
+    watcher = Watcher(credit, [SELLER], stub=credit_pb2_grpc.CreditServiceStub(channel))
     await watcher.until(lambda change: True)
     stopping = asyncio.create_task(credit.stop())
     async with asyncio.timeout(20):
@@ -120,6 +124,7 @@ async def test_a_watch_ends_with_ok_when_the_service_drains(credit) -> None:
             watcher.changes += message.changes
     assert await watcher.call.code() is grpc.StatusCode.OK
     await stopping
+    await channel.close()
 
 
 async def test_only_operators_watch_everybody_and_only_with_cursors_that_were_given_out(credit) -> None:
@@ -147,7 +152,7 @@ async def test_only_operators_watch_everybody_and_only_with_cursors_that_were_gi
         ),
     ):
         call = credit.stub().WatchScores(request, metadata=caller)
-        assert (await refusal(call.read()))[:3] == expected
+        assert await refusal(call.read()) == expected
 
 
 async def test_history_has_each_change_once_newest_first_and_pages_stay_stable(credit) -> None:
@@ -190,7 +195,7 @@ async def test_history_has_each_change_once_newest_first_and_pages_stay_stable(c
 async def test_bad_questions_about_history_are_refused(shared_credit, fields, reason, field) -> None:
     request = credit_pb2.ListScoreHistoryRequest(**{"subject": SELLER, **fields})
     refused = await refusal(shared_credit.stub().ListScoreHistory(request, timeout=5))
-    assert refused[:3] == ("INVALID_ARGUMENT", reason, [field])
+    assert refused == ("INVALID_ARGUMENT", reason, [field])
 
 
 async def test_credits_own_events_tell_each_change_with_its_trace(credit) -> None:
@@ -289,7 +294,8 @@ async def test_a_simulation_shows_both_scores_and_their_difference_and_changes_n
     facts = [credit_pb2.AssumedFact(slot="seller_orders_completed", amount=20)]
     found = await simulated(credit, facts=facts)
     assert found.before.score == before.score
-    assert found.after.score > found.before.score, "20 good trades more"
+    assert sum(item.points for item in found.differences) > 0, "20 good trades more"
+    assert found.after.score >= found.before.score
     total = sum(item.points for item in found.differences) + found.adjustments_difference
     assert found.after.score - found.before.score == total
     assert [item.category for item in found.differences] == [item.category for item in before.sub_scores]
@@ -328,4 +334,4 @@ async def test_a_simulation_shows_both_scores_and_their_difference_and_changes_n
 async def test_what_cannot_be_assumed_is_refused(shared_credit, fields, field) -> None:
     request = credit_pb2.SimulateScoreRequest(**{"subject": SELLER, **fields})
     refused = await refusal(shared_credit.stub().SimulateScore(request, timeout=5))
-    assert refused[:3] == ("INVALID_ARGUMENT", "FIELD_INVALID", [field])
+    assert refused == ("INVALID_ARGUMENT", "FIELD_INVALID", [field])

@@ -7,6 +7,7 @@ import pytest
 from danbao_local import demo
 from danbao_local.client import CallFailed, RpcClient
 from danbao_local.health import service_channel
+from danbao_local.stack import DEMO_INSURED, DEMO_UNINSURED
 
 TRADES = "danbao.escrow.v1.TradeService"
 REFUNDS = "danbao.escrow.v1.RefundService"
@@ -139,7 +140,7 @@ def test_an_agreement_pays_both_and_the_rest_of_the_line_goes_on(client):
 
 
 def test_deposit_and_fund_compensate_and_the_fund_gets_it_back(running, client):
-    deal = Deal(client, 100_000, seller=demo.SELLER, feeBps=200)
+    deal = Deal(client, 100_000, seller=f"subjects/{DEMO_INSURED}", feeBps=200)
     seller = deal.parties["SELLER"]
     deal.confirm()
     fund_before = deal.balance("platform", "guarantee.fund")
@@ -154,7 +155,8 @@ def test_deposit_and_fund_compensate_and_the_fund_gets_it_back(running, client):
         "actor": {"subject": "subjects/j", "role": "ROLE_ARBITER"},
         "name": claim.name,
         "compensationMinor": 100_000,
-        "reason": "it was",
+        "finding": "FINDING_NOT_FRAUD",
+        "reason": "made whole; nobody cheated",
     }
     paid = client.call(f"{CLAIMS}/DecideClaim", body, role="arbiter")
     assert (demo.state_name(paid), paid.compensated_minor) == ("COMPENSATED", 100_000)
@@ -170,7 +172,7 @@ def test_deposit_and_fund_compensate_and_the_fund_gets_it_back(running, client):
 
 
 def test_too_little_guarantee_moves_nothing(client):
-    deal = Deal(client, 1_900_000, seller=demo.SELLER, feeBps=0)
+    deal = Deal(client, 1_900_000, seller=f"subjects/{DEMO_UNINSURED}", feeBps=0)
     deal.confirm()
     fund = deal.balance("platform", "guarantee.fund")
     claim = deal.ask(f"{CLAIMS}/OpenClaim", "BUYER", trade=deal.name, amount=demo.money(200_000), reason="forged")

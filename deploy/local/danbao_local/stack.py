@@ -43,8 +43,11 @@ STOP_ORDER = ((GATEWAY,), ("escrow", "credit"), ("payments",), (RECEIVER,), ("po
 Clock = Literal["real", "test"]
 
 
+# Members besides the demo's seller, whose credit nothing else touches: one to cheat, two to be claimed from.
+DEMO_CHEAT, DEMO_INSURED, DEMO_UNINSURED = "demo-cheat", "demo-insured", "demo-uninsured"
 # So that claims can be tried out; membership itself takes a grade.
-_OWN_SETTINGS = {"credit": {"DANBAO_MEMBERS": f"subjects/{DEMO_SELLER}"}}
+_MEMBERS = ",".join(f"subjects/{name}" for name in (DEMO_SELLER, DEMO_CHEAT, DEMO_INSURED, DEMO_UNINSURED))
+_OWN_SETTINGS = {"credit": {"DANBAO_MEMBERS": _MEMBERS}}
 
 
 class LocalStack:

@@ -15,8 +15,10 @@ from typing import Any
 import yaml
 from pydantic import Field
 
-from danbao.credit.v1 import credit_pb2, credit_pb2_grpc
+from danbao.credit.v1 import credit_pb2, credit_pb2_grpc, event_pb2, event_pb2_grpc
 from danbao_credit.application.decide import decide
+from danbao_credit.application.score_feed import ScoreFeed
+from danbao_credit.application.working_set import CreditSet
 from danbao_credit.clients.event_streams import EventStreamClient, escrow_stream, payments_stream
 from danbao_credit.domain.catalogue import Catalogue, SubjectKind, catalogue_from
 from danbao_credit.domain.errors import DefinitionInvalid
@@ -27,16 +29,21 @@ from danbao_credit.domain.scorecard import model_from
 from danbao_credit.domain.terms import TermsTable, terms_from
 from danbao_credit.rpc.codec import CreditCodec
 from danbao_credit.rpc.credit import CreditServicer
+from danbao_credit.rpc.events import EventServicer
+from danbao_credit.rpc.scores import ScoreCalls
 from danbao_credit.store.credit_store import CreditStore
 from danbao_credit.store.queries import CreditQueries
+from danbao_credit.store.score_queries import ScoreQueries
 from danbao_credit.workers.folding import FoldingWorker
 from danbao_credit.workers.sampling import SamplingAuditor
+from danbao_credit.workers.scorer import Scorer, touched_by
 from danbao_credit.workers.stream_reader import stream_reader
 from danbao_kit.background import keep_running
 from danbao_kit.business_clock import ClockServicer, follow_clock, open_clock
 from danbao_kit.clock import SettableClock
 from danbao_kit.commands import CommandRunner
 from danbao_kit.database import Database
+from danbao_kit.event_stream import EventStream
 from danbao_kit.group_commit import GroupCommit
 from danbao_kit.ids import TimeOrderedIds
 from danbao_kit.rpc_client import service_channel
@@ -44,13 +51,18 @@ from danbao_kit.server import CLOCK_SERVICE, Server
 from danbao_kit.settings import ServiceSettings
 
 NAME = "credit"
+EVENT_SERVICE = event_pb2.DESCRIPTOR.services_by_name["EventService"].full_name
 CREDIT_SERVICE = credit_pb2.DESCRIPTOR.services_by_name["CreditService"].full_name
 
 # Which peer may call what. Users reach credit through the gateway only.
 PEERS: Mapping[str, tuple[str, ...]] = {
-    "gateway": (CREDIT_SERVICE,),
-    "escrow": tuple(f"{CREDIT_SERVICE}/{method}" for method in ("GetTerms", "BatchGetTerms", "Evaluate")),
-    "operator": (CREDIT_SERVICE, CLOCK_SERVICE),
+    "gateway": (CREDIT_SERVICE, EVENT_SERVICE),
+    "payments": (EVENT_SERVICE,),
+    "escrow": (
+        *(f"{CREDIT_SERVICE}/{method}" for method in ("GetTerms", "BatchGetTerms", "Evaluate")),
+        EVENT_SERVICE,
+    ),
+    "operator": (CREDIT_SERVICE, EVENT_SERVICE, CLOCK_SERVICE),
 }
 
 
@@ -122,7 +134,21 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
         stack.push_async_callback(database.close)
         clock = await open_clock(settings.clock, database)
         queries = CreditQueries(database)
-        group_commit = GroupCommit(database, CreditStore(), decide, CreditCodec(), clock, TimeOrderedIds())
+        score_queries = ScoreQueries(database)
+        events, feed = EventStream(database), ScoreFeed(score_queries)
+        scorer: Scorer | None = None
+
+        def committed(working: CreditSet) -> None:
+            if scorer is not None:
+                scorer.touch(touched_by(working))
+            if working.score_changes.accepted:
+                events.wake()
+                feed.wake()
+
+        group_commit = GroupCommit(
+            database, CreditStore(), decide, CreditCodec(), clock, TimeOrderedIds(), on_commit=committed
+        )
+        scorer = Scorer(lambda: judge, score_queries, group_commit, clock)
         group_commit.start()
         stack.push_async_callback(group_commit.stop)
 
@@ -155,11 +181,25 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
         auditor = SamplingAuditor(queries, judge.catalogue, every_s=settings.audit_every_s, dice=random.Random())
         _in_background(stack, "audit of profiles", auditor.run)
 
+        _in_background(stack, "scorer", scorer.run)
+        _in_background(stack, "sweep of scores", scorer.sweep)
+        _in_background(stack, "look for changes of scores", feed.look)
+
         server = Server(settings, name=NAME, peers=PEERS, ready=database.ready)
+        scores = ScoreCalls(judge, queries, score_queries, feed, clock)
         servicer = CreditServicer(
-            judge, table, queries, clock, {stream.source: stream for stream in streams}, CommandRunner(group_commit)
+            judge,
+            table,
+            queries,
+            clock,
+            {stream.source: stream for stream in streams},
+            scores,
+            CommandRunner(group_commit),
         )
         server.add(credit_pb2_grpc.add_CreditServiceServicer_to_server, servicer, CREDIT_SERVICE)
+        server.add(event_pb2_grpc.add_EventServiceServicer_to_server, EventServicer(events), EVENT_SERVICE)
+        server.on_drain(events.close)
+        server.on_drain(feed.close)
         if isinstance(clock, SettableClock):
             server.add_clock(ClockServicer(clock, database))
             _in_background(stack, "clock", partial(follow_clock, clock, database))

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from danbao_credit.application.marking import touch, turn_mark
 from danbao_credit.application.ports import RawEvent, StreamProgress
 from danbao_credit.application.working_set import CreditSet, ParkedEvent
 from danbao_credit.domain.catalogue import Catalogue
@@ -13,6 +14,7 @@ from danbao_credit.domain.errors import StreamGap
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.facts import Telling, changes_of, telling_of
 from danbao_credit.domain.log import LogRow, encoded
+from danbao_credit.domain.marks import MarkKey, MarkTold, marks_told
 from danbao_credit.domain.profile import Change, Profile
 from danbao_kit.decision import Moment
 
@@ -36,6 +38,7 @@ class Told:
     telling: Telling
     changes: tuple[tuple[str, Change], ...]
     raw: RawEvent | None = None
+    marks: tuple[MarkTold, ...] = ()
 
     @property
     def about(self) -> str:
@@ -58,6 +61,10 @@ class ApplyEvents:
     def subjects(self) -> set[str]:
         """Of whom it tells anything."""
         return {subject for event in self.events if isinstance(event, Told) for _, subject in event.telling.roles}
+
+    def mark_keys(self) -> set[MarkKey]:
+        """Which marks it may turn."""
+        return {told.key for event in self.events if isinstance(event, Told) for told in event.marks}
 
 
 def command_for(
@@ -106,7 +113,9 @@ def apply_events(command: ApplyEvents, working: CreditSet, moment: Moment) -> No
             continue
         applied += 1
         last_event_us = event.at_us if last_event_us is None else max(last_event_us, event.at_us)
-        book.enter(event.sequence, event.kind, event.at_us, event.telling, event.changes)
+        book.enter(event.sequence, event.kind, event.at_us, event.telling, event.changes, traceparent=event.traceparent)
+        if event.marks:
+            book.mark(event.marks)
     book.close()
     working.progress.put(
         command.source,
@@ -132,6 +141,8 @@ class Book:
         self._working = working
         self._source = source.value
         self._changes: dict[str, list[tuple[int, Change]]] = {}
+        # By subject: the trace of the last event that moved it.
+        self._causes: dict[str, str] = {}
         # Mostly nobody whom a batch tells of was erased.
         self._any_erased = next(working.tombstones.values(), None) is not None
         self.erased = 0
@@ -145,6 +156,7 @@ class Book:
         changes: tuple[tuple[str, Change], ...],
         *,
         sign: int = 1,
+        traceparent: str = "",
     ) -> frozenset[str]:
         """One event; of whom nothing was entered, because they were erased.
 
@@ -167,7 +179,14 @@ class Book:
         for subject, change in changes:
             if subject not in dropped:
                 entered[subject].append((at_us, change))
+                self._causes[subject] = traceparent
         return frozenset(dropped) if dropped else _NOBODY
+
+    def mark(self, marks: Iterable[MarkTold], *, sign: int = 1) -> None:
+        """Turns marks, which must be loaded, or takes back what turned them, unless their subject was erased later."""
+        for told in marks:
+            if not self._is_erased(told.subject, told.turn.at_us):
+                turn_mark(self._working, told, sign=sign)
 
     def close(self) -> None:
         """Moves the profiles. Whoever was told of has one from then on, if with nothing in it."""
@@ -175,6 +194,7 @@ class Book:
             profile = self._working.subjects.get(subject)
             if moved or profile is None:
                 self._working.subjects.put(subject, (profile or Profile.empty()).with_changes(moved))
+                touch(self._working, subject, self._causes.get(subject, ""))
 
     def _is_erased(self, subject: str, at_us: int) -> bool:
         tombstone = self._working.tombstones.get(subject)
@@ -190,4 +210,5 @@ def _told(event: RawEvent, source: Source, catalogue: Catalogue) -> Told:
     read = event.read()
     telling = telling_of(read)
     changes = changes_of(read.kind, telling, catalogue, source)
-    return Told(event.sequence, read.kind, read.at_us, read.traceparent, telling, changes, event)
+    marks = marks_told(read.kind, telling, source=source, at_us=read.at_us, traceparent=read.traceparent)
+    return Told(event.sequence, read.kind, read.at_us, read.traceparent, telling, changes, event, marks)

@@ -8,11 +8,13 @@ from typing import Any
 from danbao_credit.application.apply_events import ApplyEvents, apply_events
 from danbao_credit.application.rebuild import FoldLog, RebuildProfile, fold_log, rebuild_profile
 from danbao_credit.application.record_events import RecordEvents, record_events
+from danbao_credit.application.record_scores import RecordScores, record_scores
 from danbao_credit.application.working_set import CreditSet
 from danbao_kit.decision import Moment
 
 _BY_TYPE: Mapping[type, Callable[[Any, CreditSet, Moment], object]] = {
     ApplyEvents: apply_events,
+    RecordScores: record_scores,
     RecordEvents: record_events,
     RebuildProfile: rebuild_profile,
     FoldLog: fold_log,

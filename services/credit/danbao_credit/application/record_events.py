@@ -20,10 +20,11 @@ from danbao_credit.domain.errors import (
 from danbao_credit.domain.events import ReportedEvent, Source
 from danbao_credit.domain.facts import Telling, changes_of, telling_of
 from danbao_credit.domain.log import encoded, taken_back
+from danbao_credit.domain.marks import marks_told
 from danbao_credit.domain.profile import Change
 from danbao_credit.domain.report_record import ReportRecord, report_key
 from danbao_credit.domain.reports import check_report
-from danbao_kit.decision import Moment
+from danbao_kit.decision import Moment, Need
 from danbao_kit.errors import DanbaoError, RequestIdReused
 from danbao_kit.fingerprint import differing_field, fingerprint
 
@@ -205,7 +206,13 @@ class _Recorder:
         reverses: int | None = None,
     ) -> Recorded:
         number = self._moment.next_number()
-        erased = self._book.enter(number, kind, at_us, telling, changes, sign=1 if reverses is None else -1)
+        sign, traceparent = 1 if reverses is None else -1, self._command.traceparent
+        erased = self._book.enter(number, kind, at_us, telling, changes, sign=sign, traceparent=traceparent)
+        marks = marks_told(kind, telling, source=Source.REPORTS, at_us=at_us, traceparent=traceparent)
+        missing = {told.key for told in marks} - self._working.marks_loaded
+        if missing:
+            raise Need(marks=missing)
+        self._book.mark(marks, sign=sign)
         roles = dict(telling.roles)
         peer = roles.get("peer", "")
         is_erased = roles["subject"] in erased

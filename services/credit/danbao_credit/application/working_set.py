@@ -8,8 +8,10 @@ from danbao_credit.application.ports import StreamProgress
 from danbao_credit.domain.checkpoint import History
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.log import LogRow
+from danbao_credit.domain.marks import Mark, MarkKey
 from danbao_credit.domain.profile import Profile
 from danbao_credit.domain.report_record import ReportRecord
+from danbao_credit.domain.scores import Score, ScoreChanged, ScoreKey
 from danbao_credit.domain.tombstone import Tombstone
 from danbao_kit.working_set import Log, Rows, WorkingSet
 
@@ -22,6 +24,14 @@ class ParkedEvent:
     sequence: int
     reason: str
     payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """That a subject's score may have moved, and by the request of which trace. Urgent: by a mark."""
+
+    traceparent: str
+    urgent: bool
 
 
 class CreditSet(WorkingSet):
@@ -41,3 +51,12 @@ class CreditSet(WorkingSet):
         self.reports: Rows[bytes, ReportRecord] = self.rows()
         # By subject, of those whom a command tells of.
         self.tombstones: Rows[str, Tombstone] = self.rows()
+        self.marks: Rows[MarkKey, Mark] = self.rows()
+        # Which of them were looked for.
+        self.marks_loaded: set[MarkKey] = set()
+        self.scores: Rows[ScoreKey, Score] = self.rows()
+        self.score_changes: Log[ScoreChanged] = self.log()
+        # By subject: whose score may have moved by this batch. Of no table; for whoever scores.
+        self.touched: Rows[str, Touched] = self.rows()
+        # By subject: the version of its profile. Read only; missing: there is no such subject.
+        self.versions: dict[str, int] = {}

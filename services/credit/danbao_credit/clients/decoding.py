@@ -189,6 +189,7 @@ def _claim(message: escrow_event_pb2.Event, kind: str, at_us: int, claim: claim_
         currency=claim.currency,
         amount_minor=claim.amount_minor,
         compensated_minor=claim.compensated_minor,
+        is_goodwill=claim.finding == claim_pb2.FINDING_NOT_FRAUD,
         create_us=_required_us(claim, "create_time"),
     )
 

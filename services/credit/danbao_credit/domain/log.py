@@ -9,8 +9,9 @@ import orjson
 
 from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.events import Source
-from danbao_credit.domain.facts import Telling, changes_of
+from danbao_credit.domain.facts import changes_of
 from danbao_credit.domain.profile import Change, Profile
+from danbao_credit.domain.telling import Telling
 
 
 class LogRow(NamedTuple):
@@ -44,9 +45,9 @@ def decoded(measures: str) -> dict[str, int]:
 
 
 def taken_back(changes: Iterable[tuple[str, Change]]) -> tuple[tuple[str, Change], ...]:
-    """The changes that take these back: sums and meetings are subtracted, first and last times stay."""
-    back = ((subject, change.reversed()) for subject, change in changes)
-    return tuple((subject, change) for subject, change in back if change is not None)
+    """The changes that take these back: sums, peers and orders are subtracted, times stay."""
+    reversals = ((subject, change.reversed()) for subject, change in changes)
+    return tuple((subject, back) for subject, back in reversals if back is not None)
 
 
 def changes_of_row(row: LogRow, catalogue: Catalogue) -> list[tuple[int, Change]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from danbao_credit.application.membership_events import apply_heard, look_again
 from danbao_credit.application.ports import RawEvent, StreamProgress
 from danbao_credit.application.working_set import CreditSet, ParkedEvent
 from danbao_credit.domain.catalogue import Catalogue
@@ -13,6 +14,7 @@ from danbao_credit.domain.errors import StreamGap
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.facts import Telling, changes_of, telling_of
 from danbao_credit.domain.log import LogRow, encoded
+from danbao_credit.domain.membership_model import Heard
 from danbao_credit.domain.profile import Change, Profile
 from danbao_kit.decision import Moment
 
@@ -53,6 +55,8 @@ class ApplyEvents:
     # Whether an event that is ahead of our clock is set aside. Not so on test clocks, which are moved one by one: an
     # event of a service whose clock was moved first is no mistake.
     parks_future: bool = True
+    # What they say about memberships.
+    heard: tuple[Heard, ...] = ()
 
     def subjects(self) -> set[str]:
         """Of whom it tells anything."""
@@ -70,12 +74,16 @@ def command_for(
 ) -> ApplyEvents:
     """The command for a chunk. What cannot be understood is parked and holds up nothing that follows."""
     told: list[Told | ParkedEvent] = []
+    heard: list[Heard] = []
     for event in events:
         try:
-            told.append(_told(event, source, catalogue))
+            understood, said = _told(event, source, catalogue), event.heard()
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one event, the stream goes on
             told.append(ParkedEvent(source, event.sequence, f"{type(error).__name__}: {error}"[:500], event.payload))
-    return ApplyEvents(source, after_sequence, through_sequence, tuple(told), parks_future)
+        else:
+            told.append(understood)
+            heard += said
+    return ApplyEvents(source, after_sequence, through_sequence, tuple(told), parks_future, tuple(heard))
 
 
 def apply_events(command: ApplyEvents, working: CreditSet, moment: Moment) -> None:
@@ -106,7 +114,9 @@ def apply_events(command: ApplyEvents, working: CreditSet, moment: Moment) -> No
         applied += 1
         last_event_us = event.at_us if last_event_us is None else max(last_event_us, event.at_us)
         book.enter(event.sequence, event.kind, event.at_us, event.telling, event.changes)
-    book.close()
+    changed = book.close()
+    concerned = apply_heard(command.heard, working, after_sequence=progress.sequence)
+    look_again(working, changed, concerned, moment.now)
     working.progress.put(
         command.source,
         replace(
@@ -172,11 +182,12 @@ class Book:
             if subject not in dropped:
                 self._changes.setdefault(subject, []).append((at_us, change))
 
-    def close(self) -> None:
-        """Moves the profiles."""
+    def close(self) -> Collection[str]:
+        """Moves the profiles; whose."""
         for subject, moved in self._changes.items():
             profile = self._working.subjects.get(subject) or Profile.empty()
             self._working.subjects.put(subject, profile.with_changes(moved))
+        return self._changes.keys()
 
 
 def microseconds(moment: datetime) -> int:

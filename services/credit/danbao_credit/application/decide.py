@@ -6,14 +6,38 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from danbao_credit.application.apply_events import ApplyEvents, apply_events
+from danbao_credit.application.membership_commands import (
+    ApplyMembership,
+    ClaimDepositStep,
+    FundDeposit,
+    LeaveMembership,
+    LookAtMembership,
+    ReinstateMembership,
+    SettleDepositStep,
+    SuspendMembership,
+)
+from danbao_credit.application.memberships import Desk
 from danbao_credit.application.working_set import CreditSet
 from danbao_kit.decision import Moment
 
-_BY_TYPE: Mapping[type, Callable[[Any, CreditSet, Moment], object]] = {
-    ApplyEvents: apply_events,
-}
+Decide = Callable[[object, CreditSet, Moment], object]
 
 
-def decide(command: object, working: CreditSet, moment: Moment) -> object:
+def decider(desk: Desk) -> Decide:
     """What the write path runs."""
-    return _BY_TYPE[type(command)](command, working, moment)
+    by_type: Mapping[type, Callable[[Any, CreditSet, Moment], object]] = {
+        ApplyEvents: apply_events,
+        ApplyMembership: desk.apply,
+        FundDeposit: desk.fund,
+        SuspendMembership: desk.suspend,
+        ReinstateMembership: desk.reinstate,
+        LeaveMembership: desk.leave,
+        LookAtMembership: desk.look,
+        ClaimDepositStep: desk.claim_step,
+        SettleDepositStep: desk.settle_step,
+    }
+
+    def decide(command: object, working: CreditSet, moment: Moment) -> object:
+        return by_type[type(command)](command, working, moment)
+
+    return decide

@@ -7,11 +7,11 @@ from dataclasses import replace
 from uuid import UUID
 
 from danbao_credit.application.membership_commands import ClaimDepositStep, SettleDepositStep, StepDone, StepRefused
-from danbao_credit.application.membership_events import Posting, count_posting
+from danbao_credit.application.membership_events import count_posting
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.domain.membership import StepKind
 from danbao_credit.domain.membership_errors import PaymentRefused
-from danbao_credit.domain.membership_model import SALES, Deposit, DepositStep, Membership, StepState
+from danbao_credit.domain.membership_model import SALES, Deposit, DepositStep, Membership, Posting, StepState
 from danbao_kit.decision import Moment
 
 LEASE_MS = 8_000

@@ -3,36 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from uuid import UUID
 
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.domain.membership import State
-from danbao_credit.domain.membership_model import ClaimCount, ClaimTurn, Deposit, Membership, Movement
-
-
-@dataclass(frozen=True, slots=True)
-class Posting:
-    """A transaction of payments: its transfers as (debit account, credit account, minor units)."""
-
-    transaction_id: UUID
-    transfers: tuple[tuple[UUID, UUID, int], ...]
-
-    def accounts(self) -> Iterable[UUID]:
-        for debit, credit, _ in self.transfers:
-            yield debit
-            yield credit
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What one event says about memberships."""
-
-    sequence: int
-    at: datetime
-    traceparent: str
-    what: ClaimTurn | Posting
+from danbao_credit.domain.membership_model import ClaimCount, ClaimTurn, Deposit, Heard, Membership, Movement, Posting
 
 
 def apply_heard(heard: Iterable[Heard], working: CreditSet, *, after_sequence: int) -> dict[str, str]:

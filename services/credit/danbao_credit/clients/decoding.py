@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from danbao.escrow.v1 import event_pb2 as escrow_event_pb2
 from danbao.escrow.v1 import trade_pb2
 from danbao.payments.v1 import event_pb2 as payments_event_pb2
+from danbao.payments.v1 import ledger_pb2
 from danbao_credit.domain.errors import EventMalformed
 from danbao_credit.domain.events import (
     Event,
@@ -19,7 +22,7 @@ from danbao_credit.domain.events import (
     TopUpEvent,
     TradeEvent,
     TradeState,
-)
+)from danbao_credit.domain.membership_model import ClaimTurn, Heard, Posting
 
 _ROLES = {
     trade_pb2.ROLE_BUYER: Role.BUYER,
@@ -34,6 +37,9 @@ _ENDS = {
     trade_pb2.Trade.STATE_CLOSED: TradeState.CLOSED,
     trade_pb2.Trade.STATE_CANCELLED: TradeState.CANCELLED,
 }
+# Whether a claim opens or ends; one whose payment was refused is still open.
+_CLAIM_TURNS = {"claim_opened": True, "claim_compensated": False, "claim_rejected": False}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # A payload that a newer service sends and this one does not know; it says nothing we could count.
 _UNKNOWN = "unknown"
 
@@ -99,6 +105,16 @@ class EscrowEvent:
         )
 
 
+    def heard(self) -> tuple[Heard, ...]:
+        """A claim that was opened or has ended. Raises EventMalformed."""
+        message = self.message
+        kind = message.WhichOneof("payload")
+        opens = _CLAIM_TURNS.get(kind or "")
+        if kind is None or opens is None:
+            return ()
+        return (Heard(message.sequence, _time_of(message), message.traceparent, ClaimTurn(_seller(message, kind), opens)),)
+
+
 @dataclass(frozen=True, slots=True)
 class PaymentsEvent:
     """An event of payments as it came."""
@@ -141,6 +157,40 @@ class PaymentsEvent:
                 funding_source=f"{top_up.rail} {top_up.instrument}",
             )
         return OtherEvent(message.sequence, kind or _UNKNOWN, at_us, message.traceparent)
+
+    def heard(self) -> tuple[Heard, ...]:
+        """A transaction, for it may have moved a deposit. Raises EventMalformed."""
+        message = self.message
+        if message.WhichOneof("payload") != "transaction_posted":
+            return ()
+        transaction = message.transaction_posted
+        try:
+            posting = Posting(
+                _id(transaction.name),
+                tuple(
+                    (_id(transfer.debit_account), _id(transfer.credit_account), transfer.amount.amount_minor)
+                    for transfer in transaction.transfers
+                    if transfer.kind == ledger_pb2.Transfer.KIND_POSTED
+                ),
+            )
+        except ValueError as error:
+            raise EventMalformed(f"transaction_posted: {transaction.name!r} or an account of it has no id") from error
+        return (Heard(message.sequence, _time_of(message), message.traceparent, posting),)
+
+
+def _id(name: str) -> UUID:
+    return UUID(name.partition("/")[2])
+
+
+def _seller(message: escrow_event_pb2.Event, kind: str) -> str:
+    seller: str = getattr(message, kind).seller
+    if not seller.startswith("subjects/"):
+        raise EventMalformed(f"{kind}: the seller {seller!r} is not a subject")
+    return seller
+
+
+def _time_of(message: object) -> datetime:
+    return _EPOCH + timedelta(microseconds=_required_us(message, "create_time"))
 
 
 def _us(message: object, field: str) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -95,6 +96,29 @@ class ClaimTurn:
 
     seller: str
     opens: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """A transaction of payments: its transfers as (debit account, credit account, minor units)."""
+
+    transaction_id: UUID
+    transfers: tuple[tuple[UUID, UUID, int], ...]
+
+    def accounts(self) -> Iterable[UUID]:
+        for debit, credit, _ in self.transfers:
+            yield debit
+            yield credit
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What one event says about memberships."""
+
+    sequence: int
+    at: datetime
+    traceparent: str
+    what: ClaimTurn | Posting
 
 
 class StepState(StrEnum):

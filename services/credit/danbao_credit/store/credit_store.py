@@ -10,6 +10,7 @@ import asyncpg
 
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.store.log import EventLog
+from danbao_credit.store.memberships import Memberships
 from danbao_credit.store.streams import Streams
 from danbao_credit.store.tombstones import Tombstones
 
@@ -34,7 +35,7 @@ class Part(Protocol):
 
 
 # Rows are locked in this order.
-_PARTS: tuple[Part, ...] = (Streams(), Tombstones(), EventLog())
+_PARTS: tuple[Part, ...] = (Streams(), Tombstones(), EventLog(), Memberships())
 
 
 class CreditStore:

@@ -13,10 +13,13 @@ from danbao_credit.store.streams import progress_of
 from danbao_kit.database import Database
 from danbao_kit.tables import PARTITION
 
-# Cursors and profiles in one statement, so that an answer can say which events it knows of.
+# Cursors, profiles and memberships in one statement, so that an answer can say which events it knows of.
 _SNAPSHOT = text(
-    "SELECT source AS name, sequence, NULL::bytea AS profile FROM reader_cursors WHERE partition = :partition"
-    " UNION ALL SELECT subject, NULL, profile FROM subjects WHERE subject = ANY(:subjects)"
+    "SELECT source AS name, sequence, NULL::bytea AS profile, NULL::text[] AS currencies"
+    " FROM reader_cursors WHERE partition = :partition"
+    " UNION ALL SELECT subject, NULL, profile, NULL FROM subjects WHERE subject = ANY(:subjects)"
+    " UNION ALL SELECT subject, NULL, NULL, currencies FROM memberships"
+    " WHERE subject = ANY(:subjects) AND state IN ('ACTIVE', 'NOTICE')"
 )
 _PROGRESS = text(
     "SELECT source, sequence, applied, duplicates, parked, erased, last_event_time"
@@ -35,8 +38,9 @@ class CreditQueries:
         async with self._database.read() as connection:
             rows = (await connection.execute(_SNAPSHOT, {"partition": PARTITION, "subjects": list(subjects)})).all()
         return Snapshot(
-            sequences={Source(row.name): row.sequence for row in rows if row.profile is None},
+            sequences={Source(row.name): row.sequence for row in rows if row.sequence is not None},
             profiles={row.name: Profile.from_bytes(row.profile) for row in rows if row.profile is not None},
+            members={row.name: frozenset(row.currencies) for row in rows if row.currencies is not None},
         )
 
     async def progress(self) -> Mapping[Source, StreamProgress]:

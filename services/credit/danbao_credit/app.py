@@ -13,9 +13,12 @@ from typing import Any
 import yaml
 from pydantic import Field
 
-from danbao.credit.v1 import credit_pb2, credit_pb2_grpc
-from danbao_credit.application.decide import decide
+from danbao.credit.v1 import credit_pb2, credit_pb2_grpc, membership_pb2, membership_pb2_grpc
+from danbao_credit.application.decide import decider
+from danbao_credit.application.memberships import Desk
+from danbao_credit.application.working_set import CreditSet
 from danbao_credit.clients.event_streams import EventStreamClient, escrow_stream, payments_stream
+from danbao_credit.clients.payments_money import PaymentsMoney
 from danbao_credit.domain.catalogue import SubjectKind, catalogue_from
 from danbao_credit.domain.errors import DefinitionInvalid
 from danbao_credit.domain.evaluation import Judge
@@ -25,12 +28,16 @@ from danbao_credit.domain.scorecard import model_from
 from danbao_credit.domain.terms import TermsTable, terms_from
 from danbao_credit.rpc.codec import CreditCodec
 from danbao_credit.rpc.credit import CreditServicer
+from danbao_credit.rpc.memberships import MembershipServicer
 from danbao_credit.store.credit_store import CreditStore
+from danbao_credit.store.membership_queries import MembershipQueries
 from danbao_credit.store.queries import CreditQueries
+from danbao_credit.workers.memberships import DepositSteps, MembershipLooks
 from danbao_credit.workers.stream_reader import stream_reader
 from danbao_kit.background import keep_running
 from danbao_kit.business_clock import ClockServicer, follow_clock, open_clock
 from danbao_kit.clock import SettableClock
+from danbao_kit.commands import CommandRunner
 from danbao_kit.database import Database
 from danbao_kit.group_commit import GroupCommit
 from danbao_kit.ids import TimeOrderedIds
@@ -40,12 +47,13 @@ from danbao_kit.settings import ServiceSettings
 
 NAME = "credit"
 CREDIT_SERVICE = credit_pb2.DESCRIPTOR.services_by_name["CreditService"].full_name
+MEMBERSHIP_SERVICE = membership_pb2.DESCRIPTOR.services_by_name["MembershipService"].full_name
 
 # Which peer may call what. Users reach credit through the gateway only.
 PEERS: Mapping[str, tuple[str, ...]] = {
-    "gateway": (CREDIT_SERVICE,),
+    "gateway": (CREDIT_SERVICE, MEMBERSHIP_SERVICE),
     "escrow": tuple(f"{CREDIT_SERVICE}/{method}" for method in ("GetTerms", "BatchGetTerms", "Evaluate")),
-    "operator": (CREDIT_SERVICE, CLOCK_SERVICE),
+    "operator": (CREDIT_SERVICE, MEMBERSHIP_SERVICE, CLOCK_SERVICE),
 }
 
 
@@ -61,7 +69,7 @@ class CreditSettings(ServiceSettings):
     )
     members: str = Field(
         default="",
-        description="subjects/{id}, comma-separated: credible merchants whatever their grade, to try things out",
+        description="subjects/{id}, comma-separated: credible merchants without a membership, to try things out",
     )
 
 
@@ -106,9 +114,30 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
         stack.push_async_callback(database.close)
         clock = await open_clock(settings.clock, database)
         queries = CreditQueries(database)
-        group_commit = GroupCommit(database, CreditStore(), decide, CreditCodec(), clock, TimeOrderedIds())
+
+        def committed(working: CreditSet) -> None:
+            steps.take(working.taken.accepted)
+            looks.wake()
+
+        group_commit = GroupCommit(
+            database,
+            CreditStore(),
+            decider(Desk(judge, table.membership)),
+            CreditCodec(),
+            clock,
+            TimeOrderedIds(),
+            on_commit=committed,
+        )
+        memberships = MembershipQueries(database, table.membership)
+        money_channel = service_channel(settings.payments_address, service="payments", settings=settings)
+        stack.push_async_callback(money_channel.close)
+        steps = DepositSteps(PaymentsMoney(money_channel), memberships, group_commit)
+        looks = MembershipLooks(memberships, group_commit, clock)
         group_commit.start()
         stack.push_async_callback(group_commit.stop)
+        stack.push_async_callback(steps.stop)
+        _in_background(stack, "deposit steps", steps.run)
+        _in_background(stack, "membership looks", looks.run)
 
         streams: list[EventStreamClient] = []
         for service, address, make in (
@@ -131,8 +160,10 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
         server = Server(settings, name=NAME, peers=PEERS, ready=database.ready)
         servicer = CreditServicer(judge, table, queries, clock, {stream.source: stream for stream in streams})
         server.add(credit_pb2_grpc.add_CreditServiceServicer_to_server, servicer, CREDIT_SERVICE)
+        members = MembershipServicer(CommandRunner(group_commit), memberships, judge, table, queries, clock)
+        server.add(membership_pb2_grpc.add_MembershipServiceServicer_to_server, members, MEMBERSHIP_SERVICE)
         if isinstance(clock, SettableClock):
-            server.add_clock(ClockServicer(clock, database))
+            server.add_clock(ClockServicer(clock, database, on_advanced=looks.drain_due))
             _in_background(stack, "clock", partial(follow_clock, clock, database))
         yield server
 

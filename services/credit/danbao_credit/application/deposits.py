@@ -56,7 +56,7 @@ def begin(
 
 
 def begin_return(working: CreditSet, moment: Moment, membership: Membership, deposit: Deposit) -> Membership:
-    """All that is there goes back to what the merchant's sales go to, where its debts to the platform are paid first."""
+    """All that is there goes back to where sales go, and where debts to the platform are paid first."""
     return begin(
         working,
         moment,

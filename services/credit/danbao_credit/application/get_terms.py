@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from danbao_credit.application.evaluate import seconds
-from danbao_credit.application.ports import CreditReader
+from danbao_credit.application.ports import CreditReader, Snapshot
 from danbao_credit.domain.catalogue import SubjectKind
 from danbao_credit.domain.evaluation import Evaluation, Judge
 from danbao_credit.domain.terms import GradeTerms, TermsTable
@@ -57,19 +57,20 @@ async def get_terms(
         evaluations[subject] = judge.evaluate(snapshot.profile(subject), kind=SubjectKind.MERCHANT, as_of_s=as_of_s)
         if len(evaluations) % _EVALUATIONS_IN_A_ROW == 0:
             await asyncio.sleep(0)
-    return [
-        SellerTerms(
-            subject=item.subject,
-            currency=item.currency,
-            evaluation=evaluations[item.subject],
-            terms=table.grades[evaluations[item.subject].grade],
-            per_trade_limit_minor=table.limit_minor(evaluations[item.subject].grade, item.currency, field=item.field),
-            # Nobody can be blocked before fraud can be confirmed.
-            counterparty_blocked=False,
-            member=table.is_member(item.subject, evaluations[item.subject].grade),
-            compensation_limit_minor=table.compensation_limit_minor(
-                item.subject, evaluations[item.subject].grade, item.currency
-            ),
-        )
-        for item in wanted
-    ]
+    return [_terms_of(item, evaluations[item.subject], snapshot, table) for item in wanted]
+
+
+def _terms_of(item: TermsWanted, evaluation: Evaluation, snapshot: Snapshot, table: TermsTable) -> SellerTerms:
+    grade, covered = evaluation.grade, snapshot.members.get(item.subject, frozenset())
+    member = item.currency in covered or item.subject in table.members
+    return SellerTerms(
+        subject=item.subject,
+        currency=item.currency,
+        evaluation=evaluation,
+        terms=table.grades[grade],
+        per_trade_limit_minor=table.limit_minor(grade, item.currency, field=item.field),
+        # Nobody can be blocked before fraud can be confirmed.
+        counterparty_blocked=False,
+        member=member,
+        compensation_limit_minor=table.compensation_limit_minor(grade, item.currency) if member else 0,
+    )

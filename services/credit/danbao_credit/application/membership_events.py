@@ -1,4 +1,4 @@
-"""What events of escrow and payments mean for memberships: claims are counted, deposits moved, members looked at again."""
+"""What events of escrow and payments mean for memberships: claims counted, deposits moved, members looked at again."""
 
 from __future__ import annotations
 

@@ -74,7 +74,9 @@ class Desk:
         token, subject = command.token, command.subject
         if not token.is_operator and not token.partner and token.subject != subject:
             raise errors.RoleNotAllowed("user", "ApplyMembership for somebody else", ("partner", "operator"))
-        known = next((each for each in working.memberships.values() if each.subject == subject and _goes_on(each)), None)
+        known = next(
+            (each for each in working.memberships.values() if each.subject == subject and _goes_on(each)), None
+        )
         if known is not None:
             raise errors.MembershipExists(subject, known.state)
         figures = self._figures(subject, working, moment.now)
@@ -187,7 +189,7 @@ class Desk:
         for _ in range(_LOOKS_IN_A_ROW):
             look = self._look(current, working, now)
             way = way_of(current.state, Command.LOOK, Role.SYSTEM, look)
-            # A deposit on its way into the account keeps nobody from being suspended; one on its way back is waited for.
+            # Money on its way into a deposit keeps nobody from being suspended; on its way back it is waited for.
             if not isinstance(way, Way) or (current.pending_step and current.state is State.LEAVING):
                 break
             if way.step is StepKind.RETURN:
@@ -322,7 +324,9 @@ def _found(command: Any, name: Command, working: CreditSet) -> tuple[Membership,
 def _way(membership: Membership, command: Command, role: Role, look: Look) -> Way:
     way = way_of(membership.state, command, role, look)
     if way is None:
-        raise errors.MembershipStateInvalid(membership.name, command, membership.state, legal_commands(membership.state))
+        raise errors.MembershipStateInvalid(
+            membership.name, command, membership.state, legal_commands(membership.state)
+        )
     assert isinstance(way, Way), "whoever has obstacles looks for them"
     return way
 

@@ -22,7 +22,8 @@ from danbao_credit.domain.events import (
     TopUpEvent,
     TradeEvent,
     TradeState,
-)from danbao_credit.domain.membership_model import ClaimTurn, Heard, Posting
+)
+from danbao_credit.domain.membership_model import ClaimTurn, Heard, Posting
 
 _ROLES = {
     trade_pb2.ROLE_BUYER: Role.BUYER,
@@ -104,7 +105,6 @@ class EscrowEvent:
             ship_by_us=_us(trade, "ship_by_time"),
         )
 
-
     def heard(self) -> tuple[Heard, ...]:
         """A claim that was opened or has ended. Raises EventMalformed."""
         message = self.message
@@ -112,7 +112,8 @@ class EscrowEvent:
         opens = _CLAIM_TURNS.get(kind or "")
         if kind is None or opens is None:
             return ()
-        return (Heard(message.sequence, _time_of(message), message.traceparent, ClaimTurn(_seller(message, kind), opens)),)
+        turn = ClaimTurn(_seller(message, kind), opens)
+        return (Heard(message.sequence, _time_of(message), message.traceparent, turn),)
 
 
 @dataclass(frozen=True, slots=True)

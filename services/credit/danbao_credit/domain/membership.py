@@ -27,7 +27,7 @@ MEMBERS = frozenset({State.ACTIVE, State.NOTICE})
 
 
 class Command(StrEnum):
-    """What is asked of a membership that exists. LOOK: whether time, score, marks, claims or deposit have changed it."""
+    """What is asked of a membership that exists. LOOK: what time, score, marks, claims and deposit make of it."""
 
     FUND = "FundDeposit"
     SUSPEND = "SuspendMembership"

@@ -25,7 +25,7 @@ def deposit_account(subject: str, currency: str) -> UUID:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """One membership; a subject has one that is not LEFT. `required_minor` is by `currencies`, as of the latest look."""
+    """One membership; a subject has one that is not LEFT. `required_minor` is by currency, as of the latest look."""
 
     membership_id: UUID
     subject: str

@@ -121,7 +121,9 @@ def unmet_conditions(figures: Figures, rules: MembershipRules) -> tuple[str, ...
     window = "in the last 90 days" if figures.defect_rate_90d is not None else "in all"
     rate = figures.defect_rate_90d if figures.defect_rate_90d is not None else figures.defect_rate_life
     if rate is not None and rate > rules.join_defect_rate:
-        unmet.append(f"{_percent(rate)} of orders defective {window}, and at most {_percent(rules.join_defect_rate)} may be")
+        unmet.append(
+            f"{_percent(rate)} of orders defective {window}, and at most {_percent(rules.join_defect_rate)} may be"
+        )
     if not figures.identity_verified:
         unmet.append("the identity is not verified")
     if figures.fraud:

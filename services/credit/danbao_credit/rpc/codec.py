@@ -8,14 +8,21 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from danbao.credit.v1 import event_pb2, membership_pb2
+from danbao_credit.domain.membership_model import MembershipEvent, MembershipView
+from danbao_credit.rpc.membership_mapping import membership_message
+
 # By the operation: what its recorded answer is.
-_REPLIES: Mapping[str, type[Message]] = {}
+_REPLIES: Mapping[str, type[Message]] = dict.fromkeys(
+    ("ApplyMembership", "FundDeposit", "SuspendMembership", "ReinstateMembership", "LeaveMembership"),
+    membership_pb2.Membership,
+)
 # By what a decision gives: its message.
-_MESSAGES: Mapping[type, Callable[[Any], Message]] = {}
+_MESSAGES: Mapping[type, Callable[[Any], Message]] = {MembershipView: membership_message}
 
 
 class CreditCodec:
-    """The group commit's codec. Chunks of events have no answer; nothing is told in events of credit's own yet."""
+    """The group commit's codec. Chunks of events have no answer."""
 
     def reply(self, command: Any, reply: Any) -> Message:
         return _MESSAGES[type(reply)](reply)
@@ -24,4 +31,9 @@ class CreditCodec:
         return _REPLIES[method].FromString(data)
 
     def event(self, event: Any, *, sequence: int, create_time: datetime, traceparent: str) -> tuple[str, bytes]:
-        raise AssertionError(f"{type(event).__name__} is no event of the contract")
+        if not isinstance(event, MembershipEvent):
+            raise AssertionError(f"{type(event).__name__} is no event of the contract")
+        message = event_pb2.Event(sequence=sequence, traceparent=traceparent)
+        message.create_time.FromDatetime(create_time)
+        getattr(message, event.kind).CopyFrom(membership_message(event.view))
+        return event.kind, message.SerializeToString()

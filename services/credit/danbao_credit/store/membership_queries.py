@@ -104,7 +104,9 @@ class MembershipQueries:
         membership = membership_of(row)
         balances = row["balances"] or {}
         deposits = [
-            Deposit(deposit_account(membership.subject, currency), membership.subject, currency, balances.get(currency, 0))
+            Deposit(
+                deposit_account(membership.subject, currency), membership.subject, currency, balances.get(currency, 0)
+            )
             for currency in membership.currencies
         ]
         returns = return_time(membership, row["last_end_time"], self._rules)

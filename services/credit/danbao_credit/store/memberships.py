@@ -14,7 +14,6 @@ from danbao_credit.application.apply_events import ApplyEvents
 from danbao_credit.application.membership_commands import (
     ApplyMembership,
     ClaimDepositStep,
-    LookAtMembership,
     Named,
     SettleDepositStep,
     StepDone,
@@ -195,7 +194,9 @@ class Memberships:
         if known and transactions:
             for row in await connection.fetch(_MOVEMENTS, known, sorted(transactions)):
                 working.movements.load((row["account"], row["transaction_id"]), Movement(*row))
-        steps = {(each.name, each.number) for each in commands if isinstance(each, ClaimDepositStep | SettleDepositStep)}
+        steps = {
+            (each.name, each.number) for each in commands if isinstance(each, ClaimDepositStep | SettleDepositStep)
+        }
         if steps:
             for row in await connection.fetch(_STEPS, *map(list, zip(*sorted(steps), strict=True))):
                 working.deposit_steps.load((row["membership_id"], row["number"]), step_of(row))

@@ -43,7 +43,9 @@ def upgrade() -> None:
     )
     going_on = sa.text("state <> 'LEFT'")
     op.create_index("memberships_subject", "memberships", ["subject"], unique=True, postgresql_where=going_on)
-    op.create_index("memberships_look_time", "memberships", ["look_time"], postgresql_where=sa.text("look_time IS NOT NULL"))
+    op.create_index(
+        "memberships_look_time", "memberships", ["look_time"], postgresql_where=sa.text("look_time IS NOT NULL")
+    )
     op.create_index("memberships_create_time", "memberships", ["create_time", "membership_id"])
     op.create_table(
         "deposits",

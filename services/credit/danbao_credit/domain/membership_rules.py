@@ -19,7 +19,7 @@ from danbao_credit.domain.profile import Kind, Profile
 from danbao_kit.money import decimal_text, exponent
 
 # What an identity that was checked is remembered by.
-IDENTITY_SLOT = "identity_verified"
+IDENTITY_SLOT = "first_identity"
 _RANKS = {grade: rank for rank, (grade, _) in enumerate(FLOORS)} | {Grade.E: len(FLOORS)}
 
 
@@ -94,8 +94,7 @@ def figures_of(catalogue: Catalogue, facts: SubjectFacts, profile: Profile, eval
         found = catalogue.by_name[name].value(facts)
         return None if found is None else float(found)
 
-    slot = next((slot.id for slot in catalogue.slots if slot.name == IDENTITY_SLOT), None)
-    marks = () if slot is None else (profile.mark(Kind.FIRST, slot), profile.mark(Kind.LAST, slot))
+    slot = next(slot.id for slot in catalogue.slots if slot.name == IDENTITY_SLOT)
     return Figures(
         grade=evaluation.grade,
         days_since_first_sale=int(value("sale_age_life") or 0),
@@ -103,7 +102,7 @@ def figures_of(catalogue: Catalogue, facts: SubjectFacts, profile: Profile, eval
         defect_rate_90d=value("order_defect_rate_90d"),
         defect_rate_life=value("order_defect_rate_life"),
         orders_90d=int(value("orders_paid_90d") or 0),
-        identity_verified=any(mark is not None for mark in marks),
+        identity_verified=profile.mark(Kind.FIRST, slot) is not None,
         gmv_30d_minor={code: int(value(f"released_{code.lower()}_30d") or 0) for code in catalogue.currencies},
     )
 

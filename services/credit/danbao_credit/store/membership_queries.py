@@ -15,6 +15,7 @@ from danbao_credit.domain.membership_model import Deposit, MembershipView, depos
 from danbao_credit.domain.membership_rules import MembershipRules
 from danbao_credit.store.memberships import membership_of
 from danbao_kit.database import Database
+from danbao_kit.tables import PARTITION
 
 # With deposits and claims in one statement, hence as of one moment.
 _VIEW = (
@@ -30,9 +31,10 @@ _PAGE = text(
     " AND (:subject = '' OR m.subject = :subject) AND (:state = '' OR m.state = :state)"
     " ORDER BY m.create_time, m.membership_id LIMIT :limit"
 )
+# A decision's moment may be ahead of a clock that stands still: what is due as of the latest decision is due.
 _DUE = text(
-    "SELECT membership_id, look_cause FROM memberships WHERE look_time <= :now AND state <> 'LEFT'"
-    " ORDER BY look_time LIMIT :limit"
+    "SELECT membership_id, look_cause FROM memberships WHERE state <> 'LEFT' AND look_time <="
+    " greatest(:now, (SELECT last_time FROM stream_heads WHERE partition = :partition)) ORDER BY look_time LIMIT :limit"
 )
 _ABANDONED = text(
     "SELECT membership_id, number, generation, claim FROM deposit_steps"
@@ -79,7 +81,7 @@ class MembershipQueries:
     async def due_looks(self, now: datetime, limit: int) -> list[DueLook]:
         """Those whose time has come, the longest due first."""
         async with self._database.read() as connection:
-            rows = (await connection.execute(_DUE, {"now": now, "limit": limit})).all()
+            rows = (await connection.execute(_DUE, {"now": now, "partition": PARTITION, "limit": limit})).all()
         return [DueLook(UUID(int=row.membership_id.int), row.look_cause) for row in rows]
 
     async def abandoned_steps(self, limit: int) -> list[ClaimDepositStep]:

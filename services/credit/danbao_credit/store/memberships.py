@@ -171,16 +171,16 @@ class Memberships:
             subjects |= {row["subject"] for row in await connection.fetch(_SUBJECTS_OF, sorted(ids))}
         judged = set(subjects)
         accounts, transactions = _postings(chunks)
-        for chunk in chunks:
-            subjects |= chunk.subjects()
-            subjects |= {item.what.seller for item in chunk.heard if isinstance(item.what, ClaimTurn)}
+        heard = [item.what for chunk in chunks for item in chunk.heard]
+        sellers = {what.seller for what in heard if isinstance(what, ClaimTurn)}
+        subjects |= sellers.union(*(chunk.subjects() for chunk in chunks))
         if accounts:
             subjects |= {row["subject"] for row in await connection.fetch(_SUBJECTS_OF_DEPOSITS, sorted(accounts))}
         if not ids and not subjects:
             return
         for row in await connection.fetch(_MEMBERSHIPS, sorted(ids), sorted(subjects)):
             working.memberships.load(row["membership_id"], membership_of(row))
-        counted = judged | {item.what.seller for chunk in chunks for item in chunk.heard if _is_claim(item.what)}
+        counted = judged | sellers
         if counted:
             for row in await connection.fetch(_CLAIMS, sorted(counted)):
                 working.claim_counts.load(row["subject"], ClaimCount(*row))
@@ -296,10 +296,6 @@ def _postings(chunks: Sequence[ApplyEvents]) -> tuple[set[UUID], set[UUID]]:
     postings = [item.what for chunk in chunks for item in chunk.heard if not isinstance(item.what, ClaimTurn)]
     accounts = {account for posting in postings for account in posting.accounts()}
     return accounts, {posting.transaction_id for posting in postings}
-
-
-def _is_claim(what: object) -> bool:
-    return isinstance(what, ClaimTurn)
 
 
 def _json(value: Any) -> Any:

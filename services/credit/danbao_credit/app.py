@@ -158,7 +158,9 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
             _in_background(stack, f"reader of {stream.source}", reader.run)
 
         server = Server(settings, name=NAME, peers=PEERS, ready=database.ready)
-        servicer = CreditServicer(judge, table, queries, clock, {stream.source: stream for stream in streams})
+        servicer = CreditServicer(
+            judge, table, queries, clock, {stream.source: stream for stream in streams}, CommandRunner(group_commit)
+        )
         server.add(credit_pb2_grpc.add_CreditServiceServicer_to_server, servicer, CREDIT_SERVICE)
         members = MembershipServicer(CommandRunner(group_commit), memberships, judge, table, queries, clock)
         server.add(membership_pb2_grpc.add_MembershipServiceServicer_to_server, members, MEMBERSHIP_SERVICE)

@@ -164,6 +164,7 @@ class Book:
                 self.erased += 1
                 continue
             measures = measures or encoded(telling.measures)
+            self._changes.setdefault(subject, [])
             self._working.log_rows.append(
                 LogRow(
                     subject,
@@ -180,13 +181,14 @@ class Book:
             )
         for subject, change in changes:
             if subject not in dropped:
-                self._changes.setdefault(subject, []).append((at_us, change))
+                self._changes[subject].append((at_us, change))
 
     def close(self) -> Collection[str]:
-        """Moves the profiles; whose."""
+        """Moves the profiles; whose. Whoever was told of has one from then on, if with nothing in it."""
         for subject, moved in self._changes.items():
-            profile = self._working.subjects.get(subject) or Profile.empty()
-            self._working.subjects.put(subject, profile.with_changes(moved))
+            profile = self._working.subjects.get(subject)
+            if moved or profile is None:
+                self._working.subjects.put(subject, (profile or Profile.empty()).with_changes(moved))
         return self._changes.keys()
 
 

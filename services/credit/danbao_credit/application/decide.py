@@ -17,6 +17,8 @@ from danbao_credit.application.membership_commands import (
     SuspendMembership,
 )
 from danbao_credit.application.memberships import Desk
+from danbao_credit.application.rebuild import FoldLog, RebuildProfile, fold_log, rebuild_profile
+from danbao_credit.application.record_events import RecordEvents, record_events
 from danbao_credit.application.working_set import CreditSet
 from danbao_kit.decision import Moment
 
@@ -27,6 +29,9 @@ def decider(desk: Desk) -> Decide:
     """What the write path runs."""
     by_type: Mapping[type, Callable[[Any, CreditSet, Moment], object]] = {
         ApplyEvents: apply_events,
+        RecordEvents: record_events,
+        RebuildProfile: rebuild_profile,
+        FoldLog: fold_log,
         ApplyMembership: desk.apply,
         FundDeposit: desk.fund,
         SuspendMembership: desk.suspend,

@@ -6,16 +6,13 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from danbao_credit.application.evaluate import seconds
+from danbao_credit.application.evaluate import EVALUATIONS_IN_A_ROW, seconds
 from danbao_credit.application.ports import CreditReader, Snapshot
 from danbao_credit.domain.catalogue import SubjectKind
 from danbao_credit.domain.evaluation import Evaluation, Judge
 from danbao_credit.domain.terms import GradeTerms, TermsTable
 from danbao_kit.clock import Clock
 from danbao_kit.money import check_currency
-
-# A thousand at once would keep every other call waiting for a fifth of a second.
-_EVALUATIONS_IN_A_ROW = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,7 @@ async def get_terms(
     evaluations: dict[str, Evaluation] = {}
     for subject in subjects:
         evaluations[subject] = judge.evaluate(snapshot.profile(subject), kind=SubjectKind.MERCHANT, as_of_s=as_of_s)
-        if len(evaluations) % _EVALUATIONS_IN_A_ROW == 0:
+        if len(evaluations) % EVALUATIONS_IN_A_ROW == 0:
             await asyncio.sleep(0)
     return [_terms_of(item, evaluations[item.subject], snapshot, table) for item in wanted]
 

@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 from uuid import UUID
 
 from danbao_credit.application.membership_commands import ClaimDepositStep, StepDone, StepRefused, Token
+from danbao_credit.domain.checkpoint import History
 from danbao_credit.domain.events import Event, Source
 from danbao_credit.domain.membership_model import DepositStep, Heard, MembershipView
 from danbao_credit.domain.profile import Profile
@@ -40,11 +41,24 @@ class Snapshot:
         return self.profiles.get(subject) or Profile.empty()
 
 
+@dataclass(frozen=True, slots=True)
+class SeenHistory:
+    """What is kept of a subject up to a moment, its profile as it is now, and how far the streams were read."""
+
+    sequences: Mapping[Source, int]
+    profile: Profile
+    history: History
+
+
 class CreditReader(Protocol):
     """Reads of the store. Raise StoreUnavailable."""
 
     async def snapshot(self, subjects: Collection[str]) -> Snapshot:
         """The profiles of these subjects."""
+        ...
+
+    async def history(self, subject: str, until_us: int) -> SeenHistory:
+        """What is kept of this subject: rows of what happened up to that moment, microseconds since the epoch."""
         ...
 
     async def progress(self) -> Mapping[Source, StreamProgress]:

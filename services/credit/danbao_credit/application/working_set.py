@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from danbao_credit.application.ports import StreamProgress
+from danbao_credit.domain.checkpoint import History
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.log import LogRow
 from danbao_credit.domain.membership_model import ClaimCount, Deposit, DepositStep, Membership, Movement
 from danbao_credit.domain.profile import Profile
+from danbao_credit.domain.report_record import ReportRecord
 from danbao_credit.domain.tombstone import Tombstone
 from danbao_kit.working_set import Log, Rows, WorkingSet
 
@@ -33,6 +35,12 @@ class CreditSet(WorkingSet):
         self.subjects: Rows[str, Profile] = self.rows()
         self.parked: Log[ParkedEvent] = self.log()
         self.log_rows: Log[LogRow] = self.log()
+        # Rows that are in a checkpoint from now on.
+        self.folded: Log[LogRow] = self.log()
+        # By subject, of those whom a command counts again or folds.
+        self.histories: Rows[str, History] = self.rows()
+        # By report_key.
+        self.reports: Rows[bytes, ReportRecord] = self.rows()
         # By subject, of those whom a command tells of.
         self.tombstones: Rows[str, Tombstone] = self.rows()
         # Of members: keyed by membership, deposit account, (account, transaction), subject, (membership, number).

@@ -8,17 +8,28 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from danbao.credit.v1 import event_pb2, membership_pb2
+from danbao.credit.v1 import credit_pb2, event_pb2, membership_pb2
+from danbao_credit.application.rebuild import Rebuilt
 from danbao_credit.domain.membership_model import MembershipEvent, MembershipView
+from danbao_credit.rpc.history import rebuilt_message, recorded_message
 from danbao_credit.rpc.membership_mapping import membership_message
 
 # By the operation: what its recorded answer is.
-_REPLIES: Mapping[str, type[Message]] = dict.fromkeys(
-    ("ApplyMembership", "FundDeposit", "SuspendMembership", "ReinstateMembership", "LeaveMembership"),
-    membership_pb2.Membership,
-)
+_REPLIES: Mapping[str, type[Message]] = {
+    "RebuildProfile": credit_pb2.RebuildProfileResponse,
+    "ApplyMembership": membership_pb2.Membership,
+    "FundDeposit": membership_pb2.Membership,
+    "SuspendMembership": membership_pb2.Membership,
+    "ReinstateMembership": membership_pb2.Membership,
+    "LeaveMembership": membership_pb2.Membership,
+}
 # By what a decision gives: its message.
-_MESSAGES: Mapping[type, Callable[[Any], Message]] = {MembershipView: membership_message}
+_MESSAGES: Mapping[type, Callable[[Any], Message]] = {
+    # What came of reports, one by one.
+    tuple: recorded_message,
+    Rebuilt: rebuilt_message,
+    MembershipView: membership_message,
+}
 
 
 class CreditCodec:

@@ -97,6 +97,7 @@ def stream_message(source: Source, progress: StreamProgress, *, connected: bool)
         applied=progress.applied,
         duplicates=progress.duplicates,
         parked=progress.parked,
+        erased=progress.erased,
         connected=connected,
     )
     if progress.last_event_us is not None:

@@ -11,6 +11,7 @@ import asyncpg
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.store.log import EventLog
 from danbao_credit.store.memberships import Memberships
+from danbao_credit.store.reports import Reports
 from danbao_credit.store.streams import Streams
 from danbao_credit.store.tombstones import Tombstones
 
@@ -34,8 +35,8 @@ class Part(Protocol):
         ...
 
 
-# Rows are locked in this order.
-_PARTS: tuple[Part, ...] = (Streams(), Tombstones(), EventLog(), Memberships())
+# Rows are locked in this order: whom a reversal concerns is known from the reports.
+_PARTS: tuple[Part, ...] = (Reports(), Streams(), Tombstones(), EventLog(), Memberships())
 
 
 class CreditStore:

@@ -18,6 +18,7 @@ from danbao_credit.application.membership_commands import (
     SettleDepositStep,
     StepDone,
 )
+from danbao_credit.application.record_events import RecordEvents
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.domain.membership import Cause, CauseCode, State, StepKind
 from danbao_credit.domain.membership_model import (
@@ -164,7 +165,8 @@ class Memberships:
         ids: set[UUID] = {command.name for command in commands if isinstance(command, Named)}
         subjects: set[str] = {command.subject for command in commands if isinstance(command, ApplyMembership)}
         chunks = [command for command in commands if isinstance(command, ApplyEvents)]
-        if not ids and not subjects and not chunks:
+        reports = [command for command in commands if isinstance(command, RecordEvents)]
+        if not ids and not subjects and not chunks and not reports:
             return
         # Whose membership it is never changes, so it is read without a lock.
         if ids:
@@ -173,7 +175,9 @@ class Memberships:
         accounts, transactions = _postings(chunks)
         heard = [item.what for chunk in chunks for item in chunk.heard]
         sellers = {what.seller for what in heard if isinstance(what, ClaimTurn)}
-        subjects |= sellers.union(*(chunk.subjects() for chunk in chunks))
+        subjects |= sellers.union(*(command.subjects() for command in (*chunks, *reports)))
+        # Whom reversals concern stands in the reports they take back.
+        subjects |= {who for report in working.reports.values() for who in (report.subject, report.peer) if who}
         if accounts:
             subjects |= {row["subject"] for row in await connection.fetch(_SUBJECTS_OF_DEPOSITS, sorted(accounts))}
         if not ids and not subjects:

@@ -71,11 +71,13 @@ reports = Table(
     Column("fingerprint", LargeBinary, nullable=False),
     Column("number", BigInteger, nullable=False),
     Column("subject", Text),
+    Column("peer", Text),
     Column("kind", Text, nullable=False),
     Column("at_us", BigInteger, nullable=False),
     Column("currency", Text, nullable=False),
     Column("about", Text, nullable=False),
     Column("measures", Text, nullable=False),
+    Column("reverses", BigInteger),
     Column("reversed_by", BigInteger),
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 import asyncpg
@@ -19,13 +19,12 @@ from danbao_credit.domain.events import Source
 from danbao_credit.domain.profile import Kind, Profile
 from danbao_credit.domain.tombstone import Tombstone, subject_key
 from danbao_credit.testing import START, moment
+from danbao_credit.testing_reports import BUYER, PARTNER, SELLER, new_event, record, review, reviews, stored
 from danbao_kit.rpc_status import reason_of
 from danbao_kit.testing.service import as_caller
 
-PARTNER = as_caller(subject="subjects/shop", roles="partner", partner="shop")
 OTHER_PARTNER = as_caller(subject="subjects/other", roles="partner", partner="other")
 OPERATOR = as_caller(subject="subjects/ops", roles="operator")
-SELLER, BUYER = "subjects/seller", "subjects/buyer"
 APPLIED, DUPLICATE, PARKED, REFUSED, ERASED = (
     credit_pb2.RecordedEvent.STATE_APPLIED,
     credit_pb2.RecordedEvent.STATE_DUPLICATE,
@@ -33,30 +32,6 @@ APPLIED, DUPLICATE, PARKED, REFUSED, ERASED = (
     credit_pb2.RecordedEvent.STATE_REFUSED,
     credit_pb2.RecordedEvent.STATE_ERASED,
 )
-
-
-def review(event_id: str, at: datetime = START, rating: int = 5, **others: Any) -> NewEvent:
-    fields: dict[str, Any] = {
-        "kind": "review_received",
-        "subject": SELLER,
-        "peer": BUYER,
-        "at_us": microseconds(at),
-        "measures": (("rating", rating),),
-    }
-    return NewEvent(event_id, **fields | others)
-
-
-def reviews(count: int, seed: int = 11) -> list[NewEvent]:
-    dice = random.Random(seed)
-    return [
-        review(
-            f"r{n}",
-            START - timedelta(minutes=dice.randrange(60 * 24 * 500)),
-            rating=dice.randrange(1, 6),
-            subject=f"subjects/s{dice.randrange(20)}",
-        )
-        for n in range(count)
-    ]
 
 
 def told(
@@ -80,39 +55,9 @@ def bytes_of(working: CreditSet) -> dict[str, bytes]:
     return {subject: profile.to_bytes() for subject, profile in working.subjects.created()}
 
 
-def new_event(event: NewEvent) -> credit_pb2.NewEvent:
-    message = credit_pb2.NewEvent(
-        event_id=event.event_id,
-        kind=event.kind,
-        subject=event.subject,
-        peer=event.peer,
-        about=event.about,
-        currency=event.currency,
-        measures=dict(event.measures),
-        reverses=event.reverses,
-    )
-    if event.at_us is not None:
-        message.occur_time.FromMicroseconds(event.at_us)
-    return message
-
-
-async def record(credit: Any, *events: NewEvent, caller: Any = PARTNER) -> list[credit_pb2.RecordedEvent]:
-    request = credit_pb2.RecordEventsRequest(events=[new_event(event) for event in events])
-    answer = await credit.stub().RecordEvents(request, timeout=10, metadata=caller)
-    return list(answer.results)
-
-
 async def ingest(credit: Any) -> credit_pb2.StreamStatus:
     answer = await credit.stub().GetIngestStatus(credit_pb2.GetIngestStatusRequest(), timeout=5)
     return next(stream for stream in answer.streams if stream.source == "reports")
-
-
-async def stored(credit: Any, query: str) -> list[Any]:
-    connection = await asyncpg.connect(credit.database.dsn)
-    try:
-        return await connection.fetch(query)
-    finally:
-        await connection.close()
 
 
 async def test_a_thousand_reports_sent_three_times_shuffled_count_once(credit, catalogue: Catalogue) -> None:
@@ -240,7 +185,7 @@ async def test_a_report_from_the_future_is_parked_and_tried_again_when_told_agai
     assert [(result.state, result.park_reason) for result in results] == [(PARKED, FUTURE), (APPLIED, "")]
     assert ((await ingest(credit)).applied, (await ingest(credit)).parked) == (1, 1)
     request = clock_pb2.AdvanceClockRequest()
-    request.duration.FromSeconds(120)
+    request.to.FromDatetime(now + timedelta(minutes=2))
     await clock.AdvanceClock(request, timeout=5)
     assert [result.state for result in await record(credit, ahead)] == [APPLIED]
 
@@ -353,6 +298,16 @@ async def test_a_malformed_event_refuses_the_call(shared_credit, event: credit_p
         )
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert field in (refused.value.details() or "")
+
+
+async def test_telling_something_needs_a_deadline(shared_credit) -> None:
+    request = credit_pb2.RecordEventsRequest(events=[new_event(review("a"))])
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await shared_credit.stub().RecordEvents(request, metadata=PARTNER)
+    assert (refused.value.code(), "deadline" in (refused.value.details() or "")) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        True,
+    )
 
 
 @pytest.mark.parametrize("count", [0, 1001])

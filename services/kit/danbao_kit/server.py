@@ -26,8 +26,8 @@ _READY_EVERY_S = 1.0
 
 
 def mutations_of(*service_names: str) -> frozenset[str]:
-    """Full names of the methods that change something: their request carries a request id, operations or events with one
-    each, or is a stream."""
+    """Full names of the methods that change something: their request carries a request id, or operations or events with
+    one each, or is a stream."""
     pool = descriptor_pool.Default()
     found = set()
     for name in service_names:

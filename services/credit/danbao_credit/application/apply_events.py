@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from danbao_credit.application.membership_events import apply_heard, look_again
+from danbao_credit.application.marking import touch, turn_mark
+from danbao_credit.application.membership_events import hear
 from danbao_credit.application.ports import RawEvent, StreamProgress
 from danbao_credit.application.working_set import CreditSet, ParkedEvent
 from danbao_credit.domain.catalogue import Catalogue
@@ -14,9 +15,10 @@ from danbao_credit.domain.errors import StreamGap
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.facts import Telling, changes_of, telling_of
 from danbao_credit.domain.log import LogRow, encoded
+from danbao_credit.domain.marks import MarkKey, MarkTold, marks_told
 from danbao_credit.domain.membership_model import Heard
 from danbao_credit.domain.profile import Change, Profile
-from danbao_kit.decision import Moment
+from danbao_kit.decision import Moment, Need
 
 # An event may be ahead of our clock by this much, as clocks are; beyond, its time is wrong and it is set aside.
 AHEAD_US = 5 * 60 * 1_000_000
@@ -37,6 +39,7 @@ class Told:
     telling: Telling
     changes: tuple[tuple[str, Change], ...]
     raw: RawEvent | None = None
+    marks: tuple[MarkTold, ...] = ()
 
     @property
     def about(self) -> str:
@@ -61,6 +64,10 @@ class ApplyEvents:
     def subjects(self) -> set[str]:
         """Of whom it tells anything."""
         return {subject for event in self.events if isinstance(event, Told) for _, subject in event.telling.roles}
+
+    def mark_keys(self) -> set[MarkKey]:
+        """Which marks it may turn."""
+        return {told.key for event in self.events if isinstance(event, Told) for told in event.marks}
 
 
 def command_for(
@@ -113,10 +120,11 @@ def apply_events(command: ApplyEvents, working: CreditSet, moment: Moment) -> No
             continue
         applied += 1
         last_event_us = event.at_us if last_event_us is None else max(last_event_us, event.at_us)
-        book.enter(event.sequence, event.kind, event.at_us, event.telling, event.changes)
-    changed = book.close()
-    concerned = apply_heard(command.heard, working, after_sequence=progress.sequence)
-    look_again(working, changed, concerned, moment.now)
+        book.enter(event.sequence, event.kind, event.at_us, event.telling, event.changes, traceparent=event.traceparent)
+        if event.marks:
+            book.mark(event.marks)
+    book.close()
+    hear(command.heard, working, after_sequence=progress.sequence)
     working.progress.put(
         command.source,
         replace(
@@ -141,6 +149,8 @@ class Book:
         self._working = working
         self._source = source.value
         self._changes: dict[str, list[tuple[int, Change]]] = {}
+        # By subject: the trace of the last event that moved it.
+        self._causes: dict[str, str] = {}
         self.erased = 0
 
     def enter(
@@ -152,6 +162,7 @@ class Book:
         changes: tuple[tuple[str, Change], ...],
         *,
         sign: int = 1,
+        traceparent: str = "",
     ) -> None:
         """One event. `changes` are what its telling changes, already negative where `sign` is."""
         tombstones = self._working.tombstones
@@ -182,14 +193,29 @@ class Book:
         for subject, change in changes:
             if subject not in dropped:
                 self._changes[subject].append((at_us, change))
+                self._causes[subject] = traceparent
 
-    def close(self) -> Collection[str]:
-        """Moves the profiles; whose. Whoever was told of has one from then on, if with nothing in it."""
+    def mark(self, marks: Iterable[MarkTold], *, sign: int = 1) -> None:
+        """Turns marks, or takes back what turned them, unless their subject was erased later.
+
+        Raises Need where they are not loaded.
+        """
+        marks = tuple(marks)
+        missing = {told.key for told in marks} - self._working.marks_loaded
+        if missing:
+            raise Need(marks=missing)
+        for told in marks:
+            tombstone = self._working.tombstones.get(told.subject)
+            if tombstone is None or not tombstone.covers(told.turn.at_us):
+                turn_mark(self._working, told, sign=sign)
+
+    def close(self) -> None:
+        """Moves the profiles. Whoever was told of has one from then on, if with nothing in it."""
         for subject, moved in self._changes.items():
             profile = self._working.subjects.get(subject)
             if moved or profile is None:
                 self._working.subjects.put(subject, (profile or Profile.empty()).with_changes(moved))
-        return self._changes.keys()
+                touch(self._working, subject, self._causes.get(subject, ""))
 
 
 def microseconds(moment: datetime) -> int:
@@ -201,4 +227,5 @@ def _told(event: RawEvent, source: Source, catalogue: Catalogue) -> Told:
     read = event.read()
     telling = telling_of(read)
     changes = changes_of(read.kind, telling, catalogue, source)
-    return Told(event.sequence, read.kind, read.at_us, read.traceparent, telling, changes, event)
+    marks = marks_told(read.kind, telling, source=source, at_us=read.at_us, traceparent=read.traceparent)
+    return Told(event.sequence, read.kind, read.at_us, read.traceparent, telling, changes, event, marks)

@@ -63,7 +63,7 @@ async def profile_as_of(subject: str, as_of: AsOf, *, catalogue: Catalogue, read
     seen = await reader.history(subject, until_us)
     check_kept(seen.history, until_us)
     profile = await replay_in_parts(seen.history, catalogue)
-    return Seen(profile, as_of.moment, Snapshot(seen.sequences, {subject: profile}))
+    return Seen(profile, as_of.moment, Snapshot(seen.sequences, {subject: profile}, {subject: seen.marks}))
 
 
 def check_kept(history: History, until_us: int) -> None:

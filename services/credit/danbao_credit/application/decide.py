@@ -19,19 +19,30 @@ from danbao_credit.application.membership_commands import (
 from danbao_credit.application.memberships import Desk
 from danbao_credit.application.rebuild import FoldLog, RebuildProfile, fold_log, rebuild_profile
 from danbao_credit.application.record_events import RecordEvents, record_events
+from danbao_credit.application.record_scores import RecordScores, record_scores
 from danbao_credit.application.working_set import CreditSet
 from danbao_kit.decision import Moment
 
 Decide = Callable[[object, CreditSet, Moment], object]
 
+_BY_TYPE: Mapping[type, Callable[[Any, CreditSet, Moment], object]] = {
+    ApplyEvents: apply_events,
+    RecordScores: record_scores,
+    RecordEvents: record_events,
+    RebuildProfile: rebuild_profile,
+    FoldLog: fold_log,
+}
+
+
+def decide(command: object, working: CreditSet, moment: Moment) -> object:
+    """What the write path runs where nobody asks about memberships."""
+    return _BY_TYPE[type(command)](command, working, moment)
+
 
 def decider(desk: Desk) -> Decide:
-    """What the write path runs."""
+    """What the service's write path runs."""
     by_type: Mapping[type, Callable[[Any, CreditSet, Moment], object]] = {
-        ApplyEvents: apply_events,
-        RecordEvents: record_events,
-        RebuildProfile: rebuild_profile,
-        FoldLog: fold_log,
+        **_BY_TYPE,
         ApplyMembership: desk.apply,
         FundDeposit: desk.fund,
         SuspendMembership: desk.suspend,
@@ -42,7 +53,7 @@ def decider(desk: Desk) -> Decide:
         SettleDepositStep: desk.settle_step,
     }
 
-    def decide(command: object, working: CreditSet, moment: Moment) -> object:
+    def decided(command: object, working: CreditSet, moment: Moment) -> object:
         return by_type[type(command)](command, working, moment)
 
-    return decide
+    return decided

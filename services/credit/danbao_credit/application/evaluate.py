@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from danbao_credit.application.as_of import NOW, AsOf, profile_as_of
-from danbao_credit.application.ports import CreditReader, Snapshot
+from danbao_credit.application.ports import AHEAD_S, CreditReader, Snapshot
 from danbao_credit.domain.catalogue import Indicator, SubjectKind
 from danbao_credit.domain.errors import FieldInvalid, FieldViolation
 from danbao_credit.domain.evaluation import Evaluation, Judge
@@ -36,7 +36,13 @@ async def evaluate(
     Raises FieldInvalid, AsOfNotAllowed, AsOfTooOld.
     """
     seen = await profile_as_of(subject, as_of, catalogue=judge.catalogue, reader=reader, clock=clock)
-    evaluation = judge.evaluate(seen.profile, kind=kind or judge.kind_of(seen.profile), as_of_s=seconds(seen.moment))
+    as_of_s = seconds(seen.moment)
+    evaluation = judge.evaluate(
+        seen.profile,
+        kind=kind or judge.kind_of(seen.profile),
+        as_of_s=as_of_s,
+        standing=seen.snapshot.standing(subject, as_of_s, ahead_s=AHEAD_S if as_of.moment is None else 0),
+    )
     return Evaluated(subject, evaluation, seen.moment, seen.snapshot)
 
 
@@ -46,10 +52,13 @@ async def evaluate_many(
     """The credit of many now, in order, by one snapshot and of one moment."""
     snapshot = await reader.snapshot({subject for subject, _ in wanted})
     now = clock.now()
+    as_of_s = seconds(now)
     evaluated: list[Evaluated] = []
     for subject, kind in wanted:
         profile = snapshot.profile(subject)
-        evaluation = judge.evaluate(profile, kind=kind or judge.kind_of(profile), as_of_s=seconds(now))
+        evaluation = judge.evaluate(
+            profile, kind=kind or judge.kind_of(profile), as_of_s=as_of_s, standing=snapshot.standing(subject, as_of_s)
+        )
         evaluated.append(Evaluated(subject, evaluation, now, snapshot))
         if len(evaluated) % EVALUATIONS_IN_A_ROW == 0:
             await asyncio.sleep(0)

@@ -15,8 +15,6 @@ from danbao_credit.domain.windows import WINDOWS
 from danbao_kit.clock import Clock
 
 _SUM = "sum"
-# Later than any event.
-_FOR_EVER_US = 2**62
 _MARKS = {"first": Kind.FIRST, "last": Kind.LAST}
 
 
@@ -48,7 +46,7 @@ async def get_profile(
     now = clock.now()
     as_of.check(now)
     moment = as_of.moment or now
-    seen = await reader.history(subject, _FOR_EVER_US if as_of.moment is None else microseconds(moment))
+    seen = await reader.history(subject, None if as_of.moment is None else microseconds(moment))
     profile = await _profile(seen, as_of, catalogue)
     checkpoint = seen.history.checkpoint
     return CountedProfile(

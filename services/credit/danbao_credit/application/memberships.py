@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,10 +19,12 @@ from danbao_credit.application.membership_commands import (
     SettleDepositStep,
     SuspendMembership,
 )
+from danbao_credit.application.ports import AHEAD_S
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.domain import membership_errors as errors
 from danbao_credit.domain.catalogue import SubjectKind
 from danbao_credit.domain.evaluation import Judge
+from danbao_credit.domain.marks import MarkKind, standing
 from danbao_credit.domain.membership import (
     Cause,
     CauseCode,
@@ -66,7 +68,7 @@ _KINDS: Mapping[State, str] = {
 class Desk:
     """Decides about memberships: by the judge's scores and the rules' numbers."""
 
-    judge: Judge
+    judge: Callable[[], Judge]
     rules: MembershipRules
 
     def apply(self, command: ApplyMembership, working: CreditSet, moment: Moment) -> MembershipView:
@@ -247,8 +249,16 @@ class Desk:
     def _figures(self, subject: str, working: CreditSet, now: datetime) -> Figures:
         profile = working.subjects.get(subject) or Profile.empty()
         as_of_s = seconds(now)
-        evaluation = self.judge.evaluate(profile, kind=SubjectKind.MERCHANT, as_of_s=as_of_s)
-        return figures_of(self.judge.catalogue, self.judge.facts(profile, as_of_s), profile, evaluation)
+        judge = self.judge()
+        marks = [mark for mark in working.marks.values() if mark.subject == subject]
+        stands = standing(marks, as_of_s, ahead_s=AHEAD_S)
+        evaluation = judge.evaluate(profile, kind=SubjectKind.MERCHANT, as_of_s=as_of_s, standing=stands)
+        unpaid_s = stands.get(MarkKind.PROMISE_UNPAID)
+        return replace(
+            figures_of(judge.catalogue, judge.facts(profile, as_of_s), profile, evaluation),
+            fraud=MarkKind.FRAUD in stands,
+            promise_unpaid=None if unpaid_s is None else timedelta(seconds=unpaid_s),
+        )
 
     def _refreshed(self, membership: Membership, working: CreditSet, now: datetime) -> Membership:
         """With what the deposit should be by today's sales; of who is leaving it is not asked any more."""

@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import ClassVar
 
 from danbao_credit.application.apply_events import AHEAD_US, FUTURE, Book, microseconds
-from danbao_credit.application.membership_events import look_again
 from danbao_credit.application.ports import StreamProgress
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.domain.catalogue import Catalogue
@@ -21,6 +20,7 @@ from danbao_credit.domain.errors import (
 from danbao_credit.domain.events import ReportedEvent, Source
 from danbao_credit.domain.facts import Telling, changes_of, telling_of
 from danbao_credit.domain.log import encoded, taken_back
+from danbao_credit.domain.marks import marks_told
 from danbao_credit.domain.profile import Change
 from danbao_credit.domain.report_record import ReportRecord, report_key
 from danbao_credit.domain.reports import check_report
@@ -140,8 +140,7 @@ class _Recorder:
             return Recorded(event.event_id, RecordState.REFUSED, error=error)
 
     def close(self) -> None:
-        changed = self._book.close()
-        look_again(self._working, (), dict.fromkeys(changed, self._command.traceparent), self._moment.now)
+        self._book.close()
         self._working.progress.put(
             Source.REPORTS, replace(self._progress, erased=self._erased_before + self._book.erased)
         )
@@ -208,7 +207,11 @@ class _Recorder:
     ) -> Recorded:
         number = self._moment.next_number()
         erased = self._book.erased
-        self._book.enter(number, kind, at_us, telling, changes, sign=1 if reverses is None else -1)
+        sign, traceparent = 1 if reverses is None else -1, self._command.traceparent
+        self._book.enter(number, kind, at_us, telling, changes, sign=sign, traceparent=traceparent)
+        marks = marks_told(kind, telling, source=Source.REPORTS, at_us=at_us, traceparent=traceparent)
+        if marks:
+            self._book.mark(marks, sign=sign)
         roles = dict(telling.roles)
         is_erased = self._book.erased > erased
         record = ReportRecord(

@@ -9,9 +9,11 @@ from danbao_credit.application.ports import StreamProgress
 from danbao_credit.domain.checkpoint import History
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.log import LogRow
+from danbao_credit.domain.marks import Mark, MarkKey
 from danbao_credit.domain.membership_model import ClaimCount, Deposit, DepositStep, Membership, Movement
 from danbao_credit.domain.profile import Profile
 from danbao_credit.domain.report_record import ReportRecord
+from danbao_credit.domain.scores import Score, ScoreChanged, ScoreKey
 from danbao_credit.domain.tombstone import Tombstone
 from danbao_kit.working_set import Log, Rows, WorkingSet
 
@@ -24,6 +26,14 @@ class ParkedEvent:
     sequence: int
     reason: str
     payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """That a subject's score may have moved, and by the request of which trace. Urgent: by a mark."""
+
+    traceparent: str
+    urgent: bool
 
 
 class CreditSet(WorkingSet):
@@ -51,3 +61,12 @@ class CreditSet(WorkingSet):
         self.deposit_steps: Rows[tuple[UUID, int], DepositStep] = self.rows()
         # Steps that the process which commits this is to execute.
         self.taken: Log[DepositStep] = self.log()
+        self.marks: Rows[MarkKey, Mark] = self.rows()
+        # Which of them were looked for.
+        self.marks_loaded: set[MarkKey] = set()
+        self.scores: Rows[ScoreKey, Score] = self.rows()
+        self.score_changes: Log[ScoreChanged] = self.log()
+        # By subject: whose score may have moved by this batch. Of no table; for whoever scores.
+        self.touched: Rows[str, Touched] = self.rows()
+        # By subject: the version of its profile. Read only; missing: there is no such subject.
+        self.versions: dict[str, int] = {}

@@ -1,5 +1,7 @@
 """What can be wrong in credit.
 
+CursorInvalid          INVALID_ARGUMENT     not a cursor that was given out
+CallerNotAllowed       PERMISSION_DENIED    only operators see all subjects
 CurrencyWithoutTerms   FAILED_PRECONDITION  the terms table has no row for the currency
 AsOfNotAllowed         PERMISSION_DENIED    only operators look further back than a day
 AsOfTooOld             OUT_OF_RANGE         events of that time are kept as a sum only
@@ -21,7 +23,9 @@ __all__ = [
     "AlreadyReversed",
     "AsOfNotAllowed",
     "AsOfTooOld",
+    "CallerNotAllowed",
     "CurrencyWithoutTerms",
+    "CursorInvalid",
     "DefinitionInvalid",
     "EventMalformed",
     "FieldInvalid",
@@ -43,6 +47,23 @@ class CurrencyWithoutTerms(DanbaoError):
             currency=currency,
             terms_version=terms_version,
         )
+
+
+class CursorInvalid(DanbaoError):
+    code, reason = Code.INVALID_ARGUMENT, "CURSOR_INVALID"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the cursor is not one that was given out",
+            fields=(FieldViolation("cursor", "not a cursor that was given out"),),
+        )
+
+
+class CallerNotAllowed(DanbaoError):
+    code, reason, recorded = Code.PERMISSION_DENIED, "CALLER_NOT_ALLOWED", False
+
+    def __init__(self) -> None:
+        super().__init__("all subjects at once are for operators: name those to be watched")
 
 
 class AsOfNotAllowed(DanbaoError):

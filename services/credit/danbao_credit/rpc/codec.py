@@ -11,8 +11,10 @@ from google.protobuf.message import Message
 from danbao.credit.v1 import credit_pb2, event_pb2, membership_pb2
 from danbao_credit.application.rebuild import Rebuilt
 from danbao_credit.domain.membership_model import MembershipEvent, MembershipView
+from danbao_credit.domain.scores import ScoreChanged
 from danbao_credit.rpc.history import rebuilt_message, recorded_message
 from danbao_credit.rpc.membership_mapping import membership_message
+from danbao_credit.rpc.scores import changed_message
 
 # By the operation: what its recorded answer is.
 _REPLIES: Mapping[str, type[Message]] = {
@@ -33,7 +35,7 @@ _MESSAGES: Mapping[type, Callable[[Any], Message]] = {
 
 
 class CreditCodec:
-    """The group commit's codec. Chunks of events have no answer."""
+    """The group commit's codec. Chunks of events and recorded scores have no answer."""
 
     def reply(self, command: Any, reply: Any) -> Message:
         return _MESSAGES[type(reply)](reply)
@@ -42,9 +44,24 @@ class CreditCodec:
         return _REPLIES[method].FromString(data)
 
     def event(self, event: Any, *, sequence: int, create_time: datetime, traceparent: str) -> tuple[str, bytes]:
-        if not isinstance(event, MembershipEvent):
-            raise AssertionError(f"{type(event).__name__} is no event of the contract")
+        kind, put = _EVENTS[type(event)] if not isinstance(event, MembershipEvent) else (event.kind, _put_membership)
         message = event_pb2.Event(sequence=sequence, traceparent=traceparent)
         message.create_time.FromDatetime(create_time)
-        getattr(message, event.kind).CopyFrom(membership_message(event.view))
-        return event.kind, message.SerializeToString()
+        put(message, event)
+        return kind, message.SerializeToString()
+
+
+def _put_membership(message: event_pb2.Event, event: MembershipEvent) -> None:
+    getattr(message, event.kind).CopyFrom(membership_message(event.view))
+
+
+def _put_score(message: event_pb2.Event, changed: ScoreChanged) -> None:
+    # Scores are recorded together; each has its own cause.
+    message.traceparent = changed.traceparent
+    message.score_changed.CopyFrom(changed_message(changed))
+
+
+# By what a decision emits: the field of the event's payload, and how it is put there.
+_EVENTS: Mapping[type, tuple[str, Callable[[event_pb2.Event, Any], None]]] = {
+    ScoreChanged: ("score_changed", _put_score),
+}

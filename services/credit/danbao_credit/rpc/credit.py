@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from danbao_credit.domain.events import Source
 from danbao_credit.domain.terms import TermsTable
 from danbao_credit.rpc.history import as_of, profile_message, rebuild_command, rebuilt_message, record_command
 from danbao_credit.rpc.mapping import evaluation_message, indicator_message, kind_of, stream_message, terms_message
+from danbao_credit.rpc.scores import ScoreCalls
 from danbao_kit.call import current_call
 from danbao_kit.clock import Clock
 from danbao_kit.commands import CommandRunner
@@ -40,6 +41,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     reader: CreditReader
     clock: Clock
     streams: Mapping[Source, Connection]
+    scores: ScoreCalls
     commands: CommandRunner
 
     async def Evaluate(
@@ -58,13 +60,15 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     async def GetTerms(
         self, request: credit_pb2.GetTermsRequest, context: grpc.aio.ServicerContext
     ) -> credit_pb2.TradeTerms:
-        return (await self._terms([TermsWanted(request.subject, request.currency, "currency")]))[0]
+        return (await self._terms([TermsWanted(request.subject, request.currency, "currency", request.counterparty)]))[
+            0
+        ]
 
     async def BatchGetTerms(
         self, request: credit_pb2.BatchGetTermsRequest, context: grpc.aio.ServicerContext
     ) -> credit_pb2.BatchGetTermsResponse:
         wanted = [
-            TermsWanted(item.subject, item.currency, f"requests[{position}].currency")
+            TermsWanted(item.subject, item.currency, f"requests[{position}].currency", item.counterparty)
             for position, item in enumerate(request.requests)
         ]
         return credit_pb2.BatchGetTermsResponse(terms=await self._terms(wanted))
@@ -152,6 +156,22 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
                 for source, is_connected in connected.items()
             ]
         )
+
+    async def ListScoreHistory(
+        self, request: credit_pb2.ListScoreHistoryRequest, context: grpc.aio.ServicerContext
+    ) -> credit_pb2.ListScoreHistoryResponse:
+        return await self.scores.history(request)
+
+    async def WatchScores(
+        self, request: credit_pb2.WatchScoresRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[credit_pb2.WatchScoresResponse]:
+        async for message in self.scores.watch(request):
+            yield message
+
+    async def SimulateScore(
+        self, request: credit_pb2.SimulateScoreRequest, context: grpc.aio.ServicerContext
+    ) -> credit_pb2.SimulateScoreResponse:
+        return await self.scores.simulate(request)
 
     async def _terms(self, wanted: list[TermsWanted]) -> list[credit_pb2.TradeTerms]:
         terms = await get_terms(wanted, judge=self.judge, table=self.table, reader=self.reader, clock=self.clock)

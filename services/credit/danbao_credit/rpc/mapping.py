@@ -19,7 +19,7 @@ _KINDS = {
     credit_pb2.SUBJECT_KIND_INDIVIDUAL: SubjectKind.INDIVIDUAL,
     credit_pb2.SUBJECT_KIND_MERCHANT: SubjectKind.MERCHANT,
 }
-_KIND_NUMBERS = {kind: number for number, kind in _KINDS.items()}
+KIND_NUMBERS = {kind: number for number, kind in _KINDS.items()}
 
 
 def kind_of(number: int) -> SubjectKind | None:
@@ -31,7 +31,7 @@ def evaluation_message(evaluated: Evaluated, judge: Judge) -> credit_pb2.Evaluat
     evaluation = evaluated.evaluation
     message = credit_pb2.Evaluation(
         subject=evaluated.subject,
-        kind=_KIND_NUMBERS[evaluation.kind],
+        kind=KIND_NUMBERS[evaluation.kind],
         score=evaluation.score,
         grade=evaluation.grade.value,
         blocked=evaluation.blocked,
@@ -59,7 +59,7 @@ def terms_message(item: SellerTerms, table: TermsTable, judge: Judge) -> credit_
     return credit_pb2.TradeTerms(
         subject=item.subject,
         currency=item.currency,
-        grade=evaluation.grade.value,
+        grade=item.grade.value,
         score=evaluation.score,
         blocked=evaluation.blocked,
         counterparty_blocked=item.counterparty_blocked,
@@ -74,6 +74,7 @@ def terms_message(item: SellerTerms, table: TermsTable, judge: Judge) -> credit_
         terms_version=table.version,
         member=item.member,
         compensation_limit_minor=item.compensation_limit_minor,
+        frozen=item.frozen,
     )
 
 

@@ -12,6 +12,7 @@ from danbao_credit.application.working_set import CreditSet
 from danbao_credit.store.log import EventLog
 from danbao_credit.store.memberships import Memberships
 from danbao_credit.store.reports import Reports
+from danbao_credit.store.standing import Standing
 from danbao_credit.store.streams import Streams
 from danbao_credit.store.tombstones import Tombstones
 
@@ -36,7 +37,7 @@ class Part(Protocol):
 
 
 # Rows are locked in this order: whom a reversal concerns is known from the reports.
-_PARTS: tuple[Part, ...] = (Reports(), Streams(), Tombstones(), EventLog(), Memberships())
+_PARTS: tuple[Part, ...] = (Reports(), Streams(), Tombstones(), EventLog(), Standing(), Memberships())
 
 
 class CreditStore:

@@ -18,7 +18,6 @@ from danbao_credit.application.membership_commands import (
     SettleDepositStep,
     StepDone,
 )
-from danbao_credit.application.record_events import RecordEvents
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.domain.membership import Cause, CauseCode, State, StepKind
 from danbao_credit.domain.membership_model import (
@@ -31,7 +30,9 @@ from danbao_credit.domain.membership_model import (
     StepState,
 )
 from danbao_credit.domain.profile import Profile
+from danbao_credit.store.score_rows import MARK_TYPES, mark_of
 from danbao_kit.decision import RequestKey
+from danbao_kit.tables import PARTITION
 
 _SUBJECTS_OF = "SELECT subject FROM memberships WHERE membership_id = ANY($1::uuid[])"
 _MEMBERSHIPS = """
@@ -42,7 +43,6 @@ _DEPOSITS = """
 SELECT account, subject, currency, balance_minor FROM deposits
 WHERE subject = ANY($1::text[]) OR account = ANY($2::uuid[]) ORDER BY account FOR UPDATE
 """
-_SUBJECTS_OF_DEPOSITS = "SELECT subject FROM deposits WHERE account = ANY($1::uuid[])"
 _MOVEMENTS = """
 SELECT account, transaction_id, credited_minor, debited_minor FROM deposit_movements
 WHERE account = ANY($1::uuid[]) AND transaction_id = ANY($2::uuid[])
@@ -52,6 +52,7 @@ _STEPS = """
 SELECT * FROM deposit_steps WHERE (membership_id, number) IN (SELECT * FROM unnest($1::uuid[], $2::integer[]))
 ORDER BY membership_id, number FOR UPDATE
 """
+_MARKS = f"SELECT {', '.join(MARK_TYPES)} FROM marks WHERE subject = ANY($1::text[])"
 _PROFILES = "SELECT subject, profile FROM subjects WHERE subject = ANY($1::text[])"
 
 _CHANGES = (
@@ -150,6 +151,15 @@ ON CONFLICT (subject) DO UPDATE SET opened = excluded.opened, ended = excluded.e
   last_end_time = excluded.last_end_time
 """
 
+# Whose score may have moved, or whose claims or deposit: a member is looked at as soon as this is committed. What is
+# urgent names the trace; else the first that made it due.
+_TOUCH = """
+UPDATE memberships SET look_time = least(look_time, head.last_time),
+  look_cause = CASE WHEN touched.urgent OR look_cause = '' THEN touched.traceparent ELSE look_cause END
+FROM unnest($1::text[], $2::text[], $3::boolean[]) AS touched (subject, traceparent, urgent), stream_heads AS head
+WHERE memberships.subject = touched.subject AND memberships.state <> 'LEFT' AND head.partition = $4
+"""
+
 
 class Memberships:
     """The part of the store that memberships move, and events as far as members are concerned."""
@@ -165,8 +175,7 @@ class Memberships:
         ids: set[UUID] = {command.name for command in commands if isinstance(command, Named)}
         subjects: set[str] = {command.subject for command in commands if isinstance(command, ApplyMembership)}
         chunks = [command for command in commands if isinstance(command, ApplyEvents)]
-        reports = [command for command in commands if isinstance(command, RecordEvents)]
-        if not ids and not subjects and not chunks and not reports:
+        if not ids and not subjects and not any(chunk.heard for chunk in chunks):
             return
         # Whose membership it is never changes, so it is read without a lock.
         if ids:
@@ -175,15 +184,9 @@ class Memberships:
         accounts, transactions = _postings(chunks)
         heard = [item.what for chunk in chunks for item in chunk.heard]
         sellers = {what.seller for what in heard if isinstance(what, ClaimTurn)}
-        subjects |= sellers.union(*(command.subjects() for command in (*chunks, *reports)))
-        # Whom reversals concern stands in the reports they take back.
-        subjects |= {who for report in working.reports.values() for who in (report.subject, report.peer) if who}
-        if accounts:
-            subjects |= {row["subject"] for row in await connection.fetch(_SUBJECTS_OF_DEPOSITS, sorted(accounts))}
-        if not ids and not subjects:
-            return
-        for row in await connection.fetch(_MEMBERSHIPS, sorted(ids), sorted(subjects)):
-            working.memberships.load(row["membership_id"], membership_of(row))
+        if judged:
+            for row in await connection.fetch(_MEMBERSHIPS, sorted(ids), sorted(judged)):
+                working.memberships.load(row["membership_id"], membership_of(row))
         counted = judged | sellers
         if counted:
             for row in await connection.fetch(_CLAIMS, sorted(counted)):
@@ -208,6 +211,10 @@ class Memberships:
             for row in await connection.fetch(_PROFILES, sorted(judged)):
                 if row["subject"] not in working.subjects:
                     working.subjects.load(row["subject"], Profile.from_bytes(row["profile"]))
+            for row in await connection.fetch(_MARKS, sorted(judged)):
+                mark = mark_of(row)
+                if mark.key not in working.marks:
+                    working.marks.load(mark.key, mark)
 
     async def save(self, connection: asyncpg.Connection, working: CreditSet) -> None:
         await _write(connection, _INSERT_MEMBERSHIPS, [_new_row(item) for _, item in working.memberships.created()])
@@ -245,6 +252,15 @@ class Memberships:
                 for _, item in working.deposit_steps.updated()
             ],
         )
+        touched = working.touched.created()
+        if touched:
+            await connection.execute(
+                _TOUCH,
+                [subject for subject, _ in touched],
+                [item.traceparent for _, item in touched],
+                [item.urgent for _, item in touched],
+                PARTITION,
+            )
 
 
 def membership_of(row: Any) -> Membership:

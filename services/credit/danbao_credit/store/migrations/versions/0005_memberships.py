@@ -7,7 +7,7 @@ from sqlalchemy.dialects import postgresql
 from danbao_kit.migrations import grant
 
 revision = "0005"
-down_revision = "0002"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 

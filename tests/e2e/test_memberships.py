@@ -132,9 +132,7 @@ def test_confirmed_fraud_is_one_trace_from_the_arbiter_to_the_lost_badge(running
 
 def _refusal(client, membership):
     try:
-        client.call(
-            f"{MEMBERSHIPS}/LeaveMembership", {"requestId": demo.new_id(), "name": membership}, role="partner"
-        )
+        client.call(f"{MEMBERSHIPS}/LeaveMembership", {"requestId": demo.new_id(), "name": membership}, role="partner")
     except CallFailed as refused:
         return refused.reason
     return "left"

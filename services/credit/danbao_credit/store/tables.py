@@ -159,8 +159,8 @@ tombstones = Table(
     Column("reports_number", BigInteger, nullable=False),
 )
 
-# One merchant's membership; a subject has at most one that is not LEFT. Causes are [{code, text}]. `look_time` is when it
-# is looked at next, `look_cause` the trace that made it due.
+# One merchant's membership; a subject has at most one that is not LEFT. Causes are [{code, text}]. `look_time` is when
+# it is looked at next, `look_cause` the trace that made it due.
 memberships = Table(
     "memberships",
     metadata,
@@ -214,7 +214,7 @@ claim_counts = Table(
     Column("last_end_time", DateTime(timezone=True)),
 )
 
-# Intents to move a deposit, committed before payments is asked. `attempt_at` is real time: from then on anybody may try.
+# Intents to move a deposit, committed before payments is asked. From `attempt_at`, real time, anybody may try.
 deposit_steps = Table(
     "deposit_steps",
     metadata,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from danbao_local import case_calls
+from danbao_local import case_calls, membership_calls
 from danbao_local.card import Card
 from danbao_local.client import CallFailed, GatewayClient
 from danbao_local.contracts import HttpRule, unary_rules
@@ -66,6 +66,7 @@ class _Fixtures:
     to_check_out: list[str]
     checkout: str
     cases: case_calls.CaseFixtures
+    memberships: membership_calls.MembershipFixtures
 
 
 _Example = tuple[str, Callable[[_Fixtures], dict[str, Any]]]
@@ -73,6 +74,12 @@ _Example = tuple[str, Callable[[_Fixtures], dict[str, Any]]]
 
 def _of_cases(body_of: Callable[[case_calls.CaseFixtures], dict[str, Any]]) -> Callable[[_Fixtures], dict[str, Any]]:
     return lambda made: body_of(made.cases)
+
+
+def _of_memberships(
+    body_of: Callable[[membership_calls.MembershipFixtures], dict[str, Any]],
+) -> Callable[[_Fixtures], dict[str, Any]]:
+    return lambda made: body_of(made.memberships)
 
 
 EXAMPLES: dict[str, _Example] = {
@@ -187,6 +194,7 @@ EXAMPLES: dict[str, _Example] = {
         lambda _: {"operations": [{"createTrade": new_trade_body()}, {"createTrade": new_trade_body()}]},
     ),
     **{rpc: (role, _of_cases(body_of)) for rpc, (role, body_of) in case_calls.EXAMPLES.items()},
+    **{rpc: (role, _of_memberships(body_of)) for rpc, (role, body_of) in membership_calls.EXAMPLES.items()},
     f"{_CREDIT}/Evaluate": ("partner", lambda _: {"subject": SELLER, "purpose": "checkout"}),
     f"{_CREDIT}/GetTerms": ("partner", lambda _: {"subject": SELLER, "currency": CURRENCY}),
     f"{_CREDIT}/BatchGetTerms": (
@@ -298,6 +306,7 @@ def _make_fixtures(client: GatewayClient, demo: DemoResult) -> _Fixtures:
         to_check_out=unpaid[:2],
         checkout=client.call(f"{_TRADES}/CreateCheckout", checkout_body(unpaid[2:]), role="partner").name,
         cases=case_calls.make(client, disputable, demo.trade.name),
+        memberships=membership_calls.make(client),
     )
 
 

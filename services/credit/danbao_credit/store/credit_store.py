@@ -10,6 +10,7 @@ import asyncpg
 
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.store.log import EventLog
+from danbao_credit.store.memberships import Memberships
 from danbao_credit.store.reports import Reports
 from danbao_credit.store.standing import Standing
 from danbao_credit.store.streams import Streams
@@ -36,7 +37,7 @@ class Part(Protocol):
 
 
 # Rows are locked in this order: whom a reversal concerns is known from the reports.
-_PARTS: tuple[Part, ...] = (Reports(), Streams(), Tombstones(), EventLog(), Standing())
+_PARTS: tuple[Part, ...] = (Reports(), Streams(), Tombstones(), EventLog(), Standing(), Memberships())
 
 
 class CreditStore:

@@ -124,6 +124,7 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
                 cursor=partial(queries.cursor, stream.source),
                 catalogue=judge.catalogue,
                 group_commit=group_commit,
+                parks_future=not isinstance(clock, SettableClock),
             )
             _in_background(stack, f"reader of {stream.source}", reader.run)
 

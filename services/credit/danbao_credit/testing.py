@@ -20,6 +20,8 @@ from danbao_credit.clients.decoding import EscrowEvent, PaymentsEvent
 from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.profile import Profile
+from danbao_kit.decision import Moment
+from danbao_kit.ids import TimeOrderedIds
 from danbao_kit.testing.certificates import CertificateFiles
 
 BUYER, SELLER, OPERATOR, SYSTEM = (
@@ -149,13 +151,18 @@ def numbered(events: Iterable[Any], first: int = 1) -> list[Any]:
     return result
 
 
+def moment(now: datetime = datetime(2100, 1, 1, tzinfo=UTC)) -> Moment:
+    """The moment of a decision without a store."""
+    return Moment(now=now, ids=TimeOrderedIds(), last_number=0)
+
+
 def lived(catalogue: Catalogue, *stories: TradeStory, payments: Iterable[Any] = ()) -> dict[str, Profile]:
     """The profiles of everybody after these stories, without a store."""
     profiles = CreditSet()
     escrow = [EscrowEvent(event) for event in numbered(event for story in stories for event in story.events)]
     others = [PaymentsEvent(event) for event in numbered(payments)]
     for source, events in ((Source.ESCROW, escrow), (Source.PAYMENTS, others)):
-        apply_events(command_for(source, 0, len(events), events, catalogue), profiles)
+        apply_events(command_for(source, 0, len(events), events, catalogue), profiles, moment())
     assert not profiles.parked._draft
     profiles.accept()
     return dict(profiles.subjects.created())

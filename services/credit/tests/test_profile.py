@@ -8,11 +8,12 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from danbao_credit.application.apply_events import ApplyEvents, apply_events
+from danbao_credit.application.apply_events import ApplyEvents, Told, apply_events
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.domain.events import Source
-from danbao_credit.domain.facts import Facts
+from danbao_credit.domain.facts import Telling
 from danbao_credit.domain.profile import EXACT_PEERS, Change, Profile, peer_hash
+from danbao_credit.testing import moment
 
 DAY_US = 86_400_000_000
 T0 = 1_700_000_000_000_000
@@ -69,27 +70,22 @@ def test_twenty_permutations_of_one_history_give_one_state() -> None:
     assert len(states) == 1
 
 
+def told(sequence: int, subject: str, slot: int) -> Told:
+    telling = Telling("", "", (("buyer", subject),), {"one": 1})
+    return Told(sequence, "x", T0 + sequence, "", telling, ((subject, Change(slot, "sum", 1)),))
+
+
 def test_a_thousand_events_sent_three_times_count_once() -> None:
     dice = random.Random(3)
-    facts = [
-        Facts(
-            sequence,
-            "x",
-            T0 + sequence,
-            "",
-            "",
-            ((f"subjects/{dice.randrange(20)}", Change(1 + sequence % 4, "sum", 1)),),
-        )
-        for sequence in range(1, 1001)
-    ]
+    events = [told(sequence, f"subjects/{dice.randrange(20)}", 1 + sequence % 4) for sequence in range(1, 1001)]
     once, thrice = CreditSet(), CreditSet()
-    apply_events(ApplyEvents(Source.ESCROW, 0, 1000, tuple(facts)), once)
-    sent = [(start, facts[start : start + 50]) for start in range(0, 1000, 50)]
+    apply_events(ApplyEvents(Source.ESCROW, 0, 1000, tuple(events)), once, moment())
+    sent = [(start, events[start : start + 50]) for start in range(0, 1000, 50)]
     # Twice again, shuffled, after each first time: what lies before the cursor is left out wherever it comes from.
     for position, (start, chunk) in enumerate(sent):
         again = [dice.choice(sent[: position + 1]) for _ in range(2)]
-        for after, events in [(start, chunk), *again]:
-            apply_events(ApplyEvents(Source.ESCROW, after, after + len(events), tuple(events)), thrice)
+        for after, part in [(start, chunk), *again]:
+            apply_events(ApplyEvents(Source.ESCROW, after, after + len(part), tuple(part)), thrice, moment())
     for profiles in (once, thrice):
         profiles.accept()
     assert {s: p.to_bytes() for s, p in once.subjects.created()} == {

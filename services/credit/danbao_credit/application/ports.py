@@ -18,6 +18,8 @@ class StreamProgress:
     applied: int = 0
     duplicates: int = 0
     parked: int = 0
+    # What was told of subjects who have been erased since, and left out.
+    erased: int = 0
     last_event_us: int | None = None
 
 

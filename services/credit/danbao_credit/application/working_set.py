@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from danbao_credit.application.ports import StreamProgress
 from danbao_credit.domain.events import Source
+from danbao_credit.domain.log import LogRow
 from danbao_credit.domain.profile import Profile
+from danbao_credit.domain.tombstone import Tombstone
 from danbao_kit.working_set import Log, Rows, WorkingSet
 
 
@@ -28,3 +30,6 @@ class CreditSet(WorkingSet):
         self.progress: Rows[Source, StreamProgress] = self.rows()
         self.subjects: Rows[str, Profile] = self.rows()
         self.parked: Log[ParkedEvent] = self.log()
+        self.log_rows: Log[LogRow] = self.log()
+        # By subject, of those whom a command tells of.
+        self.tombstones: Rows[str, Tombstone] = self.rows()

@@ -1,20 +1,23 @@
-"""What credit is told: the events of payments and escrow, in credit's own words.
+"""What credit is told: the events of payments and escrow and what other teams report, in credit's own words.
 
 Times are microseconds since the epoch, in business time. None where something has not happened.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
 
 class Source(StrEnum):
-    """Whose stream."""
+    """From where it is told."""
 
     PAYMENTS = "payments"
     ESCROW = "escrow"
+    # What other teams tell, by RecordEvents.
+    REPORTS = "reports"
 
 
 class Role(StrEnum):
@@ -99,6 +102,24 @@ class TopUpEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportedEvent:
+    """Something that another team knows: about `subject`, maybe with a `peer`, maybe `about` an order. Empty: none.
+
+    `measures` are whole numbers by name; which ones a kind has stands in the catalogue.
+    """
+
+    sequence: int
+    kind: str
+    at_us: int
+    traceparent: str
+    subject: str
+    peer: str
+    about: str
+    currency: str
+    measures: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class OtherEvent:
     """Something that says nothing about anybody's credit."""
 
@@ -108,4 +129,4 @@ class OtherEvent:
     traceparent: str
 
 
-Event: TypeAlias = TradeEvent | PaymentEvent | TopUpEvent | OtherEvent
+Event: TypeAlias = TradeEvent | PaymentEvent | TopUpEvent | ReportedEvent | OtherEvent

@@ -11,7 +11,17 @@ from typing import TypeAlias
 
 from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.errors import EventMalformed
-from danbao_credit.domain.events import Event, Line, PaymentEvent, Role, Source, TopUpEvent, TradeEvent, TradeState
+from danbao_credit.domain.events import (
+    Event,
+    Line,
+    PaymentEvent,
+    ReportedEvent,
+    Role,
+    Source,
+    TopUpEvent,
+    TradeEvent,
+    TradeState,
+)
 from danbao_credit.domain.profile import Change, peer_hash
 
 _MINUTE_US = 60_000_000
@@ -37,7 +47,10 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """An event in terms of roles and measures."""
+    """An event by roles and measures: all that credit keeps of it, so that a later catalogue can count it anew.
+
+    `about` is the trade, payment or what else it is about, `roles` are (role, subject), `measures` integers by name.
+    """
 
     about: str
     currency: str
@@ -46,19 +59,32 @@ class Telling:
 
 
 def facts_of(event: Event, source: Source, catalogue: Catalogue) -> Facts:
-    """Raises EventMalformed for an event that breaks its contract."""
+    """What an event changes. Raises EventMalformed for one that breaks its contract."""
+    telling = telling_of(event)
+    changes = changes_of(event.kind, telling, catalogue, source)
+    return Facts(event.sequence, event.kind, event.at_us, event.traceparent, telling.about, changes)
+
+
+def telling_of(event: Event) -> Telling:
+    """What an event says, whatever the catalogue makes of it. Raises EventMalformed for a broken contract."""
     telling = _telling(event)
-    changes: list[tuple[str, Change]] = []
     for role, subject in telling.roles:
         if not subject.startswith("subjects/"):
             raise EventMalformed(f"{event.kind}: the {role} {subject!r} is not a subject")
-        for slot, feed in catalogue.feeds.get((f"{source}.{event.kind}", role), ()):
+    return telling
+
+
+def changes_of(kind: str, telling: Telling, catalogue: Catalogue, source: Source) -> tuple[tuple[str, Change], ...]:
+    """What the catalogue's slots take from what was told: subject and change, in the order of roles and slots."""
+    changes: list[tuple[str, Change]] = []
+    for role, subject in telling.roles:
+        for slot, feed in catalogue.feeds.get((f"{source}.{kind}", role), ()):
             if slot.currency not in ("", telling.currency):
                 continue
             amount = feed.sign * telling.measures.get(feed.measure, 0)
             if amount:
                 changes.append((subject, Change(slot.id, slot.keep, amount)))
-    return Facts(event.sequence, event.kind, event.at_us, event.traceparent, telling.about, tuple(changes))
+    return tuple(changes)
 
 
 def _telling(event: Event) -> Telling:
@@ -71,6 +97,11 @@ def _telling(event: Event) -> Telling:
     if isinstance(event, TopUpEvent):
         measures = {"one": 1, "amount_minor": _amount(event.amount_minor), "source": peer_hash(event.funding_source)}
         return Telling(event.top_up, event.currency, (("owner", event.owner),), measures)
+    if isinstance(event, ReportedEvent):
+        peers = {"peer": peer_hash(event.peer)} if event.peer else {}
+        return Telling(
+            event.about, event.currency, (("subject", event.subject),), {"one": 1, **event.measures, **peers}
+        )
     return Telling("", "", (), {})
 
 

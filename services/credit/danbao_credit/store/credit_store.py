@@ -9,7 +9,9 @@ from typing import Any, Protocol
 import asyncpg
 
 from danbao_credit.application.working_set import CreditSet
+from danbao_credit.store.log import EventLog
 from danbao_credit.store.streams import Streams
+from danbao_credit.store.tombstones import Tombstones
 
 
 class Part(Protocol):
@@ -32,7 +34,7 @@ class Part(Protocol):
 
 
 # Rows are locked in this order.
-_PARTS: tuple[Part, ...] = (Streams(),)
+_PARTS: tuple[Part, ...] = (Streams(), Tombstones(), EventLog())
 
 
 class CreditStore:

@@ -19,7 +19,7 @@ _SNAPSHOT = text(
     " UNION ALL SELECT subject, NULL, profile FROM subjects WHERE subject = ANY(:subjects)"
 )
 _PROGRESS = text(
-    "SELECT source, sequence, applied, duplicates, parked, last_event_time"
+    "SELECT source, sequence, applied, duplicates, parked, erased, last_event_time"
     " FROM reader_cursors JOIN stream_counts USING (source, partition) WHERE partition = :partition"
 )
 

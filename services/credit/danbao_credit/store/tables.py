@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, DateTime, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, DateTime, Integer, LargeBinary, MetaData, SmallInteger, Table, Text
 
 metadata = MetaData()
 
@@ -23,6 +23,7 @@ stream_counts = Table(
     Column("applied", BigInteger, nullable=False),
     Column("duplicates", BigInteger, nullable=False),
     Column("parked", BigInteger, nullable=False),
+    Column("erased", BigInteger, nullable=False),
     Column("last_event_time", DateTime(timezone=True)),
 )
 
@@ -35,4 +36,56 @@ parked_events = Table(
     Column("reason", Text, nullable=False),
     Column("payload", LargeBinary, nullable=False),
     Column("park_time", DateTime(timezone=True), nullable=False),
+)
+
+# What every event told of each subject in each role; only added to, until folded into checkpoints.
+event_log = Table(
+    "event_log",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("role", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("about", Text, nullable=False),
+    Column("measures", Text, nullable=False),
+    Column("sign", SmallInteger, nullable=False),
+)
+
+# What was folded out of the log: a profile of everything up to `through_us` that had come in by then.
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column("profile", LargeBinary, nullable=False),
+    Column("through_us", BigInteger, nullable=False),
+)
+
+# Reports of other teams by a digest of whose id it is, kept for good. Without a subject: it was erased.
+reports = Table(
+    "reports",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("subject", Text),
+    Column("kind", Text, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("about", Text, nullable=False),
+    Column("measures", Text, nullable=False),
+    Column("reversed_by", BigInteger),
+)
+
+# Who was erased, by a digest of the name.
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),
+    Column("erase_us", BigInteger, nullable=False),
+    Column("payments_sequence", BigInteger, nullable=False),
+    Column("escrow_sequence", BigInteger, nullable=False),
+    Column("reports_number", BigInteger, nullable=False),
 )

@@ -1,0 +1,72 @@
+"""What is kept of every event: what it told about one subject, so that a profile can be counted again from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from danbao_credit.domain.catalogue import Catalogue
+from danbao_credit.domain.events import Source
+from danbao_credit.domain.facts import Measures, Telling, changes_of
+from danbao_credit.domain.profile import Change, Profile
+
+# What a reversal can take back. Earliest and latest times and peers stay as they are: what was met and when cannot be
+# taken out of them again without depending on order.
+_REVERSIBLE = "sum"
+
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+class LogRow(NamedTuple):
+    """One event as one subject in one role lived it.
+
+    `number` is the sequence in the source's stream. `measures` are what `encoded` gives. `sign` is -1 where the event
+    takes back an earlier one, at whose time it then counts.
+    """
+
+    subject: str
+    source: str
+    number: int
+    role: str
+    kind: str
+    at_us: int
+    currency: str
+    about: str
+    measures: str
+    sign: int
+
+
+def encoded(measures: Measures) -> str:
+    """Measures as compact JSON, without those that are zero: a measure that is missing counts as zero."""
+    return _encode({name: amount for name, amount in measures.items() if amount})
+
+
+def decoded(measures: str) -> Measures:
+    """The measures that `encoded` wrote."""
+    known: Measures = json.loads(measures)
+    return known
+
+
+def taken_back(changes: Iterable[tuple[str, Change]]) -> tuple[tuple[str, Change], ...]:
+    """The changes that take these back: sums are subtracted, times and peers stay."""
+    return tuple(
+        (subject, Change(change.slot, change.keep, -change.amount))
+        for subject, change in changes
+        if change.keep == _REVERSIBLE
+    )
+
+
+def changes_of_row(row: LogRow, catalogue: Catalogue) -> list[tuple[int, Change]]:
+    """What a row changes in its subject's profile by this catalogue, with its time."""
+    telling = Telling(row.about, row.currency, ((row.role, row.subject),), decoded(row.measures))
+    changes = changes_of(row.kind, telling, catalogue, Source(row.source))
+    if row.sign < 0:
+        changes = taken_back(changes)
+    return [(row.at_us, change) for _, change in changes]
+
+
+def replayed(checkpoint: Profile, rows: Iterable[LogRow], catalogue: Catalogue) -> Profile:
+    """A checkpoint with what these rows add to it: the same bytes whatever their order, and wherever they are cut."""
+    changes = [change for row in rows for change in changes_of_row(row, catalogue)]
+    return checkpoint.with_changes(changes) if changes else checkpoint

@@ -1,0 +1,71 @@
+"""Which of the subjects that a batch tells of were erased."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from danbao_credit.application.apply_events import ApplyEvents
+from danbao_credit.application.working_set import CreditSet
+from danbao_credit.domain.events import Source
+from danbao_credit.domain.tombstone import Tombstone, subject_key
+
+_FIND = "SELECT key, erase_us, payments_sequence, escrow_sequence, reports_number FROM tombstones WHERE key = ANY($1)"
+_SAVE = """
+INSERT INTO tombstones (key, erase_us, payments_sequence, escrow_sequence, reports_number)
+SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
+ON CONFLICT (key) DO UPDATE SET erase_us = excluded.erase_us, payments_sequence = excluded.payments_sequence,
+  escrow_sequence = excluded.escrow_sequence, reports_number = excluded.reports_number
+"""
+# Commands that bring what was told of somebody.
+_TELLING = (ApplyEvents,)
+
+
+class Tombstones:
+    """Tombstones of the subjects of the commands; and of those in `needs["tombstones"]`."""
+
+    async def load(
+        self,
+        connection: asyncpg.Connection,
+        working: CreditSet,
+        commands: Sequence[Any],
+        needs: Mapping[str, set[Any]],
+        now: datetime,
+    ) -> None:
+        told: set[str] = set(needs.get("tombstones", ()))
+        for command in commands:
+            if isinstance(command, _TELLING):
+                told |= command.subjects()
+        if not told:
+            return
+        subjects = {subject_key(subject): subject for subject in told}
+        for row in await connection.fetch(_FIND, list(subjects)):
+            working.tombstones.load(subjects[row["key"]], _tombstone(row))
+
+    async def save(self, connection: asyncpg.Connection, working: CreditSet) -> None:
+        erased = working.tombstones.created() + working.tombstones.updated()
+        if not erased:
+            return
+        await connection.execute(
+            _SAVE,
+            [subject_key(subject) for subject, _ in erased],
+            [tombstone.erase_us for _, tombstone in erased],
+            *(
+                [tombstone.through.get(source, 0) for _, tombstone in erased]
+                for source in (Source.PAYMENTS, Source.ESCROW, Source.REPORTS)
+            ),
+        )
+
+
+def _tombstone(row: Any) -> Tombstone:
+    return Tombstone(
+        erase_us=row["erase_us"],
+        through={
+            Source.PAYMENTS: row["payments_sequence"],
+            Source.ESCROW: row["escrow_sequence"],
+            Source.REPORTS: row["reports_number"],
+        },
+    )

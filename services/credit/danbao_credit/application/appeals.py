@@ -31,7 +31,7 @@ from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.consent import REPRESENTATION, allowed
 from danbao_credit.domain.log import LogRow
 from danbao_credit.domain.marks import Mark, MarkKind, Turn
-from danbao_credit.domain.moments import microseconds
+from danbao_credit.application.apply_events import microseconds
 from danbao_credit.domain.rights_errors import (
     AppealEffectMissing,
     AppealNotFound,
@@ -92,7 +92,7 @@ def file_appeal(command: FileAppeal, working: CreditSet, moment: Moment) -> Appe
     """
     _check_filer(command, working, moment)
     target = _found(command, working, moment)
-    before = [appeal for appeal in _appeals_of(command.subject, working) if appeal.target == target]
+    before = [appeal for appeal in appeals_of(command.subject, working) if appeal.target == target]
     still_open = next((appeal for appeal in before if appeal.is_open), None)
     if still_open is not None:
         raise AppealOpen(still_open.name, str(target))
@@ -194,7 +194,7 @@ def _found(command: FileAppeal, working: CreditSet, moment: Moment) -> Target:
     if target.kind is TargetKind.MARK:
         as_of_s = microseconds(moment.now) // 1_000_000
         kind = MarkKind(target.code.lower())
-        stood = {mark.reference: mark.stood_s(as_of_s) for mark in _marks_of(subject, working) if mark.kind is kind}
+        stood = {mark.reference: mark.stood_s(as_of_s) for mark in marks_of(subject, working) if mark.kind is kind}
         standing = {reference: stood_s for reference, stood_s in stood.items() if stood_s is not None}
         if target.reference in standing:
             return target
@@ -257,19 +257,21 @@ def _distinct(rows: Sequence[LogRow]) -> list[LogRow]:
 def _mark_of(appeal: Appeal, working: CreditSet) -> Mark:
     """The mark appealed against. Raises AppealEffectMissing where it never stood, by another's word meanwhile."""
     kind = MarkKind(appeal.target.code.lower())
-    for mark in _marks_of(appeal.subject, working):
+    for mark in marks_of(appeal.subject, working):
         if mark.kind is kind and mark.reference == appeal.target.reference and mark.begin_s is not None:
             return mark
     raise AppealEffectMissing(appeal.name, "the mark has been taken back before")
 
 
-def _marks_of(subject: str, working: CreditSet) -> list[Mark]:
-    if subject not in working.marks_loaded:
-        raise Need(marks={subject})
+def marks_of(subject: str, working: CreditSet) -> list[Mark]:
+    """A subject's marks. Raises Need where they were not loaded."""
+    if subject not in working.marks_of_loaded:
+        raise Need(marks_of={subject})
     return [mark for mark in working.marks.values() if mark.subject == subject]
 
 
-def _appeals_of(subject: str, working: CreditSet) -> list[Appeal]:
+def appeals_of(subject: str, working: CreditSet) -> list[Appeal]:
+    """A subject's appeals. Raises Need where they were not loaded."""
     if subject not in working.appeals_loaded:
         raise Need(appeals_of={subject})
     return [appeal for appeal in working.appeals.values() if appeal.subject == subject]

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.domain.asker import Asker
-from danbao_credit.domain.consent import Consent, allowed
+from danbao_credit.domain.consent import Access, Consent, allowed
 from danbao_credit.domain.errors import FieldInvalid, FieldViolation
 from danbao_credit.domain.rights_errors import (
     ConsentEnded,
@@ -51,19 +51,6 @@ class ReadForPurpose:
     purpose: str
     method: str
     asker: Asker
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """That somebody's credit was read for a purpose: by whom, and when; what was read is not kept."""
-
-    access_id: UUID
-    subject: str
-    purpose: str
-    method: str
-    reader: str
-    trace_id: str
-    create_time: datetime
 
 
 def grant_consent(command: GrantConsent, working: CreditSet, moment: Moment) -> Consent:

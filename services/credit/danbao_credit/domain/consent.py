@@ -125,6 +125,19 @@ class Consent:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """That somebody's credit was read for a purpose: by whom, and when; what was read is not kept."""
+
+    access_id: UUID
+    subject: str
+    purpose: str
+    method: str
+    reader: str
+    trace_id: str
+    create_time: datetime
+
+
 def allowed(consents: Iterable[Consent], purpose: str, partner: str, now: datetime) -> bool:
     """Whether one of a subject's consents allows it."""
     return any(consent.allows(purpose, partner, now) for consent in consents)

@@ -13,26 +13,32 @@ from typing import Any
 import yaml
 from pydantic import Field
 
-from danbao.credit.v1 import credit_pb2, credit_pb2_grpc
+from danbao.credit.v1 import credit_pb2, credit_pb2_grpc, rights_pb2, rights_pb2_grpc
 from danbao_credit.application.decide import decide
+from danbao_credit.application.purpose_gate import PurposeGate
 from danbao_credit.clients.event_streams import EventStreamClient, escrow_stream, payments_stream
 from danbao_credit.domain.catalogue import SubjectKind, catalogue_from
+from danbao_credit.domain.consent import Purposes, purposes_from
 from danbao_credit.domain.errors import DefinitionInvalid
 from danbao_credit.domain.evaluation import Judge
 from danbao_credit.domain.profile import Profile
 from danbao_credit.domain.reasons import texts_from
 from danbao_credit.domain.scorecard import model_from
 from danbao_credit.domain.terms import TermsTable, terms_from
-from danbao_credit.rpc.codec import CreditCodec
+from danbao_credit.rpc.codec import CreditCodec, blank_event
 from danbao_credit.rpc.credit import CreditServicer
+from danbao_credit.rpc.rights import RightsServicer
 from danbao_credit.store.credit_store import CreditStore
 from danbao_credit.store.queries import CreditQueries
+from danbao_credit.store.rights_queries import RightsQueries
 from danbao_credit.workers.stream_reader import stream_reader
 from danbao_kit.background import keep_running
 from danbao_kit.business_clock import ClockServicer, follow_clock, open_clock
+from danbao_kit.call import current_call
 from danbao_kit.clock import SettableClock
+from danbao_kit.commands import CommandRunner
 from danbao_kit.database import Database
-from danbao_kit.group_commit import GroupCommit
+from danbao_kit.group_commit import GroupCommit, Submission
 from danbao_kit.ids import TimeOrderedIds
 from danbao_kit.rpc_client import service_channel
 from danbao_kit.server import CLOCK_SERVICE, Server
@@ -40,12 +46,13 @@ from danbao_kit.settings import ServiceSettings
 
 NAME = "credit"
 CREDIT_SERVICE = credit_pb2.DESCRIPTOR.services_by_name["CreditService"].full_name
+RIGHTS_SERVICE = rights_pb2.DESCRIPTOR.services_by_name["SubjectRightsService"].full_name
 
 # Which peer may call what. Users reach credit through the gateway only.
 PEERS: Mapping[str, tuple[str, ...]] = {
-    "gateway": (CREDIT_SERVICE,),
+    "gateway": (CREDIT_SERVICE, RIGHTS_SERVICE),
     "escrow": tuple(f"{CREDIT_SERVICE}/{method}" for method in ("GetTerms", "BatchGetTerms", "Evaluate")),
-    "operator": (CREDIT_SERVICE, CLOCK_SERVICE),
+    "operator": (CREDIT_SERVICE, RIGHTS_SERVICE, CLOCK_SERVICE),
 }
 
 
@@ -85,6 +92,11 @@ def load_terms(settings: CreditSettings, judge: Judge) -> TermsTable:
     return table
 
 
+def load_purposes() -> Purposes:
+    """For which purposes credit may be read. Raises DefinitionInvalid."""
+    return purposes_from(_read(None, "purposes.yaml"))
+
+
 def _read(file: Path | None, shipped: str) -> Mapping[str, Any]:
     try:
         text = file.read_text() if file else (resources.files("danbao_credit.definitions") / shipped).read_text()
@@ -101,12 +113,13 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
     """The service with its store, its write path and its readers; the server is not yet started."""
     judge = load_judge(settings)
     table = load_terms(settings, judge)
+    purposes = load_purposes()
     async with AsyncExitStack() as stack:
         database = Database(settings.database_dsn)
         stack.push_async_callback(database.close)
         clock = await open_clock(settings.clock, database)
         queries = CreditQueries(database)
-        group_commit = GroupCommit(database, CreditStore(), decide, CreditCodec(), clock, TimeOrderedIds())
+        group_commit = GroupCommit(database, CreditStore(blank_event), decide, CreditCodec(), clock, TimeOrderedIds())
         group_commit.start()
         stack.push_async_callback(group_commit.stop)
 
@@ -129,8 +142,13 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
             _in_background(stack, f"reader of {stream.source}", reader.run)
 
         server = Server(settings, name=NAME, peers=PEERS, ready=database.ready)
-        servicer = CreditServicer(judge, table, queries, clock, {stream.source: stream for stream in streams})
+        gate = PurposeGate(purposes, partial(_commit, group_commit))
+        servicer = CreditServicer(judge, table, queries, clock, {stream.source: stream for stream in streams}, gate)
         server.add(credit_pb2_grpc.add_CreditServiceServicer_to_server, servicer, CREDIT_SERVICE)
+        rights = RightsServicer(
+            CommandRunner(group_commit), purposes, gate, judge, queries, RightsQueries(database), clock
+        )
+        server.add(rights_pb2_grpc.add_SubjectRightsServiceServicer_to_server, rights, RIGHTS_SERVICE)
         if isinstance(clock, SettableClock):
             server.add_clock(ClockServicer(clock, database))
             _in_background(stack, "clock", partial(follow_clock, clock, database))
@@ -141,6 +159,14 @@ async def serve(settings: CreditSettings) -> None:
     """Serves until SIGTERM or SIGINT."""
     async with running(settings) as server:
         await server.serve_until_signal()
+
+
+async def _commit(group_commit: GroupCommit, command: object) -> None:
+    """Runs a command of the service's own within a call. Raises what refused it."""
+    call = current_call()
+    outcome = await group_commit.submit(Submission(command, traceparent=call.traceparent, deadline=call.deadline))
+    if outcome.error is not None:
+        raise outcome.error
 
 
 def _in_background(stack: AsyncExitStack, name: str, work: Callable[[], Awaitable[None]]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 from uuid import UUID
 
+from danbao_credit.application.apply_events import microseconds
 from danbao_credit.application.consents import consents_of
 from danbao_credit.application.taking_back import find_behind, find_events, take_back
 from danbao_credit.application.working_set import CreditSet
@@ -31,7 +32,6 @@ from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.consent import REPRESENTATION, allowed
 from danbao_credit.domain.log import LogRow
 from danbao_credit.domain.marks import Mark, MarkKind, Turn
-from danbao_credit.application.apply_events import microseconds
 from danbao_credit.domain.rights_errors import (
     AppealEffectMissing,
     AppealNotFound,
@@ -70,12 +70,13 @@ class WithdrawAppeal:
 
 @dataclass(frozen=True, slots=True)
 class DecideAppeal:
-    not_fingerprinted: ClassVar[tuple[str, ...]] = ("asker",)
+    not_fingerprinted: ClassVar[tuple[str, ...]] = ("asker", "catalogue")
     appeal_id: UUID
     upheld: bool
     decision: str
     reverse_events: tuple[EventKey, ...]
     asker: Asker
+    catalogue: Catalogue
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ def withdraw_appeal(command: WithdrawAppeal, working: CreditSet, moment: Moment)
     return withdrawn
 
 
-def decide_appeal(command: DecideAppeal, working: CreditSet, moment: Moment, *, catalogue: Catalogue) -> Appeal:
+def decide_appeal(command: DecideAppeal, working: CreditSet, moment: Moment) -> Appeal:
     """→ UPHELD, with what was held against the subject taken back; or → DISMISSED, and nothing changes.
 
     Raises AppealNotFound, RoleNotAllowed, AppealStateInvalid, AppealEffectMissing, FieldInvalid.
@@ -136,7 +137,7 @@ def decide_appeal(command: DecideAppeal, working: CreditSet, moment: Moment, *, 
     appeal, state = _way(command.appeal_id, verdict, command.asker, working)
     taken: tuple[EventKey, ...] = ()
     if command.upheld:
-        taken = _uphold(command, appeal, working, moment, catalogue)
+        taken = _uphold(command, appeal, working, moment)
     elif command.reverse_events:
         raise FieldInvalid(FieldViolation("reverse_events", "what is dismissed takes nothing back"))
     decided = replace(
@@ -221,9 +222,7 @@ def _way(appeal_id: UUID, command: AppealCommand, asker: Asker, working: CreditS
     raise AppealStateInvalid(appeal.name, command, appeal.state, legal_commands(appeal.state))
 
 
-def _uphold(
-    command: DecideAppeal, appeal: Appeal, working: CreditSet, moment: Moment, catalogue: Catalogue
-) -> tuple[EventKey, ...]:
+def _uphold(command: DecideAppeal, appeal: Appeal, working: CreditSet, moment: Moment) -> tuple[EventKey, ...]:
     """Ends the mark and takes events back; which. Raises AppealEffectMissing."""
     rows: list[LogRow] = []
     wanted = tuple(dict.fromkeys(command.reverse_events))
@@ -247,7 +246,7 @@ def _uphold(
             raise AppealEffectMissing(appeal.name, f"{target.event} was taken back before")
     elif not named:
         raise AppealEffectMissing(appeal.name, "a reason is made of many events: name those that are taken back")
-    return take_back(appeal.subject, _distinct([*rows, *named]), working, catalogue)
+    return take_back(appeal.subject, _distinct([*rows, *named]), working, command.catalogue)
 
 
 def _distinct(rows: Sequence[LogRow]) -> list[LogRow]:

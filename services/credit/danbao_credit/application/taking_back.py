@@ -30,9 +30,7 @@ def find_behind(subject: str, about: str, at_us: int, by: str, working: CreditSe
     return list(_kept(rows, working))
 
 
-def take_back(
-    subject: str, rows: Sequence[LogRow], working: CreditSet, catalogue: Catalogue
-) -> tuple[EventKey, ...]:
+def take_back(subject: str, rows: Sequence[LogRow], working: CreditSet, catalogue: Catalogue) -> tuple[EventKey, ...]:
     """Subtracts these rows of one subject from its log and profile; which events they were."""
     if not rows:
         return ()
@@ -41,7 +39,7 @@ def take_back(
     changes = []
     taken: dict[EventKey, None] = {}
     for row in rows:
-        assert row.subject == subject and row.sign > 0, "only what was added to the subject is taken back"
+        assert (row.subject, row.sign) == (subject, 1), "only what was added to the subject is taken back"
         # The same event's number below zero: nobody else gives such numbers, and no event is taken back twice.
         opposite = row._replace(number=-row.number, sign=-1)
         working.log_rows.append(opposite)

@@ -11,6 +11,7 @@ from danbao_credit.domain.consent import Access, Consent
 from danbao_credit.domain.erasure import OpenMatters, Removal
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.log import LogRow
+from danbao_credit.domain.marks import Mark, MarkKey
 from danbao_credit.domain.profile import Profile
 from danbao_credit.domain.tombstone import Tombstone
 from danbao_kit.working_set import Log, Rows, WorkingSet
@@ -37,12 +38,14 @@ class CreditSet(WorkingSet):
         self.log_rows: Log[LogRow] = self.log()
         # By subject, of those whom a command tells of.
         self.tombstones: Rows[str, Tombstone] = self.rows()
+        self.marks: Rows[MarkKey, Mark] = self.rows()
         # Of rights. The sets say whose rows were looked up; a row that is missing then is not there.
         self.consents: Rows[UUID, Consent] = self.rows()
         self.consents_loaded: set[str] = set()
         self.accesses: Log[Access] = self.log()
         self.appeals: Rows[UUID, Appeal] = self.rows()
         self.appeals_loaded: set[str] = set()
+        self.marks_of_loaded: set[str] = set()
         # Rows of the log by event, and by (subject, about, time) of what began a mark.
         self.events_looked_up: dict[tuple[str, EventKey], tuple[LogRow, ...]] = {}
         self.matters_looked_up: dict[tuple[str, str, int], tuple[LogRow, ...]] = {}

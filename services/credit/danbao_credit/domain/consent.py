@@ -1,7 +1,8 @@
 """For which purposes somebody's credit may be read, and whose word allows it.
 
-A purpose rests on the contract of trade or on consent. A consent is for one purpose, to one partner or to all; it stands
-from when it is granted until it expires, is revoked, or a newer one for the same purpose and partner takes its place.
+A purpose rests on the contract of trade or on consent. A consent is for one purpose, to one partner or to all; it
+stands from when it is granted until it expires, is revoked, or a newer one for the same purpose and partner takes its
+place.
 """
 
 from __future__ import annotations
@@ -118,11 +119,7 @@ class Consent:
 
     def allows(self, purpose: str, partner: str, now: datetime) -> bool:
         """Whether this partner may read for this purpose now; without a partner: only what is granted to all."""
-        return (
-            self.purpose == purpose
-            and self.partner in ("", partner)
-            and self.state(now) is ConsentState.GRANTED
-        )
+        return self.purpose == purpose and self.partner in ("", partner) and self.state(now) is ConsentState.GRANTED
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,10 @@ class ErasureReason(StrEnum):
 
 
 class Hindrance(StrEnum):
-    """What keeps a subject from being forgotten, the gravest first: nobody launders a history by erasure, and nobody who
-    owes or is owed something in an open matter vanishes from it."""
+    """What keeps a subject from being forgotten, the gravest first.
+
+    Nobody launders a history by erasure, and nobody who owes or is owed something in an open matter vanishes from it.
+    """
 
     FRAUD_CONFIRMED = "FRAUD_CONFIRMED"
     MEMBERSHIP = "MEMBERSHIP"

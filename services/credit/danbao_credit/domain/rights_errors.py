@@ -100,7 +100,9 @@ class AppealsExhausted(DanbaoError):
     code, reason = Code.FAILED_PRECONDITION, "APPEALS_EXHAUSTED"
 
     def __init__(self, target: str, most: int) -> None:
-        super().__init__(f"there were {most} appeals against {target}; there is no further one", target=target, most=most)
+        super().__init__(
+            f"there were {most} appeals against {target}; there is no further one", target=target, most=most
+        )
 
 
 class NewEvidenceMissing(DanbaoError):

@@ -12,10 +12,13 @@ from danbao.credit.v1 import credit_pb2, credit_pb2_grpc
 from danbao_credit.application.evaluate import evaluate, list_indicator_values, list_indicators
 from danbao_credit.application.get_terms import TermsWanted, get_terms
 from danbao_credit.application.ports import CreditReader, StreamProgress
+from danbao_credit.application.purpose_gate import PurposeGate
 from danbao_credit.domain.evaluation import Judge
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.terms import TermsTable
+from danbao_credit.rpc.askers import asker_of
 from danbao_credit.rpc.mapping import evaluation_message, indicator_message, kind_of, stream_message, terms_message
+from danbao_kit.call import current_call
 from danbao_kit.clock import Clock
 
 
@@ -35,10 +38,12 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     reader: CreditReader
     clock: Clock
     streams: Mapping[Source, Connection]
+    gate: PurposeGate
 
     async def Evaluate(
         self, request: credit_pb2.EvaluateRequest, context: grpc.aio.ServicerContext
     ) -> credit_pb2.Evaluation:
+        await self.gate.admit(asker_of(current_call()), "Evaluate", [(request.subject, request.purpose)])
         evaluated = await evaluate(
             request.subject, kind_of(request.kind), judge=self.judge, reader=self.reader, clock=self.clock
         )
@@ -70,6 +75,8 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     async def ListIndicatorValues(
         self, request: credit_pb2.ListIndicatorValuesRequest, context: grpc.aio.ServicerContext
     ) -> credit_pb2.ListIndicatorValuesResponse:
+        reads = [(request.subject, request.purpose)]
+        await self.gate.admit(asker_of(current_call()), "ListIndicatorValues", reads)
         values, as_of = await list_indicator_values(
             request.subject, kind_of(request.kind), judge=self.judge, reader=self.reader, clock=self.clock
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -10,6 +10,8 @@ import asyncpg
 
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.store.log import EventLog
+from danbao_credit.store.removal import Removals
+from danbao_credit.store.rights import Rights
 from danbao_credit.store.streams import Streams
 from danbao_credit.store.tombstones import Tombstones
 
@@ -34,20 +36,24 @@ class Part(Protocol):
 
 
 # Rows are locked in this order.
-_PARTS: tuple[Part, ...] = (Streams(), Tombstones(), EventLog())
+_PARTS: tuple[Part, ...] = (Streams(), Tombstones(), EventLog(), Rights())
 
 
 class CreditStore:
-    """One partition, as the group commit writes it."""
+    """One partition, as the group commit writes it. `blank_event` writes an event of which nothing is left."""
+
+    def __init__(self, blank_event: Callable[[int, datetime], bytes]) -> None:
+        # What takes a subject out of every table comes last.
+        self._parts: tuple[Part, ...] = (*_PARTS, Removals(blank_event))
 
     async def load(
         self, connection: asyncpg.Connection, commands: Sequence[Any], needs: Mapping[str, set[Any]], now: datetime
     ) -> CreditSet:
         working = CreditSet()
-        for part in _PARTS:
+        for part in self._parts:
             await part.load(connection, working, commands, needs, now)
         return working
 
     async def save(self, connection: asyncpg.Connection, working: CreditSet) -> None:
-        for part in _PARTS:
+        for part in self._parts:
             await part.save(connection, working)

@@ -1,4 +1,4 @@
-"""How a subject is taken out of every table, in the transaction that leaves its tombstone; the last part to be saved."""
+"""How a subject is taken out of every table, in the transaction that leaves its tombstone."""
 
 from __future__ import annotations
 

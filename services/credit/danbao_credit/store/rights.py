@@ -90,6 +90,7 @@ class Rights:
         await self._load_appeals(connection, working, commands, needs)
         await self._load_consents(connection, working, commands, needs)
         await self._load_log(connection, working, needs)
+        working.marks_of_loaded |= needs.get("marks_of", set())
         subjects = sorted(needs.get("subjects", ()))
         if subjects:
             for row in await connection.fetch(_SUBJECTS, subjects):

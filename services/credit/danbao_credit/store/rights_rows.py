@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from danbao_credit.domain.appeal import Appeal, AppealState, EventKey, Evidence, Target, TargetKind
@@ -21,7 +20,7 @@ ACCESS_COLUMNS = "access_id, subject, purpose, method, reader, trace_id, create_
 LOG_COLUMNS = ", ".join(LogRow._fields)
 
 
-def consent_of(row: Mapping[str, Any]) -> Consent:
+def consent_of(row: Any) -> Consent:
     return Consent(
         consent_id=row["consent_id"],
         subject=row["subject"],
@@ -51,7 +50,7 @@ def consent_row(consent: Consent) -> tuple[Any, ...]:
     )
 
 
-def appeal_of(row: Mapping[str, Any]) -> Appeal:
+def appeal_of(row: Any) -> Appeal:
     source = row["target_source"]
     return Appeal(
         appeal_id=row["appeal_id"],
@@ -110,7 +109,7 @@ def reversed_text(appeal: Appeal) -> str:
     return json.dumps([(key.source, key.number) for key in appeal.reversed_events])
 
 
-def access_of(row: Mapping[str, Any]) -> Access:
+def access_of(row: Any) -> Access:
     return Access(
         access_id=row["access_id"],
         subject=row["subject"],

@@ -26,8 +26,8 @@ class AppealFilter:
 class KeptRecords(Protocol):
     """What the store has of one subject.
 
-    Pages begin after a place, which is an id or as `export` writes it; empty: from the beginning. Raise StoreUnavailable,
-    and PageTokenInvalid for a place that is none.
+    Pages begin after a place, which is an id or as `export` writes it; empty: from the beginning. Raise
+    StoreUnavailable, and PageTokenInvalid for a place that is none.
     """
 
     async def consents(self, subject: str, after: str, limit: int, partner: str | None = None) -> Sequence[Consent]:

@@ -30,7 +30,7 @@ from danbao_credit.rpc.credit import CreditServicer
 from danbao_credit.rpc.rights import RightsServicer
 from danbao_credit.store.credit_store import CreditStore
 from danbao_credit.store.queries import CreditQueries
-from danbao_credit.store.rights_queries import RightsQueries
+from danbao_credit.store.rights_queries import SECTIONS, RightsQueries
 from danbao_credit.workers.stream_reader import stream_reader
 from danbao_kit.background import keep_running
 from danbao_kit.business_clock import ClockServicer, follow_clock, open_clock
@@ -146,7 +146,7 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
         servicer = CreditServicer(judge, table, queries, clock, {stream.source: stream for stream in streams}, gate)
         server.add(credit_pb2_grpc.add_CreditServiceServicer_to_server, servicer, CREDIT_SERVICE)
         rights = RightsServicer(
-            CommandRunner(group_commit), purposes, gate, judge, queries, RightsQueries(database), clock
+            CommandRunner(group_commit), purposes, gate, judge, queries, RightsQueries(database), clock, SECTIONS
         )
         server.add(rights_pb2_grpc.add_SubjectRightsServiceServicer_to_server, rights, RIGHTS_SERVICE)
         if isinstance(clock, SettableClock):

@@ -20,6 +20,7 @@ from danbao_credit.domain.marks import (
     new_mark,
     standing,
     suspicion,
+    taken_back,
 )
 
 SECOND_US = 1_000_000
@@ -50,7 +51,7 @@ def only(*told: MarkTold) -> Mark:
     return mark
 
 
-@pytest.mark.parametrize("measures", [{}, {"fraud": 1}])
+@pytest.mark.parametrize("measures", [{}, {"goodwill": 0}])
 def test_a_compensated_claim_is_fraud_of_its_seller_unless_the_arbiter_says_otherwise(
     measures: dict[str, int],
 ) -> None:
@@ -60,14 +61,22 @@ def test_a_compensated_claim_is_fraud_of_its_seller_unless_the_arbiter_says_othe
     assert (promise.subject, promise.kind, promise.begins) == (SELLER, MarkKind.PROMISE_UNPAID, False)
 
 
-def test_a_goodwill_and_a_reversed_finding_brand_nobody() -> None:
-    for fraud in (0, -1):
-        assert [item.kind for item in claim("claim_compensated", fraud=fraud)] == [MarkKind.PROMISE_UNPAID]
+def test_a_goodwill_brands_nobody() -> None:
+    assert [item.kind for item in claim("claim_compensated", goodwill=1)] == [MarkKind.PROMISE_UNPAID]
+
+
+def test_an_event_that_is_reversed_annuls_what_it_began_and_leaves_ended_what_it_ended() -> None:
+    (begun,), (ended,) = report("takeover_suspected", 1000), report("takeover_cleared", 2000)
+    back = Turn(3000 * SECOND_US, "reports.reversal")
+    taken = taken_back(begun, back)
+    assert taken is not None
+    assert only(begun, taken).stood_s(1500) is None
+    assert taken_back(ended, back) is None
 
 
 @pytest.mark.parametrize("end", ["claim_compensated", "claim_rejected"])
 def test_an_award_that_could_not_be_paid_stands_until_the_claim_is_over(end: str) -> None:
-    told = [*claim("claim_payment_refused", 1000), *claim(end, 5000, fraud=0)]
+    told = [*claim("claim_payment_refused", 1000), *claim(end, 5000, goodwill=1)]
     mark = marks_of(*told)[MarkKey(SELLER, MarkKind.PROMISE_UNPAID, CLAIM)]
     assert mark.stood_s(4999) == 3999
     assert mark.stood_s(5000) is None

@@ -9,6 +9,8 @@ from uuid import UUID
 
 from danbao_credit.application.apply_events import microseconds
 from danbao_credit.application.consents import consents_of
+from danbao_credit.application.marking import Reversal, end_mark
+from danbao_credit.application.ports import AHEAD_S
 from danbao_credit.application.taking_back import find_behind, find_events, take_back
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.domain.appeal import (
@@ -31,7 +33,7 @@ from danbao_credit.domain.asker import Asker
 from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.consent import REPRESENTATION, allowed
 from danbao_credit.domain.log import LogRow
-from danbao_credit.domain.marks import Mark, MarkKind, Turn
+from danbao_credit.domain.marks import Mark, MarkKind
 from danbao_credit.domain.rights_errors import (
     AppealEffectMissing,
     AppealNotFound,
@@ -195,7 +197,11 @@ def _found(command: FileAppeal, working: CreditSet, moment: Moment) -> Target:
     if target.kind is TargetKind.MARK:
         as_of_s = microseconds(moment.now) // 1_000_000
         kind = MarkKind(target.code.lower())
-        stood = {mark.reference: mark.stood_s(as_of_s) for mark in marks_of(subject, working) if mark.kind is kind}
+        stood = {
+            mark.reference: mark.stood_s(as_of_s, ahead_s=AHEAD_S)
+            for mark in marks_of(subject, working)
+            if mark.kind is kind
+        }
         standing = {reference: stood_s for reference, stood_s in stood.items() if stood_s is not None}
         if target.reference in standing:
             return target
@@ -238,15 +244,15 @@ def _uphold(command: DecideAppeal, appeal: Appeal, working: CreditSet, moment: M
         begin = mark.begin
         assert begin is not None, "a mark that stood has begun"
         rows += find_behind(appeal.subject, mark.reference, begin.at_us, begin.by, working)
-        end = Turn(microseconds(moment.now), appeal.name, moment.traceparent, annuls=True)
-        working.marks.put(mark.key, replace(mark, end=end))
+        # Annulled: it never stood. What was told with it is taken back below.
+        end_mark(working, moment, mark.key, by=appeal.name, reversal=Reversal())
     elif target.event is not None:
         rows += find_events(appeal.subject, (target.event,), working)
         if not rows:
             raise AppealEffectMissing(appeal.name, f"{target.event} was taken back before")
     elif not named:
         raise AppealEffectMissing(appeal.name, "a reason is made of many events: name those that are taken back")
-    return take_back(appeal.subject, _distinct([*rows, *named]), working, command.catalogue)
+    return take_back(appeal.subject, _distinct([*rows, *named]), working, moment, command.catalogue)
 
 
 def _distinct(rows: Sequence[LogRow]) -> list[LogRow]:

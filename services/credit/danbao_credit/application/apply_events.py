@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from danbao_credit.application.marking import touch, turn_mark
 from danbao_credit.application.ports import RawEvent, StreamProgress
 from danbao_credit.application.working_set import CreditSet, ParkedEvent
 from danbao_credit.domain.catalogue import Catalogue
@@ -13,6 +14,7 @@ from danbao_credit.domain.errors import StreamGap
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.facts import Telling, changes_of, telling_of
 from danbao_credit.domain.log import LogRow, encoded
+from danbao_credit.domain.marks import MarkKey, MarkTold, marks_told
 from danbao_credit.domain.profile import Change, Profile
 from danbao_kit.decision import Moment
 
@@ -35,6 +37,7 @@ class Told:
     telling: Telling
     changes: tuple[tuple[str, Change], ...]
     raw: RawEvent | None = None
+    marks: tuple[MarkTold, ...] = ()
 
     @property
     def about(self) -> str:
@@ -57,6 +60,10 @@ class ApplyEvents:
     def subjects(self) -> set[str]:
         """Of whom it tells anything."""
         return {subject for event in self.events if isinstance(event, Told) for _, subject in event.telling.roles}
+
+    def mark_keys(self) -> set[MarkKey]:
+        """Which marks it may turn."""
+        return {told.key for event in self.events if isinstance(event, Told) for told in event.marks}
 
 
 def command_for(
@@ -105,7 +112,8 @@ def apply_events(command: ApplyEvents, working: CreditSet, moment: Moment) -> No
             continue
         applied += 1
         last_event_us = event.at_us if last_event_us is None else max(last_event_us, event.at_us)
-        book.enter(event.sequence, event.kind, event.at_us, event.telling, event.changes)
+        book.enter(event.sequence, event.kind, event.at_us, event.telling, event.changes, traceparent=event.traceparent)
+        book.mark(event.marks)
     book.close()
     working.progress.put(
         command.source,
@@ -131,6 +139,8 @@ class Book:
         self._working = working
         self._source = source.value
         self._changes: dict[str, list[tuple[int, Change]]] = {}
+        # By subject: the trace of the last event that moved it.
+        self._causes: dict[str, str] = {}
         self.erased = 0
 
     def enter(
@@ -142,6 +152,7 @@ class Book:
         changes: tuple[tuple[str, Change], ...],
         *,
         sign: int = 1,
+        traceparent: str = "",
     ) -> None:
         """One event. `changes` are what its telling changes, already negative where `sign` is."""
         tombstones = self._working.tombstones
@@ -171,12 +182,21 @@ class Book:
         for subject, change in changes:
             if subject not in dropped:
                 self._changes.setdefault(subject, []).append((at_us, change))
+                self._causes[subject] = traceparent
+
+    def mark(self, marks: Iterable[MarkTold]) -> None:
+        """Turns marks, unless their subject was erased later."""
+        for told in marks:
+            tombstone = self._working.tombstones.get(told.subject)
+            if tombstone is None or not tombstone.covers(told.turn.at_us):
+                turn_mark(self._working, told)
 
     def close(self) -> None:
         """Moves the profiles."""
         for subject, moved in self._changes.items():
             profile = self._working.subjects.get(subject) or Profile.empty()
             self._working.subjects.put(subject, profile.with_changes(moved))
+            touch(self._working, subject, self._causes[subject])
 
 
 def microseconds(moment: datetime) -> int:
@@ -188,4 +208,5 @@ def _told(event: RawEvent, source: Source, catalogue: Catalogue) -> Told:
     read = event.read()
     telling = telling_of(read)
     changes = changes_of(read.kind, telling, catalogue, source)
-    return Told(event.sequence, read.kind, read.at_us, read.traceparent, telling, changes, event)
+    marks = marks_told(read.kind, telling, source=source, at_us=read.at_us, traceparent=read.traceparent)
+    return Told(event.sequence, read.kind, read.at_us, read.traceparent, telling, changes, event, marks)

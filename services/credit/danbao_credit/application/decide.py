@@ -22,7 +22,8 @@ from danbao_credit.application.consents import (
     read_for_purpose,
     revoke_consent,
 )
-from danbao_credit.application.erasure import EraseSubject, erase_subject
+from danbao_credit.application.erasure import EraseSubject, SweepTraces, erase_subject, sweep_traces
+from danbao_credit.application.record_scores import RecordScores, record_scores
 from danbao_credit.application.working_set import CreditSet
 from danbao_kit.decision import Moment
 
@@ -35,6 +36,8 @@ _BY_TYPE: Mapping[type, Callable[[Any, CreditSet, Moment], object]] = {
     WithdrawAppeal: withdraw_appeal,
     DecideAppeal: decide_appeal,
     EraseSubject: erase_subject,
+    SweepTraces: sweep_traces,
+    RecordScores: record_scores,
 }
 
 

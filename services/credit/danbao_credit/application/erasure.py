@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from danbao_credit.application.appeals import appeals_of, marks_of
 from danbao_credit.application.apply_events import microseconds
+from danbao_credit.application.ports import AHEAD_S
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.domain.asker import Asker
 from danbao_credit.domain.erasure import WORDS, Erasure, ErasureReason, Hindrance, Removal, Traces
@@ -32,6 +33,20 @@ class EraseSubject:
     traces: Traces
 
 
+@dataclass(frozen=True, slots=True)
+class SweepTraces:
+    """Once more through what was written while a subject was erased: events and records of the same batch are written
+    after what the erasure takes away."""
+
+    subject: str
+    traces: Traces
+
+
+def sweep_traces(command: SweepTraces, working: CreditSet, moment: Moment) -> None:
+    """Takes the name out of events and request records; nothing else."""
+    working.removals.append(Removal(command.subject, None, command.traces))
+
+
 def erase_subject(command: EraseSubject, working: CreditSet, moment: Moment) -> Erasure:
     """Takes everything of the subject away and leaves a tombstone.
 
@@ -53,6 +68,8 @@ def erase_subject(command: EraseSubject, working: CreditSet, moment: Moment) -> 
     erase_us = max(microseconds(moment.now), newest_us)
     working.tombstones.put(subject, Tombstone(erase_us, matters.through))
     working.subjects.put(subject, Profile.empty())
+    # Whoever evaluated it a moment ago records nothing any more.
+    working.versions.pop(subject, None)
     working.removals.append(Removal(subject, erase_us, command.traces))
     return Erasure(
         subject_hash=subject_key(subject).hex(),
@@ -63,7 +80,7 @@ def erase_subject(command: EraseSubject, working: CreditSet, moment: Moment) -> 
 
 def _hindrances(subject: str, working: CreditSet, moment: Moment) -> Iterator[Hindrance]:
     """Everything that stands against it, gravest first."""
-    stands = standing(marks_of(subject, working), microseconds(moment.now) // _SECOND_US)
+    stands = standing(marks_of(subject, working), microseconds(moment.now) // _SECOND_US, ahead_s=AHEAD_S)
     if MarkKind.FRAUD in stands:
         yield Hindrance.FRAUD_CONFIRMED
     matters = working.open_matters.get(subject)

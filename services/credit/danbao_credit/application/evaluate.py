@@ -29,7 +29,10 @@ async def evaluate(
     snapshot = await reader.snapshot([subject])
     as_of = clock.now()
     profile = snapshot.profile(subject)
-    evaluation = judge.evaluate(profile, kind=kind or judge.kind_of(profile), as_of_s=seconds(as_of))
+    as_of_s = seconds(as_of)
+    evaluation = judge.evaluate(
+        profile, kind=kind or judge.kind_of(profile), as_of_s=as_of_s, standing=snapshot.standing(subject, as_of_s)
+    )
     return Evaluated(subject, evaluation, as_of, snapshot)
 
 

@@ -16,7 +16,7 @@ from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.consent import Access, Consent
 from danbao_credit.domain.evaluation import Judge
 from danbao_credit.domain.log import LogRow, decoded
-from danbao_credit.domain.marks import Mark
+from danbao_credit.domain.marks import Mark, MarkKind
 from danbao_credit.domain.profile import Kind, Profile
 from danbao_kit.errors import PageTokenInvalid
 
@@ -76,10 +76,11 @@ class Export:
 def export_of(
     kept: KeptRecords,
     judged: Callable[[str], Awaitable[Sequence[Record]]],
+    marks_of: Callable[[str], Awaitable[Sequence[Mark]]],
     now: Callable[[], datetime],
     others: Sequence[str] = (),
 ) -> Export:
-    """`judged` gives what is computed of a subject now; `others` are sections that other parts of credit keep."""
+    """`judged` gives what is computed of a subject now, `marks_of` its marks; `others` are sections that other parts of credit keep."""
 
     async def computed(subject: str, after: str, limit: int) -> list[Placed]:
         """Not kept but made when it is asked for, hence counted through."""
@@ -90,9 +91,8 @@ def export_of(
         return [(record, str(first + number)) for number, record in enumerate(records, 1)]
 
     async def marks(subject: str, after: str, limit: int) -> list[Placed]:
-        records = [mark_record(mark) for mark in await kept.marks(subject)]
-        places = [f"{mark.kind} {mark.reference}" for mark in await kept.marks(subject)]
-        return [(record, at) for record, at in zip(records, places, strict=True) if at > after][:limit]
+        placed = sorted((f"{mark.kind} {mark.reference}", mark) for mark in await marks_of(subject))
+        return [(mark_record(mark), at) for at, mark in placed if at > after][:limit]
 
     async def consents(subject: str, after: str, limit: int) -> list[Placed]:
         found = await kept.consents(subject, after, limit)
@@ -130,11 +130,11 @@ def export_of(
     )
 
 
-def judged_records(judge: Judge, profile: Profile, marks: Sequence[Mark], as_of_s: int) -> list[Record]:
+def judged_records(judge: Judge, profile: Profile, standing: Mapping[MarkKind, int], as_of_s: int) -> list[Record]:
     """Scores with their reasons, every indicator with its unit, and every count for life."""
     records: list[Record] = []
     for kind in judge.model.scorecards:
-        evaluation = judge.evaluate(profile, kind=kind, as_of_s=as_of_s)
+        evaluation = judge.evaluate(profile, kind=kind, as_of_s=as_of_s, standing=standing)
         reasons = [
             {"code": reason.code, "points_lost": reason.points_lost, "text": reason.text}
             for reason in evaluation.reasons

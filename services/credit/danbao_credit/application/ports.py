@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
+from danbao_credit.domain.catalogue import SubjectKind
 from danbao_credit.domain.events import Event, Source
+from danbao_credit.domain.grades import Grade
+from danbao_credit.domain.marks import Mark, MarkKind, standing
 from danbao_credit.domain.profile import Profile
+
+# What was told to us has happened, although our own clock may be behind the teller's by this much.
+AHEAD_S = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +36,17 @@ class Snapshot:
 
     sequences: Mapping[Source, int]
     profiles: Mapping[str, Profile] = field(default_factory=dict)
+    marks: Mapping[str, Sequence[Mark]] = field(default_factory=dict)
 
     def profile(self, subject: str) -> Profile:
         return self.profiles.get(subject) or Profile.empty()
+
+    def marks_of(self, subject: str) -> Sequence[Mark]:
+        return self.marks.get(subject, ())
+
+    def standing(self, subject: str, as_of_s: int, *, ahead_s: int = AHEAD_S) -> Mapping[MarkKind, int]:
+        """What stands about a subject. For a moment of the past `ahead_s` is 0: only what stood then."""
+        return standing(self.marks_of(subject), as_of_s, ahead_s=ahead_s)
 
 
 class CreditReader(Protocol):
@@ -43,6 +58,69 @@ class CreditReader(Protocol):
 
     async def progress(self) -> Mapping[Source, StreamProgress]:
         """How far each stream was read; a stream never read is missing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scorable:
+    """What a subject's scores are made from, and its version."""
+
+    subject: str
+    version: int
+    profile: Profile
+    marks: tuple[Mark, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePosition:
+    """A place in the order in which changes of scores were recorded."""
+
+    create_time: datetime
+    subject: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedChange:
+    """A change of a score as history keeps it. `previous_score` 0 and `previous_grade` empty: it was the first."""
+
+    subject: str
+    create_time: datetime
+    kind: SubjectKind
+    score: int
+    grade: Grade
+    blocked: bool
+    previous_score: int
+    previous_grade: str
+    previously_blocked: bool
+    sub_scores: tuple[tuple[str, int], ...]
+    reason_codes: tuple[str, ...]
+    model_version: str
+    as_of: datetime
+    traceparent: str
+
+    @property
+    def position(self) -> ChangePosition:
+        return ChangePosition(self.create_time, self.subject, self.kind.value)
+
+
+class ScoreReader(Protocol):
+    """Reads of scores. Raise StoreUnavailable."""
+
+    async def history(
+        self, subject: str, kinds: Collection[SubjectKind], before: ChangePosition | None, most: int
+    ) -> list[RecordedChange]:
+        """Changes of a subject's scores before a position, newest first."""
+        ...
+
+    async def changes_after(
+        self, position: ChangePosition | None, subjects: Sequence[str], most: int
+    ) -> list[RecordedChange]:
+        """Changes after a position in the order in which they were recorded; of nobody named: of all."""
+        ...
+
+    async def newest_change(self) -> ChangePosition:
+        """Where the changes end."""
         ...
 
 

@@ -11,7 +11,6 @@ from danbao_credit.domain.appeal import Appeal, AppealState
 from danbao_credit.domain.consent import Access, Consent
 from danbao_credit.domain.erasure import Traces
 from danbao_credit.domain.log import LogRow
-from danbao_credit.domain.marks import Mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +45,6 @@ class KeptRecords(Protocol):
 
     async def logged(self, subject: str, after: str, limit: int) -> Sequence[LogRow]:
         """By source, number and role."""
-        ...
-
-    async def marks(self, subject: str) -> Sequence[Mark]:
-        """By kind and reference."""
         ...
 
     async def others(

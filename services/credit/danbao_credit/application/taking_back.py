@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from danbao_credit.application.marking import touch
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.domain.appeal import EventKey
 from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.log import LogRow, changes_of_row
 from danbao_credit.domain.profile import Profile
-from danbao_kit.decision import Need
+from danbao_kit.decision import Moment, Need
 
 
 def find_events(subject: str, keys: Iterable[EventKey], working: CreditSet) -> list[LogRow]:
@@ -30,7 +31,9 @@ def find_behind(subject: str, about: str, at_us: int, by: str, working: CreditSe
     return list(_kept(rows, working))
 
 
-def take_back(subject: str, rows: Sequence[LogRow], working: CreditSet, catalogue: Catalogue) -> tuple[EventKey, ...]:
+def take_back(
+    subject: str, rows: Sequence[LogRow], working: CreditSet, moment: Moment, catalogue: Catalogue
+) -> tuple[EventKey, ...]:
     """Subtracts these rows of one subject from its log and profile; which events they were."""
     if not rows:
         return ()
@@ -50,6 +53,7 @@ def take_back(subject: str, rows: Sequence[LogRow], working: CreditSet, catalogu
     if changes:
         profile = working.subjects.get(subject) or Profile.empty()
         working.subjects.put(subject, profile.with_changes(changes))
+    touch(working, subject, moment.traceparent, urgent=True)
     return tuple(taken)
 
 

@@ -13,6 +13,7 @@ from danbao_credit.domain.events import Source
 from danbao_credit.domain.log import LogRow
 from danbao_credit.domain.marks import Mark, MarkKey
 from danbao_credit.domain.profile import Profile
+from danbao_credit.domain.scores import Score, ScoreChanged, ScoreKey
 from danbao_credit.domain.tombstone import Tombstone
 from danbao_kit.working_set import Log, Rows, WorkingSet
 
@@ -27,6 +28,14 @@ class ParkedEvent:
     payload: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """That a subject's score may have moved, and by the request of which trace. Urgent: by a mark."""
+
+    traceparent: str
+    urgent: bool
+
+
 class CreditSet(WorkingSet):
     """The rows of one batch, a table each."""
 
@@ -39,6 +48,14 @@ class CreditSet(WorkingSet):
         # By subject, of those whom a command tells of.
         self.tombstones: Rows[str, Tombstone] = self.rows()
         self.marks: Rows[MarkKey, Mark] = self.rows()
+        # Which of them were looked for.
+        self.marks_loaded: set[MarkKey] = set()
+        self.scores: Rows[ScoreKey, Score] = self.rows()
+        self.score_changes: Log[ScoreChanged] = self.log()
+        # By subject: whose score may have moved by this batch. Of no table; for whoever scores.
+        self.touched: Rows[str, Touched] = self.rows()
+        # By subject: the version of its profile. Read only; missing: there is no such subject.
+        self.versions: dict[str, int] = {}
         # Of rights. The sets say whose rows were looked up; a row that is missing then is not there.
         self.consents: Rows[UUID, Consent] = self.rows()
         self.consents_loaded: set[str] = set()

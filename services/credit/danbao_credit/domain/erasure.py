@@ -67,10 +67,10 @@ class Traces:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What the store takes away with the batch: everything of the subject up to a time."""
+    """What the store takes away with the batch: everything of the subject up to a time; without one, its traces only."""
 
     subject: str
-    through_us: int
+    through_us: int | None
     traces: Traces
 
 

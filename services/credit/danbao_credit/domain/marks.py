@@ -21,9 +21,9 @@ from danbao_credit.domain.facts import Telling
 from danbao_credit.domain.grades import Grade
 
 _SECOND_US = 1_000_000
-# The measure of a claim's telling: 1 where the arbiter found fraud, 0 where the payment was a goodwill, -1 where the
-# finding was reversed.
-FRAUD_MEASURE = "fraud"
+# The measure of a claim's telling that is 1 where the arbiter found no fraud. Claims without a finding are of fraud: that
+# is what a claim is made of.
+GOODWILL = "goodwill"
 
 
 class MarkKind(StrEnum):
@@ -143,6 +143,11 @@ _RULES: Mapping[tuple[Source, str], tuple[tuple[str, MarkKind, bool], ...]] = Ma
 )
 # Reports that turn a mark, hence must say by `about` which thing they mean.
 MARKING_REPORTS = frozenset(kind for source, kind in _RULES if source is Source.REPORTS)
+_FRAUDS = frozenset(
+    (source.value, kind)
+    for (source, kind), rules in _RULES.items()
+    if any(mark is MarkKind.FRAUD and begins for _, mark, begins in rules)
+)
 # Only an operator may report these: they block a subject.
 OPERATORS_REPORTS = frozenset({"fraud_confirmed"})
 
@@ -161,12 +166,21 @@ def marks_told(
         for of_role, mark, begins in rules:
             if of_role != role:
                 continue
-            # A claim that says nothing of a finding is of fraud: that is what a claim is made of.
-            if mark is MarkKind.FRAUD and telling.measures.get(FRAUD_MEASURE, 1) <= 0:
+            if mark is MarkKind.FRAUD and telling.measures.get(GOODWILL):
                 continue
             turn = Turn(at_us, f"{source}.{kind}", traceparent)
             told.append(MarkTold(subject, mark, telling.about, begins, turn))
     return tuple(told)
+
+
+def begins_fraud(source: str, kind: str) -> bool:
+    """Whether such an event confirms fraud."""
+    return (source, kind) in _FRAUDS
+
+
+def taken_back(told: MarkTold, turn: Turn) -> MarkTold | None:
+    """What the reversal of an event means: a mark that it began is annulled, one that it ended stays ended."""
+    return replace(told, begins=False, turn=replace(turn, annuls=True)) if told.begins else None
 
 
 def standing(marks: Iterable[Mark], as_of_s: int, *, ahead_s: int = 0) -> dict[MarkKind, int]:

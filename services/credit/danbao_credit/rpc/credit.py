@@ -52,13 +52,15 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     async def GetTerms(
         self, request: credit_pb2.GetTermsRequest, context: grpc.aio.ServicerContext
     ) -> credit_pb2.TradeTerms:
-        return (await self._terms([TermsWanted(request.subject, request.currency, "currency")]))[0]
+        return (await self._terms([TermsWanted(request.subject, request.currency, "currency", request.counterparty)]))[
+            0
+        ]
 
     async def BatchGetTerms(
         self, request: credit_pb2.BatchGetTermsRequest, context: grpc.aio.ServicerContext
     ) -> credit_pb2.BatchGetTermsResponse:
         wanted = [
-            TermsWanted(item.subject, item.currency, f"requests[{position}].currency")
+            TermsWanted(item.subject, item.currency, f"requests[{position}].currency", item.counterparty)
             for position, item in enumerate(request.requests)
         ]
         return credit_pb2.BatchGetTermsResponse(terms=await self._terms(wanted))

@@ -59,7 +59,7 @@ def terms_message(item: SellerTerms, table: TermsTable, judge: Judge) -> credit_
     return credit_pb2.TradeTerms(
         subject=item.subject,
         currency=item.currency,
-        grade=evaluation.grade.value,
+        grade=item.grade.value,
         score=evaluation.score,
         blocked=evaluation.blocked,
         counterparty_blocked=item.counterparty_blocked,
@@ -74,6 +74,7 @@ def terms_message(item: SellerTerms, table: TermsTable, judge: Judge) -> credit_
         terms_version=table.version,
         member=item.member,
         compensation_limit_minor=item.compensation_limit_minor,
+        frozen=item.frozen,
     )
 
 

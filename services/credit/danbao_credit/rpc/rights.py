@@ -11,7 +11,7 @@ import grpc
 from danbao.credit.v1 import rights_pb2, rights_pb2_grpc
 from danbao_credit.application.appeals import may_see
 from danbao_credit.application.consents import ReadForPurpose
-from danbao_credit.application.erasure import EraseSubject
+from danbao_credit.application.erasure import EraseSubject, SweepTraces
 from danbao_credit.application.evaluate import seconds
 from danbao_credit.application.export import Export, Record, export_of, judged_records
 from danbao_credit.application.ports import CreditReader
@@ -22,6 +22,7 @@ from danbao_credit.domain.asker import Asker
 from danbao_credit.domain.consent import DATA_PORTABILITY, Purposes
 from danbao_credit.domain.erasure import Traces
 from danbao_credit.domain.evaluation import Judge
+from danbao_credit.domain.marks import Mark
 from danbao_credit.domain.rights_errors import AppealNotFound, SubjectNotFound
 from danbao_credit.domain.tombstone import subject_key
 from danbao_credit.rpc import rights_mapping as mapping
@@ -130,15 +131,15 @@ class RightsServicer(rights_pb2_grpc.SubjectRightsServiceServicer):
         call = current_call()
         asker, subject = asker_of(call), request.subject
         may = asker.is_operator or asker.is_subject(subject)
+        traces = await self.kept.traces(subject) if may else Traces()
         command = EraseSubject(
-            subject=subject,
-            reason=mapping.erasure_reason_of(request.reason),
-            asker=asker,
-            traces=await self.kept.traces(subject) if may else Traces(),
+            subject=subject, reason=mapping.erasure_reason_of(request.reason), asker=asker, traces=traces
         )
         # The record of this request outlives the subject, whose own name must not be in it.
         caller = f"erased:{subject_key(subject).hex()}" if asker.is_subject(subject) else call.request_caller
-        return await self.runner.run(context, "EraseSubject", request.request_id, command, caller=caller)
+        reply = await self.runner.run(context, "EraseSubject", request.request_id, command, caller=caller)
+        await self.gate.commit(SweepTraces(subject, traces))
+        return reply
 
     async def _reason_codes(self, subject: str) -> set[str]:
         """What costs the subject points now, whatever it is looked at as; and what holds its score down."""
@@ -146,7 +147,8 @@ class RightsServicer(rights_pb2_grpc.SubjectRightsServiceServicer):
         profile, as_of_s = snapshot.profile(subject), seconds(self.clock.now())
         codes: set[str] = set()
         for kind in self.judge.model.scorecards:
-            evaluation = self.judge.evaluate(profile, kind=kind, as_of_s=as_of_s)
+            standing = snapshot.standing(subject, as_of_s)
+            evaluation = self.judge.evaluate(profile, kind=kind, as_of_s=as_of_s, standing=standing)
             codes |= {reason.code for reason in evaluation.reasons}
             codes |= {adjustment.code for adjustment in evaluation.adjustments}
         return codes
@@ -154,11 +156,13 @@ class RightsServicer(rights_pb2_grpc.SubjectRightsServiceServicer):
     def _export(self) -> Export:
         async def judged(subject: str) -> Sequence[Record]:
             snapshot = await self.reader.snapshot([subject])
-            profile = snapshot.profile(subject)
-            marks = await self.kept.marks(subject)
-            return judged_records(self.judge, profile, marks, seconds(self.clock.now()))
+            as_of_s = seconds(self.clock.now())
+            return judged_records(self.judge, snapshot.profile(subject), snapshot.standing(subject, as_of_s), as_of_s)
 
-        return export_of(self.kept, judged, self.clock.now, self.sections)
+        async def marks(subject: str) -> Sequence[Mark]:
+            return (await self.reader.snapshot([subject])).marks_of(subject)
+
+        return export_of(self.kept, judged, marks, self.clock.now, self.sections)
 
 
 def _visible(asker: Asker, request: rights_pb2.ListAppealsRequest) -> AppealFilter | None:

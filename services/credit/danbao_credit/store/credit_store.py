@@ -12,6 +12,7 @@ from danbao_credit.application.working_set import CreditSet
 from danbao_credit.store.log import EventLog
 from danbao_credit.store.removal import Removals
 from danbao_credit.store.rights import Rights
+from danbao_credit.store.standing import Standing
 from danbao_credit.store.streams import Streams
 from danbao_credit.store.tombstones import Tombstones
 
@@ -36,7 +37,7 @@ class Part(Protocol):
 
 
 # Rows are locked in this order.
-_PARTS: tuple[Part, ...] = (Streams(), Tombstones(), EventLog(), Rights())
+_PARTS: tuple[Part, ...] = (Streams(), Tombstones(), EventLog(), Standing(), Rights())
 
 
 class CreditStore:

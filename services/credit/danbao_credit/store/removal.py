@@ -44,6 +44,9 @@ _WITH_THE_SUBJECT = (
     "DELETE FROM consents WHERE subject = $1 AND $2::bigint IS NOT NULL",
     "DELETE FROM appeals WHERE subject = $1 AND $2::bigint IS NOT NULL",
     "DELETE FROM score_accesses WHERE subject = $1 AND $2::bigint IS NOT NULL",
+    "DELETE FROM marks WHERE subject = $1 AND coalesce(begin_us, end_us) <= $2",
+    "DELETE FROM scores WHERE subject = $1 AND $2::bigint IS NOT NULL",
+    "DELETE FROM score_history WHERE subject = $1 AND $2::bigint IS NOT NULL",
     # Its id stays taken: a report that comes again is a duplicate as before.
     "UPDATE reports SET subject = NULL, about = '', measures = '' WHERE subject = $1 AND $2::bigint IS NOT NULL",
 )
@@ -100,11 +103,12 @@ class Removals:
 
     async def _remove(self, connection: asyncpg.Connection, removal: Removal, working: CreditSet) -> None:
         subject, traces = removal.subject, removal.traces
-        for statement in _WITH_THE_SUBJECT:
-            await connection.execute(statement, subject, removal.through_us)
-        profile = working.subjects.get(subject)
-        if profile is None or not len(profile.keys):
-            await connection.execute(_PROFILE, subject)
+        if removal.through_us is not None:
+            for statement in _WITH_THE_SUBJECT:
+                await connection.execute(statement, subject, removal.through_us)
+            profile = working.subjects.get(subject)
+            if profile is None or not len(profile.keys):
+                await connection.execute(_PROFILE, subject)
         field = name_as_field(subject)
         await connection.execute(_PARKED, field, subject)
         events = await connection.fetch(_EVENTS, list(traces.events), traces.through_sequence, field)

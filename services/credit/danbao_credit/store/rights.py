@@ -27,6 +27,7 @@ from danbao_credit.store.rights_rows import (
     consent_row,
     reversed_text,
 )
+from danbao_credit.store.score_rows import MARK_COLUMNS, mark_of
 
 _APPEALS_BY_ID = f"SELECT {APPEAL_COLUMNS} FROM appeals WHERE appeal_id = ANY($1::uuid[]) ORDER BY appeal_id FOR UPDATE"
 _APPEALS_OF = f"SELECT {APPEAL_COLUMNS} FROM appeals WHERE subject = ANY($1::text[]) ORDER BY appeal_id FOR UPDATE"
@@ -46,6 +47,10 @@ _EVENTS = (
 _MATTERS = (
     f"SELECT {LOG_COLUMNS} FROM event_log JOIN unnest($1::text[], $2::text[], $3::bigint[])"
     " AS wanted (subject, about, at_us) USING (subject, about, at_us) ORDER BY subject, source, number, role"
+)
+_MARKS = (
+    f"SELECT {', '.join(MARK_COLUMNS)} FROM marks WHERE subject = ANY($1::text[])"
+    " ORDER BY subject, kind, reference FOR UPDATE"
 )
 _SUBJECTS = "SELECT subject, profile FROM subjects WHERE subject = ANY($1::text[]) ORDER BY subject FOR UPDATE"
 
@@ -90,7 +95,12 @@ class Rights:
         await self._load_appeals(connection, working, commands, needs)
         await self._load_consents(connection, working, commands, needs)
         await self._load_log(connection, working, needs)
-        working.marks_of_loaded |= needs.get("marks_of", set())
+        marked = needs.get("marks_of", set())
+        if marked:
+            for row in await connection.fetch(_MARKS, sorted(marked)):
+                mark = mark_of(row)
+                working.marks.load(mark.key, mark)
+            working.marks_of_loaded |= marked
         subjects = sorted(needs.get("subjects", ()))
         if subjects:
             for row in await connection.fetch(_SUBJECTS, subjects):

@@ -14,7 +14,6 @@ from danbao_credit.domain.appeal import Appeal
 from danbao_credit.domain.consent import Access, Consent
 from danbao_credit.domain.erasure import Traces
 from danbao_credit.domain.log import LogRow
-from danbao_credit.domain.marks import Mark
 from danbao_credit.store.removal import caller_of, name_as_field
 from danbao_credit.store.rights_rows import (
     ACCESS_COLUMNS,
@@ -52,6 +51,15 @@ _LOGGED = text(
     f"SELECT {LOG_COLUMNS} FROM event_log WHERE subject = :subject"
     " AND (source, number, role) > (:source, :number, :role) ORDER BY source, number, role LIMIT :limit"
 )
+# Of each further section, what is shown of its rows.
+_OTHERS = {
+    "score_history": text(
+        "SELECT create_time AS time, kind, score, grade, blocked, previous_score, previous_grade, reason_codes,"
+        " model_version FROM score_history WHERE subject = :subject ORDER BY create_time, kind"
+        " OFFSET :offset LIMIT :limit"
+    ),
+}
+SECTIONS = tuple(_OTHERS)
 _HEAD = text("SELECT event_sequence, last_time FROM stream_heads WHERE partition = :partition")
 _EVENTS = text(
     "SELECT sequence FROM events WHERE sequence > :after AND sequence <= :through AND position(:field IN payload) > 0"
@@ -100,13 +108,14 @@ class RightsQueries:
         rows = await self._rows(_LOGGED, subject=subject, source=source, number=number, role=role, limit=limit)
         return [LogRow(*(row[name] for name in LogRow._fields)) for row in rows]
 
-    async def marks(self, subject: str) -> list[Mark]:
-        return []
-
     async def others(
         self, section: str, subject: str, after: str, limit: int
     ) -> Sequence[tuple[str, Mapping[str, Any]]]:
-        raise KeyError(section)
+        """Oldest first. Raises PageTokenInvalid."""
+        statement = _OTHERS[section]
+        offset = _number(after)
+        rows = await self._rows(statement, subject=subject, offset=offset, limit=limit)
+        return [(str(offset + number), dict(row)) for number, row in enumerate(rows, 1)]
 
     async def traces(self, subject: str) -> Traces:
         """Where the name stands in events and request records written up to now. May take seconds a million rows."""
@@ -138,6 +147,12 @@ def _id(after: str) -> UUID:
         return UUID(after)
     except ValueError as error:
         raise PageTokenInvalid from error
+
+
+def _number(after: str) -> int:
+    if after and not (after.isdigit() and len(after) < 10):
+        raise PageTokenInvalid
+    return int(after or 0)
 
 
 def _place(after: str) -> tuple[str, int, str]:

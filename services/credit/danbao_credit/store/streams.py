@@ -38,7 +38,7 @@ ON CONFLICT (source, partition) DO UPDATE SET applied = excluded.applied, duplic
 """
 _SAVE_SUBJECTS = """
 INSERT INTO subjects (subject, profile) SELECT * FROM unnest($1::text[], $2::bytea[])
-ON CONFLICT (subject) DO UPDATE SET profile = excluded.profile
+ON CONFLICT (subject) DO UPDATE SET profile = excluded.profile, version = subjects.version + 1
 """
 _SAVE_PARKED = """
 INSERT INTO parked_events (source, sequence, reason, payload, park_time)

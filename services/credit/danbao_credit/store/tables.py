@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, DateTime, Integer, LargeBinary, MetaData, SmallInteger, Table, Text, Uuid
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+)
 
 metadata = MetaData()
 
@@ -12,6 +24,62 @@ subjects = Table(
     metadata,
     Column("subject", Text, primary_key=True),
     Column("profile", LargeBinary, nullable=False),
+    # Rises with every change of the profile or of a mark.
+    Column("version", BigInteger, nullable=False),
+)
+
+# What stands about a subject until it ends.
+marks = Table(
+    "marks",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("reference", Text, primary_key=True),
+    Column("begin_us", BigInteger),
+    Column("begun_by", Text, nullable=False),
+    Column("begin_traceparent", Text, nullable=False),
+    Column("end_us", BigInteger),
+    Column("ended_by", Text, nullable=False),
+    Column("end_traceparent", Text, nullable=False),
+    Column("annulled", Boolean, nullable=False),
+    Column("grade", Text),
+)
+
+# The score of each subject as it was evaluated last, one for each kind that it acts as.
+scores = Table(
+    "scores",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("score", Integer, nullable=False),
+    Column("grade", Text, nullable=False),
+    Column("blocked", Boolean, nullable=False),
+    Column("sub_scores", Text, nullable=False),
+    Column("reason_codes", Text, nullable=False),
+    Column("model_version", Text, nullable=False),
+    Column("as_of", DateTime(timezone=True), nullable=False),
+    Column("look_time", DateTime(timezone=True), nullable=False),
+    Column("profile_version", BigInteger, nullable=False),
+)
+
+# Every change of score, grade or block, append-only.
+score_history = Table(
+    "score_history",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column("create_time", DateTime(timezone=True), primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("score", Integer, nullable=False),
+    Column("grade", Text, nullable=False),
+    Column("blocked", Boolean, nullable=False),
+    Column("previous_score", Integer),
+    Column("previous_grade", Text),
+    Column("previously_blocked", Boolean),
+    Column("sub_scores", Text, nullable=False),
+    Column("reason_codes", Text, nullable=False),
+    Column("model_version", Text, nullable=False),
+    Column("as_of", DateTime(timezone=True), nullable=False),
+    Column("traceparent", Text, nullable=False),
 )
 
 # What came of reading a stream; the cursor itself is in the kit's reader_cursors.

@@ -6,7 +6,7 @@ from alembic import context, op
 from danbao_kit.migrations import grant
 
 revision = "0006"
-down_revision = "0002"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 

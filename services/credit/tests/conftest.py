@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import uuid4
@@ -102,13 +102,17 @@ class CreditStack:
         (row,) = await self.rows(f"SELECT count(*) FROM {table}")
         return int(row["count"])
 
+    async def now(self) -> datetime:
+        """The test clock's time."""
+        stub = clock_pb2_grpc.ClockServiceStub(self.channel_as("operator"))
+        clock = await stub.GetClock(clock_pb2.GetClockRequest(), timeout=5)
+        return clock.now.ToDatetime(UTC)
+
     async def advance(self, by: timedelta) -> None:
         """Moves the test clock."""
-        stub = clock_pb2_grpc.ClockServiceStub(self.channel_as("operator"))
         request = clock_pb2.AdvanceClockRequest()
-        now = await stub.GetClock(clock_pb2.GetClockRequest(), timeout=5)
-        request.to_time.FromDatetime(now.now.ToDatetime(UTC) + by)
-        await stub.AdvanceClock(request, timeout=5)
+        request.to.FromDatetime(await self.now() + by)
+        await clock_pb2_grpc.ClockServiceStub(self.channel_as("operator")).AdvanceClock(request, timeout=5)
 
     async def caught_up(self, source: str, sequence: int) -> credit_pb2.StreamStatus:
         """The status of a stream once it was read that far."""

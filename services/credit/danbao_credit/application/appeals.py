@@ -197,12 +197,11 @@ def _found(command: FileAppeal, working: CreditSet, moment: Moment) -> Target:
     if target.kind is TargetKind.MARK:
         as_of_s = microseconds(moment.now) // 1_000_000
         kind = MarkKind(target.code.lower())
-        stood = {
-            mark.reference: mark.stood_s(as_of_s, ahead_s=AHEAD_S)
-            for mark in marks_of(subject, working)
-            if mark.kind is kind
-        }
-        standing = {reference: stood_s for reference, stood_s in stood.items() if stood_s is not None}
+        standing: dict[str, int] = {}
+        for mark in marks_of(subject, working):
+            stood_s = mark.stood_s(as_of_s, ahead_s=AHEAD_S)
+            if mark.kind is kind and stood_s is not None:
+                standing[mark.reference] = stood_s
         if target.reference in standing:
             return target
         if standing and not target.reference:

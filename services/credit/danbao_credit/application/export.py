@@ -80,7 +80,10 @@ def export_of(
     now: Callable[[], datetime],
     others: Sequence[str] = (),
 ) -> Export:
-    """`judged` gives what is computed of a subject now, `marks_of` its marks; `others` are sections that other parts of credit keep."""
+    """`judged` gives what is computed of a subject now, `marks_of` its marks.
+
+    `others` are sections that other parts of credit keep.
+    """
 
     async def computed(subject: str, after: str, limit: int) -> list[Placed]:
         """Not kept but made when it is asked for, hence counted through."""

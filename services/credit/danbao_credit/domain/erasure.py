@@ -67,7 +67,7 @@ class Traces:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What the store takes away with the batch: everything of the subject up to a time; without one, its traces only."""
+    """What the store takes away: everything of the subject up to a time; without one, its traces only."""
 
     subject: str
     through_us: int | None

@@ -118,7 +118,7 @@ async def test_nothing_comes_back_and_what_is_later_begins_anew(credit, ask) -> 
     await credit.caught_up("escrow", 30)
     erased = await ask(credit, OPERATOR).rights("EraseSubject", subject=SUBJECT)
     # The same trades under new sequences: a whole history that is told again, and events that come late.
-    credit.streams.escrow.add([*trades(6), *trades(3, first=10, hours=2)])
+    credit.streams.escrow.add([*trades(6), *trades(3, first=10, hours=100)])
     status = await credit.caught_up("escrow", 75)
     assert status.applied == 75
     assert await credit.count("subjects WHERE subject = '" + SUBJECT + "'") == 0

@@ -195,6 +195,26 @@ EXAMPLES: dict[str, _Example] = {
     ),
     f"{_CREDIT}/ListIndicators": ("partner", lambda _: {"category": "fulfilment"}),
     f"{_CREDIT}/ListIndicatorValues": ("partner", lambda _: {"subject": SELLER}),
+    f"{_CREDIT}/BatchEvaluate": (
+        "partner",
+        lambda _: {"requests": [{"subject": subject, "purpose": "checkout"} for subject in (SELLER, BUYER)]},
+    ),
+    f"{_CREDIT}/GetProfile": ("partner", lambda _: {"subject": SELLER}),
+    f"{_CREDIT}/RecordEvents": (
+        "partner",
+        lambda _: {
+            "events": [
+                {
+                    "eventId": new_id(),
+                    "kind": "identity_verified",
+                    "subject": SELLER,
+                    "occurTime": "2026-01-05T09:30:00Z",
+                    "measures": {"level": "2"},
+                }
+            ]
+        },
+    ),
+    f"{_CREDIT}/RebuildProfile": ("operator", lambda _: {"requestId": new_id(), "subject": SELLER}),
     f"{_CREDIT}/GetIngestStatus": ("operator", lambda _: {}),
 }
 """By RPC: the role to call it with, and the body."""

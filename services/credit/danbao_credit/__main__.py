@@ -1,7 +1,13 @@
-"""danbao-credit serve | migrate: runs the service, or brings its store to the newest migration."""
+"""danbao-credit serve | migrate | audit | rebuild [--after SUBJECT]
+
+serve: runs the service. migrate: brings its store to the newest migration. audit: compares every profile with its
+checkpoint and log, prints a line for each that differs, and then exits with 1. rebuild: counts every profile again by
+the catalogue of this version, while the service runs; ended early, it is begun again after the subject it told last.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +16,9 @@ from pydantic import ValidationError
 
 from danbao_credit.app import NAME, CreditSettings, serve
 from danbao_credit.domain.errors import DefinitionInvalid
+from danbao_credit.maintenance import StoreSettings, audit_store, rebuild_store
 from danbao_kit.business_clock import ClockMixed
+from danbao_kit.errors import DanbaoError
 from danbao_kit.migrations import upgrade
 from danbao_kit.server import run_service
 from danbao_kit.settings import MigrationSettings
@@ -23,6 +31,12 @@ def main(arguments: list[str] | None = None) -> int:
             return _told(_serve)
         case ["migrate"]:
             return _told(_migrate)
+        case ["audit"]:
+            return _told(_audit)
+        case ["rebuild"]:
+            return _told(partial(_rebuild, ""))
+        case ["rebuild", "--after", subject]:
+            return _told(partial(_rebuild, subject))
         case _:
             print(__doc__, file=sys.stderr)
             return 2
@@ -38,10 +52,18 @@ def _migrate() -> None:
     upgrade(package="danbao_credit", dsn=settings.migration_dsn, role=settings.database_role)
 
 
-def _told(work: Callable[[], None]) -> int:
-    """Runs it; what the operator got wrong is one sentence, not a traceback."""
+def _audit() -> int:
+    return 1 if asyncio.run(audit_store(StoreSettings(), print)) else 0
+
+
+def _rebuild(after: str) -> None:
+    asyncio.run(rebuild_store(StoreSettings(), print, after=after))
+
+
+def _told(work: Callable[[], int | None]) -> int:
+    """Runs it and gives its exit code; what the operator got wrong is one sentence, not a traceback."""
     try:
-        work()
+        return work() or 0
     except ValidationError as error:
         wrong = "; ".join(f"DANBAO_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
         print(f"credit cannot start: {wrong}", file=sys.stderr)
@@ -49,7 +71,9 @@ def _told(work: Callable[[], None]) -> int:
     except (DefinitionInvalid, ClockMixed) as error:
         print(f"credit cannot start: {error}", file=sys.stderr)
         return 1
-    return 0
+    except DanbaoError as error:
+        print(f"credit: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

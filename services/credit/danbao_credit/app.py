@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import timedelta
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -13,11 +15,13 @@ from typing import Any
 import yaml
 from pydantic import Field
 
-from danbao.credit.v1 import credit_pb2, credit_pb2_grpc, rights_pb2, rights_pb2_grpc
+from danbao.credit.v1 import credit_pb2, credit_pb2_grpc, event_pb2, event_pb2_grpc, rights_pb2, rights_pb2_grpc
 from danbao_credit.application.decide import decide
 from danbao_credit.application.purpose_gate import PurposeGate
+from danbao_credit.application.score_feed import ScoreFeed
+from danbao_credit.application.working_set import CreditSet
 from danbao_credit.clients.event_streams import EventStreamClient, escrow_stream, payments_stream
-from danbao_credit.domain.catalogue import SubjectKind, catalogue_from
+from danbao_credit.domain.catalogue import Catalogue, SubjectKind, catalogue_from
 from danbao_credit.domain.consent import Purposes, purposes_from
 from danbao_credit.domain.errors import DefinitionInvalid
 from danbao_credit.domain.evaluation import Judge
@@ -25,12 +29,19 @@ from danbao_credit.domain.profile import Profile
 from danbao_credit.domain.reasons import texts_from
 from danbao_credit.domain.scorecard import model_from
 from danbao_credit.domain.terms import TermsTable, terms_from
-from danbao_credit.rpc.codec import CreditCodec, blank_event
+from danbao_credit.rpc.codec import CreditCodec
 from danbao_credit.rpc.credit import CreditServicer
+from danbao_credit.rpc.events import EventServicer
 from danbao_credit.rpc.rights import RightsServicer
+from danbao_credit.rpc.rights_codec import blank_event
+from danbao_credit.rpc.scores import ScoreCalls
 from danbao_credit.store.credit_store import CreditStore
 from danbao_credit.store.queries import CreditQueries
 from danbao_credit.store.rights_queries import SECTIONS, RightsQueries
+from danbao_credit.store.score_queries import ScoreQueries
+from danbao_credit.workers.folding import FoldingWorker
+from danbao_credit.workers.sampling import SamplingAuditor
+from danbao_credit.workers.scorer import Scorer, touched_by
 from danbao_credit.workers.stream_reader import stream_reader
 from danbao_kit.background import keep_running
 from danbao_kit.business_clock import ClockServicer, follow_clock, open_clock
@@ -38,6 +49,7 @@ from danbao_kit.call import current_call
 from danbao_kit.clock import SettableClock
 from danbao_kit.commands import CommandRunner
 from danbao_kit.database import Database
+from danbao_kit.event_stream import EventStream
 from danbao_kit.group_commit import GroupCommit, Submission
 from danbao_kit.ids import TimeOrderedIds
 from danbao_kit.rpc_client import service_channel
@@ -45,14 +57,19 @@ from danbao_kit.server import CLOCK_SERVICE, Server
 from danbao_kit.settings import ServiceSettings
 
 NAME = "credit"
+EVENT_SERVICE = event_pb2.DESCRIPTOR.services_by_name["EventService"].full_name
 CREDIT_SERVICE = credit_pb2.DESCRIPTOR.services_by_name["CreditService"].full_name
 RIGHTS_SERVICE = rights_pb2.DESCRIPTOR.services_by_name["SubjectRightsService"].full_name
 
 # Which peer may call what. Users reach credit through the gateway only.
 PEERS: Mapping[str, tuple[str, ...]] = {
-    "gateway": (CREDIT_SERVICE, RIGHTS_SERVICE),
-    "escrow": tuple(f"{CREDIT_SERVICE}/{method}" for method in ("GetTerms", "BatchGetTerms", "Evaluate")),
-    "operator": (CREDIT_SERVICE, RIGHTS_SERVICE, CLOCK_SERVICE),
+    "gateway": (CREDIT_SERVICE, RIGHTS_SERVICE, EVENT_SERVICE),
+    "payments": (EVENT_SERVICE,),
+    "escrow": (
+        *(f"{CREDIT_SERVICE}/{method}" for method in ("GetTerms", "BatchGetTerms", "Evaluate")),
+        EVENT_SERVICE,
+    ),
+    "operator": (CREDIT_SERVICE, RIGHTS_SERVICE, EVENT_SERVICE, CLOCK_SERVICE),
 }
 
 
@@ -66,15 +83,25 @@ class CreditSettings(ServiceSettings):
     currencies: str = Field(
         default="CNY,BRL,USD,EUR", description="currencies on offer; each needs a row in the terms table"
     )
+    keep_log_days: int = Field(
+        default=400, ge=1, description="how long events are kept one by one; older ones go into checkpoints"
+    )
+    fold_every_s: float = Field(default=3600.0, gt=0, description="seconds between looks for events to be folded")
+    audit_every_s: float = Field(default=60.0, gt=0, description="seconds between audits of a few profiles")
     members: str = Field(
         default="",
         description="subjects/{id}, comma-separated: credible merchants whatever their grade, to try things out",
     )
 
 
+def load_catalogue() -> Catalogue:
+    """The catalogue that ships. Raises DefinitionInvalid."""
+    return catalogue_from(_read(None, "catalogue.yaml"))
+
+
 def load_judge(settings: CreditSettings) -> Judge:
     """Catalogue, model and texts. Raises DefinitionInvalid."""
-    catalogue = catalogue_from(_read(None, "catalogue.yaml"))
+    catalogue = load_catalogue()
     model = model_from(_read(settings.model_file, "model.yaml"), catalogue)
     return Judge(catalogue, model, texts_from(_read(None, "reasons.en.yaml"), catalogue, model))
 
@@ -119,7 +146,21 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
         stack.push_async_callback(database.close)
         clock = await open_clock(settings.clock, database)
         queries = CreditQueries(database)
-        group_commit = GroupCommit(database, CreditStore(blank_event), decide, CreditCodec(), clock, TimeOrderedIds())
+        score_queries = ScoreQueries(database)
+        events, feed = EventStream(database), ScoreFeed(score_queries)
+        scorer: Scorer | None = None
+
+        def committed(working: CreditSet) -> None:
+            if scorer is not None:
+                scorer.touch(touched_by(working))
+            if working.score_changes.accepted or working.appeals.created() or working.appeals.updated():
+                events.wake()
+                feed.wake()
+
+        group_commit = GroupCommit(
+            database, CreditStore(blank_event), decide, CreditCodec(), clock, TimeOrderedIds(), on_commit=committed
+        )
+        scorer = Scorer(lambda: judge, score_queries, group_commit, clock)
         group_commit.start()
         stack.push_async_callback(group_commit.stop)
 
@@ -140,15 +181,43 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
                 parks_future=not isinstance(clock, SettableClock),
             )
             _in_background(stack, f"reader of {stream.source}", reader.run)
+        folding = FoldingWorker(
+            queries,
+            group_commit,
+            clock,
+            judge.catalogue,
+            keep=timedelta(days=settings.keep_log_days),
+            every_s=settings.fold_every_s,
+        )
+        _in_background(stack, "folding of the log", folding.run)
+        auditor = SamplingAuditor(queries, judge.catalogue, every_s=settings.audit_every_s, dice=random.Random())
+        _in_background(stack, "audit of profiles", auditor.run)
+
+        _in_background(stack, "scorer", scorer.run)
+        _in_background(stack, "sweep of scores", scorer.sweep)
+        _in_background(stack, "look for changes of scores", feed.look)
 
         server = Server(settings, name=NAME, peers=PEERS, ready=database.ready)
+        scores = ScoreCalls(judge, queries, score_queries, feed, clock)
         gate = PurposeGate(purposes, partial(_commit, group_commit))
-        servicer = CreditServicer(judge, table, queries, clock, {stream.source: stream for stream in streams}, gate)
+        servicer = CreditServicer(
+            judge,
+            table,
+            queries,
+            clock,
+            {stream.source: stream for stream in streams},
+            scores,
+            CommandRunner(group_commit),
+            gate,
+        )
         server.add(credit_pb2_grpc.add_CreditServiceServicer_to_server, servicer, CREDIT_SERVICE)
+        server.add(event_pb2_grpc.add_EventServiceServicer_to_server, EventServicer(events), EVENT_SERVICE)
         rights = RightsServicer(
             CommandRunner(group_commit), purposes, gate, judge, queries, RightsQueries(database), clock, SECTIONS
         )
         server.add(rights_pb2_grpc.add_SubjectRightsServiceServicer_to_server, rights, RIGHTS_SERVICE)
+        server.on_drain(events.close)
+        server.on_drain(feed.close)
         if isinstance(clock, SettableClock):
             server.add_clock(ClockServicer(clock, database))
             _in_background(stack, "clock", partial(follow_clock, clock, database))

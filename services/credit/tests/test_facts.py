@@ -201,5 +201,10 @@ def test_every_feed_names_an_event_and_a_measure_that_exist(catalogue: Catalogue
         for event in events:
             facts = facts_of(event.read(), source, catalogue)
             fed |= {(change.slot, f"{source}.{facts.kind}") for _, change in facts.changes}
-    wanted = {(slot.id, feed.event): slot.name for slot in catalogue.slots for feed in slot.feeds}
+    wanted = {
+        (slot.id, feed.event): slot.name
+        for slot in catalogue.slots
+        for feed in slot.feeds
+        if not feed.event.startswith("reports.")
+    }
     assert {wanted[key] for key in set(wanted) - fed} == set()

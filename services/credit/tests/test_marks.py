@@ -6,11 +6,9 @@ from itertools import permutations
 
 import pytest
 
-from danbao_credit.domain.errors import EventMalformed
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.facts import Telling
 from danbao_credit.domain.marks import (
-    MARKING_REPORTS,
     Mark,
     MarkKey,
     MarkKind,
@@ -20,7 +18,6 @@ from danbao_credit.domain.marks import (
     new_mark,
     standing,
     suspicion,
-    taken_back,
 )
 
 SECOND_US = 1_000_000
@@ -65,13 +62,25 @@ def test_a_goodwill_brands_nobody() -> None:
     assert [item.kind for item in claim("claim_compensated", goodwill=1)] == [MarkKind.PROMISE_UNPAID]
 
 
-def test_an_event_that_is_reversed_annuls_what_it_began_and_leaves_ended_what_it_ended() -> None:
+def test_an_event_that_is_reversed_was_never_told() -> None:
     (begun,), (ended,) = report("takeover_suspected", 1000), report("takeover_cleared", 2000)
-    back = Turn(3000 * SECOND_US, "reports.reversal")
-    taken = taken_back(begun, back)
-    assert taken is not None
-    assert only(begun, taken).stood_s(1500) is None
-    assert taken_back(ended, back) is None
+    both = only(begun, ended)
+    assert both.without(begun).stood_s(1500) is None
+    assert both.without(ended).stood_s(2500) == 1500
+
+
+def test_what_is_told_without_a_reference_stands_again_and_again() -> None:
+    told = [
+        *report("takeover_suspected", 1000, ""),
+        *report("takeover_cleared", 2000, ""),
+        *report("takeover_suspected", 3000, ""),
+        *report("takeover_suspected", 3500, ""),
+        *report("takeover_cleared", 4000, ""),
+    ]
+    for order in permutations(told):
+        mark = only(*order, *order)
+        stood = [mark.stood_s(at) for at in (999, 1000, 1999, 2000, 3000, 3600, 3999, 4000)]
+        assert stood == [None, 0, 999, None, 0, 600, 999, None]
 
 
 @pytest.mark.parametrize("end", ["claim_compensated", "claim_rejected"])
@@ -103,14 +112,6 @@ def test_confirmed_fraud_is_ended_by_no_report() -> None:
     mark = only(*report("fraud_confirmed"))
     assert mark.kind is MarkKind.FRAUD
     assert mark.end is None
-    others = [item for kind in MARKING_REPORTS for item in report(kind) if item.kind is MarkKind.FRAUD]
-    assert all(item.begins for item in others)
-
-
-@pytest.mark.parametrize("kind", sorted(MARKING_REPORTS))
-def test_a_report_that_turns_a_mark_must_say_what_it_is_about(kind: str) -> None:
-    with pytest.raises(EventMalformed, match="what it is about"):
-        report(kind, about="")
 
 
 def test_other_events_tell_nothing_of_marks() -> None:

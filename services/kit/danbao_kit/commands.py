@@ -53,6 +53,22 @@ class CommandRunner:
         submission = Submission(command, deadline=current_call().deadline)
         return await self._in_time(current_call(), submission, self._group_commit.submit(submission))
 
+    async def run_unrecorded(self, command: Any) -> Any:
+        """The reply message of a command that is idempotent by the state it meets, not by a request id."""
+        call = current_call()
+        left_s = _time_left_s(call)
+        if left_s is not None and left_s <= 0:
+            raise DeadlineExceeded  # nothing was begun
+        span = trace.get_current_span().get_span_context()
+        submission = Submission(
+            command, traceparent=call.traceparent, deadline=call.deadline, span=span, wants_reply=True
+        )
+        outcome = await self._in_time(call, submission, self._group_commit.submit(submission))
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.message is not None
+        return outcome.message
+
     async def run_many(self, operations: Sequence[tuple[str, str, Any] | DanbaoError]) -> list[Outcome]:
         """Outcomes of (method, request_id, command) each, in order; an error in place of one is its outcome."""
         call = current_call()

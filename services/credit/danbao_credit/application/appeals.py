@@ -9,7 +9,7 @@ from uuid import UUID
 
 from danbao_credit.application.apply_events import microseconds
 from danbao_credit.application.consents import consents_of
-from danbao_credit.application.marking import Reversal, end_mark
+from danbao_credit.application.marking import Reversal, end_mark, turn_mark
 from danbao_credit.application.ports import AHEAD_S
 from danbao_credit.application.taking_back import find_behind, find_events, take_back
 from danbao_credit.application.working_set import CreditSet
@@ -33,7 +33,7 @@ from danbao_credit.domain.asker import Asker
 from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.consent import REPRESENTATION, allowed
 from danbao_credit.domain.log import LogRow
-from danbao_credit.domain.marks import Mark, MarkKind
+from danbao_credit.domain.marks import Mark, MarkKind, MarkTold
 from danbao_credit.domain.rights_errors import (
     AppealEffectMissing,
     AppealNotFound,
@@ -85,8 +85,19 @@ class DecideAppeal:
 class AppealTold:
     """An event of credit's own: what happened to an appeal, without what anybody said."""
 
-    kind: str
     appeal: Appeal
+
+
+class AppealFiled(AppealTold):
+    """A subject appealed."""
+
+
+class AppealDecided(AppealTold):
+    """An arbiter decided."""
+
+
+class AppealWithdrawn(AppealTold):
+    """It was taken back."""
 
 
 def file_appeal(command: FileAppeal, working: CreditSet, moment: Moment) -> Appeal:
@@ -117,7 +128,7 @@ def file_appeal(command: FileAppeal, working: CreditSet, moment: Moment) -> Appe
         create_time=moment.now,
     )
     working.appeals.put(filed.appeal_id, filed)
-    moment.emit(AppealTold("appeal_filed", filed))
+    moment.emit(AppealFiled(filed))
     return filed
 
 
@@ -126,7 +137,7 @@ def withdraw_appeal(command: WithdrawAppeal, working: CreditSet, moment: Moment)
     appeal, state = _way(command.appeal_id, AppealCommand.WITHDRAW, command.asker, working)
     withdrawn = replace(appeal, state=state, end_time=moment.now)
     working.appeals.put(appeal.appeal_id, withdrawn)
-    moment.emit(AppealTold("appeal_withdrawn", withdrawn))
+    moment.emit(AppealWithdrawn(withdrawn))
     return withdrawn
 
 
@@ -151,7 +162,7 @@ def decide_appeal(command: DecideAppeal, working: CreditSet, moment: Moment) -> 
         end_time=moment.now,
     )
     working.appeals.put(appeal.appeal_id, decided)
-    moment.emit(AppealTold("appeal_decided", decided))
+    moment.emit(AppealDecided(decided))
     return decided
 
 
@@ -240,18 +251,30 @@ def _uphold(command: DecideAppeal, appeal: Appeal, working: CreditSet, moment: M
     target = appeal.target
     if target.kind is TargetKind.MARK:
         mark = _mark_of(appeal, working)
-        begin = mark.begin
-        assert begin is not None, "a mark that stood has begun"
-        rows += find_behind(appeal.subject, mark.reference, begin.at_us, begin.by, working)
-        # Annulled: it never stood. What was told with it is taken back below.
-        end_mark(working, moment, mark.key, by=appeal.name, reversal=Reversal())
+        for begin in mark.begins if mark.reference else mark.begins[-1:]:
+            rows += find_behind(appeal.subject, mark.reference, begin.at_us, begin.by, working)
+        _lift(mark, appeal, working, moment)
     elif target.event is not None:
-        rows += find_events(appeal.subject, (target.event,), working)
-        if not rows:
+        named = [*find_events(appeal.subject, (target.event,), working), *named]
+        if not any(EventKey(row.source, row.number) == target.event for row in named):
             raise AppealEffectMissing(appeal.name, f"{target.event} was taken back before")
     elif not named:
         raise AppealEffectMissing(appeal.name, "a reason is made of many events: name those that are taken back")
-    return take_back(appeal.subject, _distinct([*rows, *named]), working, moment, command.catalogue)
+    taken = take_back(appeal.subject, _distinct(rows), working, moment, command.catalogue)
+    also = [row for row in _distinct(named) if row not in rows]
+    return taken + take_back(appeal.subject, also, working, moment, command.catalogue, untells=True)
+
+
+def _lift(mark: Mark, appeal: Appeal, working: CreditSet, moment: Moment) -> None:
+    """The mark never stood. One without a reference may stand again by another event: only this time is taken out."""
+    if mark.reference:
+        end_mark(working, moment, mark.key, by=appeal.name, reversal=Reversal())
+        return
+    if mark.key not in working.marks_loaded:
+        raise Need(marks={mark.key})
+    begin = mark.begin
+    assert begin is not None, "it stood when it was appealed against"
+    turn_mark(working, MarkTold(mark.subject, mark.kind, mark.reference, True, begin), sign=-1)
 
 
 def _distinct(rows: Sequence[LogRow]) -> list[LogRow]:
@@ -262,7 +285,7 @@ def _mark_of(appeal: Appeal, working: CreditSet) -> Mark:
     """The mark appealed against. Raises AppealEffectMissing where it never stood, by another's word meanwhile."""
     kind = MarkKind(appeal.target.code.lower())
     for mark in marks_of(appeal.subject, working):
-        if mark.kind is kind and mark.reference == appeal.target.reference and mark.begin_s is not None:
+        if mark.kind is kind and mark.reference == appeal.target.reference and mark.begin is not None:
             return mark
     raise AppealEffectMissing(appeal.name, "the mark has been taken back before")
 

@@ -16,7 +16,7 @@ from danbao_credit.domain.facts import Telling, changes_of, telling_of
 from danbao_credit.domain.log import LogRow, encoded
 from danbao_credit.domain.marks import MarkKey, MarkTold, marks_told
 from danbao_credit.domain.profile import Change, Profile
-from danbao_kit.decision import Moment
+from danbao_kit.decision import Moment, Need
 
 # An event may be ahead of our clock by this much, as clocks are; beyond, its time is wrong and it is set aside.
 AHEAD_US = 5 * 60 * 1_000_000
@@ -113,7 +113,8 @@ def apply_events(command: ApplyEvents, working: CreditSet, moment: Moment) -> No
         applied += 1
         last_event_us = event.at_us if last_event_us is None else max(last_event_us, event.at_us)
         book.enter(event.sequence, event.kind, event.at_us, event.telling, event.changes, traceparent=event.traceparent)
-        book.mark(event.marks)
+        if event.marks:
+            book.mark(event.marks)
     book.close()
     working.progress.put(
         command.source,
@@ -165,6 +166,7 @@ class Book:
                 self.erased += 1
                 continue
             measures = measures or encoded(telling.measures)
+            self._changes.setdefault(subject, [])
             self._working.log_rows.append(
                 LogRow(
                     subject,
@@ -181,22 +183,30 @@ class Book:
             )
         for subject, change in changes:
             if subject not in dropped:
-                self._changes.setdefault(subject, []).append((at_us, change))
+                self._changes[subject].append((at_us, change))
                 self._causes[subject] = traceparent
 
-    def mark(self, marks: Iterable[MarkTold]) -> None:
-        """Turns marks, unless their subject was erased later."""
+    def mark(self, marks: Iterable[MarkTold], *, sign: int = 1) -> None:
+        """Turns marks, or takes back what turned them, unless their subject was erased later.
+
+        Raises Need where they are not loaded.
+        """
+        marks = tuple(marks)
+        missing = {told.key for told in marks} - self._working.marks_loaded
+        if missing:
+            raise Need(marks=missing)
         for told in marks:
             tombstone = self._working.tombstones.get(told.subject)
             if tombstone is None or not tombstone.covers(told.turn.at_us):
-                turn_mark(self._working, told)
+                turn_mark(self._working, told, sign=sign)
 
     def close(self) -> None:
-        """Moves the profiles."""
+        """Moves the profiles. Whoever was told of has one from then on, if with nothing in it."""
         for subject, moved in self._changes.items():
-            profile = self._working.subjects.get(subject) or Profile.empty()
-            self._working.subjects.put(subject, profile.with_changes(moved))
-            touch(self._working, subject, self._causes[subject])
+            profile = self._working.subjects.get(subject)
+            if moved or profile is None:
+                self._working.subjects.put(subject, (profile or Profile.empty()).with_changes(moved))
+                touch(self._working, subject, self._causes.get(subject, ""))
 
 
 def microseconds(moment: datetime) -> int:

@@ -206,18 +206,20 @@ def _counts(catalogue: Catalogue, profile: Profile, as_of_s: int) -> list[Record
 
 
 def mark_record(mark: Mark) -> Record:
-    begin, end = _seconds(mark.begin_s), _seconds(mark.end_s)
-    annulled = mark.end is not None and mark.end.annuls
-    until = "never stood, by an appeal" if annulled else "stands" if end is None else f"ended {end:%Y-%m-%d}"
-    since = "" if begin is None else f" since {begin:%Y-%m-%d}"
+    begin = min((turn.at_us for turn in mark.begins), default=None)
+    end = None if mark.end is None else mark.end.at_us
+    if mark.is_annulled:
+        until = "never stood, by an appeal"
+    else:
+        until = "does not stand" if mark.begin is None else "stands" if end is None else "has ended"
     values = {
         "mark": mark.kind.name,
         "about": mark.reference,
-        "begin_time": begin,
-        "end_time": end,
-        "annulled": annulled,
+        "begin_time": _microseconds(begin),
+        "end_time": _microseconds(end),
+        "annulled": mark.is_annulled,
     }
-    return Record("marks", f"{mark.kind.name} about {mark.reference}{since}: {until}", values)
+    return Record("marks", f"{mark.kind.name} about {mark.reference or 'nothing named'}: {until}", values)
 
 
 def consent_record(consent: Consent, now: datetime) -> Record:
@@ -313,5 +315,5 @@ def log_place(row: LogRow) -> str:
     return f"{row.source} {row.number} {row.role}"
 
 
-def _seconds(value: int | None) -> datetime | None:
-    return None if value is None else _EPOCH + timedelta(seconds=value)
+def _microseconds(value: int | None) -> datetime | None:
+    return None if value is None else _EPOCH + timedelta(microseconds=value)

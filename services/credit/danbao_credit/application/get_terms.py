@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from danbao_credit.application.evaluate import seconds
+from danbao_credit.application.evaluate import EVALUATIONS_IN_A_ROW, seconds
 from danbao_credit.application.ports import AHEAD_S, CreditReader
 from danbao_credit.domain.catalogue import SubjectKind
 from danbao_credit.domain.evaluation import Evaluation, Judge
@@ -15,9 +15,6 @@ from danbao_credit.domain.marks import Mark, MarkKind, suspicion
 from danbao_credit.domain.terms import GradeTerms, TermsTable
 from danbao_kit.clock import Clock
 from danbao_kit.money import check_currency
-
-# A thousand at once would keep every other call waiting for a fifth of a second.
-_EVALUATIONS_IN_A_ROW = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +65,7 @@ async def get_terms(
             as_of_s=as_of_s,
             standing=snapshot.standing(subject, as_of_s),
         )
-        if len(evaluations) % _EVALUATIONS_IN_A_ROW == 0:
+        if len(evaluations) % EVALUATIONS_IN_A_ROW == 0:
             await asyncio.sleep(0)
     suspicions = {
         subject: suspicion(snapshot.marks_of(subject), as_of_s, ahead_s=AHEAD_S) for subject in snapshot.marks

@@ -51,11 +51,16 @@ def touch(working: CreditSet, subject: str, traceparent: str, *, urgent: bool = 
     working.touched.put(subject, Touched(traceparent, urgent))
 
 
-def turn_mark(working: CreditSet, told: MarkTold) -> None:
-    """Tells the mark what was told of it. Marks, profile and scores of the subject must be loaded."""
+def turn_mark(working: CreditSet, told: MarkTold, *, sign: int = 1) -> None:
+    """Tells the mark what was told of it, or takes it back. Marks, profile and scores of the subject must be loaded."""
     known = working.marks.get(told.key)
-    mark = (known or new_mark(told.key)).told(told)
-    if told.kind is MarkKind.TAKEOVER and told.begins and mark.grade is None:
+    mark = known or new_mark(told.key)
+    mark = mark.told(told) if sign > 0 else mark.without(told)
+    if (
+        told.kind is MarkKind.TAKEOVER
+        and told.begins
+        and (known is None or known.begin is None or known.end is not None)
+    ):
         # The seller's grade before: that of the score recorded last.
         score = working.scores.get(ScoreKey(told.subject, SubjectKind.MERCHANT))
         mark = replace(mark, grade=None if score is None else score.grade)
@@ -74,9 +79,9 @@ def end_mark(
     if key not in working.marks_loaded:
         raise Need(marks={key})
     mark = working.marks.get(key)
-    if mark is None or mark.begin is None:
+    if mark is None or not mark.begins:
         return None
-    if mark.end is not None and mark.end.annuls:
+    if mark.is_annulled:
         return mark
     turn = Turn((moment.now - _EPOCH) // _MICROSECOND, by, moment.traceparent, annuls=reversal is not None)
     ended = mark.told(MarkTold(key.subject, key.kind, key.reference, False, turn))

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from danbao_credit.domain.catalogue import SubjectKind
+from danbao_credit.domain.checkpoint import History
 from danbao_credit.domain.events import Event, Source
 from danbao_credit.domain.grades import Grade
 from danbao_credit.domain.marks import Mark, MarkKind, standing
@@ -49,11 +50,36 @@ class Snapshot:
         return standing(self.marks_of(subject), as_of_s, ahead_s=ahead_s)
 
 
+@dataclass(frozen=True, slots=True)
+class SeenHistory:
+    """What is kept of a subject up to a moment, its profile as it is now, and how far the streams were read."""
+
+    sequences: Mapping[Source, int]
+    profile: Profile
+    history: History
+    marks: tuple[Mark, ...] = ()
+
+
 class CreditReader(Protocol):
     """Reads of the store. Raise StoreUnavailable."""
 
     async def snapshot(self, subjects: Collection[str]) -> Snapshot:
         """The profiles of these subjects."""
+        ...
+
+    async def history(self, subject: str, until_us: int | None) -> SeenHistory:
+        """What is kept of this subject: rows of what happened up to that moment, microseconds since the epoch.
+
+        None: all rows.
+        """
+        ...
+
+    async def subjects(self, after: str, *, most: int) -> Sequence[str]:
+        """The next subjects in the order of their names: everybody of whom anything was ever told."""
+        ...
+
+    async def foldable(self, before_us: int, *, most: int) -> Sequence[str]:
+        """Some subjects with rows from before a moment."""
         ...
 
     async def progress(self) -> Mapping[Source, StreamProgress]:

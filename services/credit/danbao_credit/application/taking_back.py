@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from danbao_credit.application.marking import touch
+from danbao_credit.application.marking import touch, turn_mark
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.domain.appeal import EventKey
 from danbao_credit.domain.catalogue import Catalogue
-from danbao_credit.domain.log import LogRow, changes_of_row
+from danbao_credit.domain.events import Source
+from danbao_credit.domain.facts import Telling
+from danbao_credit.domain.log import LogRow, changes_of_row, decoded
+from danbao_credit.domain.marks import MarkTold, marks_told
 from danbao_credit.domain.profile import Profile
 from danbao_kit.decision import Moment, Need
 
@@ -32,9 +36,18 @@ def find_behind(subject: str, about: str, at_us: int, by: str, working: CreditSe
 
 
 def take_back(
-    subject: str, rows: Sequence[LogRow], working: CreditSet, moment: Moment, catalogue: Catalogue
+    subject: str,
+    rows: Sequence[LogRow],
+    working: CreditSet,
+    moment: Moment,
+    catalogue: Catalogue,
+    *,
+    untells: bool = False,
 ) -> tuple[EventKey, ...]:
-    """Subtracts these rows of one subject from its log and profile; which events they were."""
+    """Subtracts these rows of one subject from its log and profile; which events they were.
+
+    `untells`: what they told of marks is taken out of these as well.
+    """
     if not rows:
         return ()
     if subject not in working.subjects_looked_up:
@@ -49,6 +62,11 @@ def take_back(
         changes += changes_of_row(opposite, catalogue)
         key = EventKey(row.source, row.number)
         taken[key] = None
+        _reverse_report(row, working)
+        for told in _marks_told(row) if untells else ():
+            if told.key not in working.marks_loaded:
+                raise Need(marks={told.key})
+            turn_mark(working, replace(told, turn=replace(told.turn, traceparent=moment.traceparent)), sign=-1)
         working.taken_back.put((subject, key), True)
     if changes:
         profile = working.subjects.get(subject) or Profile.empty()
@@ -60,5 +78,21 @@ def take_back(
 def _kept(rows: Iterable[LogRow], working: CreditSet) -> Iterable[LogRow]:
     """Those that added something and were not taken back."""
     for row in rows:
+        report = working.reports.get(working.report_keys.get(row.number, b"")) if row.source == Source.REPORTS else None
+        if report is not None and (report.reversed_by is not None or report.reverses is not None):
+            continue
         if row.sign > 0 and not working.taken_back.get((row.subject, EventKey(row.source, row.number))):
             yield row
+
+
+def _reverse_report(row: LogRow, working: CreditSet) -> None:
+    """Whoever reported it cannot take it back once more."""
+    key = working.report_keys.get(row.number) if row.source == Source.REPORTS else None
+    report = None if key is None else working.reports.get(key)
+    if key is not None and report is not None:
+        working.reports.put(key, replace(report, reversed_by=-row.number))
+
+
+def _marks_told(row: LogRow) -> tuple[MarkTold, ...]:
+    telling = Telling(row.about, row.currency, ((row.role, row.subject),), decoded(row.measures))
+    return marks_told(row.kind, telling, source=Source(row.source), at_us=row.at_us)

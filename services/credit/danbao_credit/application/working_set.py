@@ -7,12 +7,14 @@ from uuid import UUID
 
 from danbao_credit.application.ports import StreamProgress
 from danbao_credit.domain.appeal import Appeal, EventKey
+from danbao_credit.domain.checkpoint import History
 from danbao_credit.domain.consent import Access, Consent
 from danbao_credit.domain.erasure import OpenMatters, Removal
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.log import LogRow
 from danbao_credit.domain.marks import Mark, MarkKey
 from danbao_credit.domain.profile import Profile
+from danbao_credit.domain.report_record import ReportRecord
 from danbao_credit.domain.scores import Score, ScoreChanged, ScoreKey
 from danbao_credit.domain.tombstone import Tombstone
 from danbao_kit.working_set import Log, Rows, WorkingSet
@@ -45,6 +47,12 @@ class CreditSet(WorkingSet):
         self.subjects: Rows[str, Profile] = self.rows()
         self.parked: Log[ParkedEvent] = self.log()
         self.log_rows: Log[LogRow] = self.log()
+        # Rows that are in a checkpoint from now on.
+        self.folded: Log[LogRow] = self.log()
+        # By subject, of those whom a command counts again or folds.
+        self.histories: Rows[str, History] = self.rows()
+        # By report_key.
+        self.reports: Rows[bytes, ReportRecord] = self.rows()
         # By subject, of those whom a command tells of.
         self.tombstones: Rows[str, Tombstone] = self.rows()
         self.marks: Rows[MarkKey, Mark] = self.rows()
@@ -66,6 +74,8 @@ class CreditSet(WorkingSet):
         # Rows of the log by event, and by (subject, about, time) of what began a mark.
         self.events_looked_up: dict[tuple[str, EventKey], tuple[LogRow, ...]] = {}
         self.matters_looked_up: dict[tuple[str, str, int], tuple[LogRow, ...]] = {}
+        # By the number of a report: its key in `reports`.
+        self.report_keys: dict[int, bytes] = {}
         self.taken_back: Rows[tuple[str, EventKey], bool] = self.rows()
         self.subjects_looked_up: set[str] = set()
         self.open_matters: dict[str, OpenMatters] = {}

@@ -12,6 +12,7 @@ from typing import Any
 from danbao_credit.domain.errors import DefinitionInvalid
 from danbao_credit.domain.expression import Expression, Value, compile_expression
 from danbao_credit.domain.profile import NEWEST, Kind, Profile
+from danbao_credit.domain.reports import ReportKind, reports_from
 from danbao_credit.domain.windows import DAY_S, LIFE, WINDOWS, Window
 
 
@@ -80,6 +81,7 @@ class Catalogue:
     # (event, role) → what its slots take from it.
     feeds: Mapping[tuple[str, str], tuple[tuple[Slot, Feed], ...]]
     by_name: Mapping[str, Indicator]
+    reports: Mapping[str, ReportKind]
     _lines: Mapping[str, Any] = field(repr=False)
 
     @property
@@ -132,6 +134,7 @@ def catalogue_from(definition: Mapping[str, Any]) -> Catalogue:
         version=_digest({"slots": _described(slots, None), "indicators": lines, "categories": categories}),
         feeds={key: tuple(value) for key, value in feeds.items()},
         by_name={indicator.name: indicator for indicator in indicators},
+        reports=reports_from(definition["reports"]),
         _lines=lines,
     )
 

@@ -13,6 +13,8 @@ from danbao_credit.domain.grades import LOWEST_SCORE
 from danbao_credit.domain.marks import Mark, MarkKind
 from danbao_credit.domain.windows import DAY_S, HOUR_S
 
+_SECOND_US = 1_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class HardRule:
@@ -54,8 +56,8 @@ def next_turn_s(marks: Iterable[Mark], as_of_s: int) -> int | None:
     turns = [
         turn_s
         for mark in marks
-        if mark.begin_s is not None
-        for turn_s in (mark.begin_s, mark.begin_s + graces.get(mark.kind, 0) + 1)
-        if turn_s > as_of_s and (mark.end_s is None or turn_s < mark.end_s)
+        for begin, end in mark.runs
+        for turn_s in (begin.at_us // _SECOND_US, begin.at_us // _SECOND_US + graces.get(mark.kind, 0) + 1)
+        if turn_s > as_of_s and (end is None or turn_s < end.at_us // _SECOND_US)
     ]
     return min(turns, default=None)

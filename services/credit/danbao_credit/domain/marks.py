@@ -1,9 +1,10 @@
 """What stands about a subject until it ends: confirmed fraud, unpaid promises, overdue obligations, suspected takeover.
 
-A mark is about one thing, its reference, and begins and ends once: who suspects or owes something anew names a new
-reference. It begins with the earliest telling of its beginning and ends with the earliest of its end, so a history that
-is shuffled, late or told twice gives the same marks. An end may be told before the beginning; an end that lies before
-the beginning means that it never stood. An annulled mark, of fraud whose appeal was upheld, never stood either.
+A mark is about one thing, its reference, and begins and ends once: with the earliest telling of its beginning and the
+earliest of its end; an end that lies before the beginning means that it never stood. Whatever is told without any
+reference is one mark that may stand again and again: from a beginning to the next end. All tellings are kept, so a
+history that is shuffled, late or told twice gives the same marks. An annulled mark, of fraud whose appeal was upheld,
+never stood.
 
 Times are microseconds since the epoch, in business time; evaluations look at whole seconds.
 """
@@ -15,14 +16,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 
-from danbao_credit.domain.errors import EventMalformed
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.facts import Telling
 from danbao_credit.domain.grades import Grade
 
 _SECOND_US = 1_000_000
-# The measure of a claim's telling that is 1 where the arbiter found no fraud. Claims without a finding are of fraud: that
-# is what a claim is made of.
+# The measure of a claim's telling that is 1 where the arbiter found no fraud. Claims without a finding are of fraud: a
+# claim is a buyer's word that the seller cheated.
 GOODWILL = "goodwill"
 
 
@@ -72,13 +72,16 @@ class MarkKey:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A mark as far as it was told. `grade` is the subject's when a suspicion began; None where none was remembered."""
+    """A mark as far as it was told. `grade` is the subject's when a suspicion began; None where none was remembered.
+
+    `begins` and `ends` are all that was told, each once, in the order of time.
+    """
 
     subject: str
     kind: MarkKind
     reference: str
-    begin: Turn | None = None
-    end: Turn | None = None
+    begins: tuple[Turn, ...] = ()
+    ends: tuple[Turn, ...] = ()
     grade: Grade | None = None
 
     @property
@@ -86,33 +89,71 @@ class Mark:
         return MarkKey(self.subject, self.kind, self.reference)
 
     @property
-    def begin_s(self) -> int | None:
-        """When it began; None while that was not told, or where it was annulled or ended before it began."""
-        if self.begin is None or (self.end is not None and (self.end.annuls or self.end.at_us <= self.begin.at_us)):
-            return None
-        return self.begin.at_us // _SECOND_US
+    def is_annulled(self) -> bool:
+        """Whether it is as if it had never stood."""
+        return any(turn.annuls for turn in self.ends)
 
     @property
-    def end_s(self) -> int | None:
-        """When it ended; None: not yet."""
-        return None if self.end is None else self.end.at_us // _SECOND_US
+    def runs(self) -> list[tuple[Turn, Turn | None]]:
+        """From when to when it stood, in order; None: it stands. With a reference once at the most."""
+        if not self.begins or self.is_annulled:
+            return []
+        if self.reference:
+            end = self.ends[0] if self.ends else None
+            return [(self.begins[0], end)] if end is None or end.at_us > self.begins[0].at_us else []
+        runs: list[tuple[Turn, Turn | None]] = []
+        begun: Turn | None = None
+        # Of a beginning and an end at the same moment the end is the later one.
+        for is_end, turn in sorted(
+            [(False, turn) for turn in self.begins] + [(True, turn) for turn in self.ends],
+            key=lambda item: (item[1].at_us, item[0], item[1]),
+        ):
+            if is_end and begun is not None:
+                runs.append((begun, turn))
+                begun = None
+            elif not is_end and begun is None:
+                begun = turn
+        return runs if begun is None else [*runs, (begun, None)]
+
+    @property
+    def begin(self) -> Turn | None:
+        """How it began, the last time that it stood; None: it never stood."""
+        runs = self.runs
+        return runs[-1][0] if runs else None
+
+    @property
+    def end(self) -> Turn | None:
+        """What ended it; None: it stands, or never stood and was not annulled."""
+        runs = self.runs
+        if runs:
+            return runs[-1][1]
+        return next((turn for turn in self.ends if turn.annuls), None)
 
     def stood_s(self, as_of_s: int, *, ahead_s: int = 0) -> int | None:
         """For how many seconds it had stood; None where it did not. One that begins up to `ahead_s` later counts as 0.
 
         Services' clocks differ a little: what was told to us has happened, although our clock may not be there yet.
         """
-        begin_s, end_s = self.begin_s, self.end_s
-        if begin_s is None or begin_s > as_of_s + ahead_s or (end_s is not None and end_s <= as_of_s):
-            return None
-        return max(as_of_s - begin_s, 0)
+        for begin, end in reversed(self.runs):
+            begin_s = begin.at_us // _SECOND_US
+            if begin_s <= as_of_s + ahead_s:
+                ended = end is not None and end.at_us // _SECOND_US <= as_of_s
+                return None if ended else max(as_of_s - begin_s, 0)
+        return None
 
     def told(self, told: MarkTold) -> Mark:
         """The mark after one more telling of it."""
         assert told.key == self.key
         if told.begins:
-            return replace(self, begin=told.turn if self.begin is None else min(self.begin, told.turn))
-        return replace(self, end=told.turn if self.end is None else _ended(self.end, told.turn))
+            return replace(self, begins=_with(self.begins, told.turn))
+        return replace(self, ends=_with(self.ends, told.turn))
+
+    def without(self, told: MarkTold) -> Mark:
+        """The mark as if that had never been told."""
+        assert told.key == self.key
+        if told.begins:
+            return replace(self, begins=_without(self.begins, told.turn))
+        return replace(self, ends=_without(self.ends, told.turn))
 
 
 def new_mark(key: MarkKey) -> Mark:
@@ -141,26 +182,20 @@ _RULES: Mapping[tuple[Source, str], tuple[tuple[str, MarkKind, bool], ...]] = Ma
         (Source.REPORTS, "fraud_confirmed"): (("subject", MarkKind.FRAUD, True),),
     }
 )
-# Reports that turn a mark, hence must say by `about` which thing they mean.
-MARKING_REPORTS = frozenset(kind for source, kind in _RULES if source is Source.REPORTS)
 _FRAUDS = frozenset(
     (source.value, kind)
     for (source, kind), rules in _RULES.items()
     if any(mark is MarkKind.FRAUD and begins for _, mark, begins in rules)
 )
-# Only an operator may report these: they block a subject.
-OPERATORS_REPORTS = frozenset({"fraud_confirmed"})
 
 
 def marks_told(
     kind: str, telling: Telling, *, source: Source, at_us: int, traceparent: str = ""
 ) -> tuple[MarkTold, ...]:
-    """What an event says about marks. Raises EventMalformed where it does not say which thing it means."""
+    """What an event says about marks; its reference is what it is about."""
     rules = _RULES.get((source, kind), ())
     if not rules:
         return ()
-    if not telling.about:
-        raise EventMalformed(f"{kind}: it does not say what it is about")
     told: list[MarkTold] = []
     for role, subject in telling.roles:
         for of_role, mark, begins in rules:
@@ -178,11 +213,6 @@ def begins_fraud(source: str, kind: str) -> bool:
     return (source, kind) in _FRAUDS
 
 
-def taken_back(told: MarkTold, turn: Turn) -> MarkTold | None:
-    """What the reversal of an event means: a mark that it began is annulled, one that it ended stays ended."""
-    return replace(told, begins=False, turn=replace(turn, annuls=True)) if told.begins else None
-
-
 def standing(marks: Iterable[Mark], as_of_s: int, *, ahead_s: int = 0) -> dict[MarkKind, int]:
     """What stands at a moment, and for how many seconds at the longest."""
     found: dict[MarkKind, int] = {}
@@ -198,9 +228,14 @@ def suspicion(marks: Iterable[Mark], as_of_s: int, *, ahead_s: int = 0) -> Mark 
     suspected = [
         mark for mark in marks if mark.kind is MarkKind.TAKEOVER and mark.stood_s(as_of_s, ahead_s=ahead_s) is not None
     ]
-    return min(suspected, key=lambda mark: (mark.begin_s or 0, mark.reference), default=None)
+    return min(
+        suspected, key=lambda mark: (-(mark.stood_s(as_of_s, ahead_s=ahead_s) or 0), mark.reference), default=None
+    )
 
 
-def _ended(known: Turn, told: Turn) -> Turn:
-    """Of two ends the earlier; one that annuls goes before one that does not."""
-    return min(known, told, key=lambda turn: (not turn.annuls, turn))
+def _with(turns: tuple[Turn, ...], turn: Turn) -> tuple[Turn, ...]:
+    return turns if turn in turns else tuple(sorted((*turns, turn)))
+
+
+def _without(turns: tuple[Turn, ...], turn: Turn) -> tuple[Turn, ...]:
+    return tuple(known for known in turns if (known.at_us, known.by) != (turn.at_us, turn.by))

@@ -8,34 +8,26 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from danbao.credit.v1 import event_pb2, rights_pb2
-from danbao_credit.application.appeals import AppealTold
-from danbao_credit.domain.appeal import Appeal
-from danbao_credit.domain.consent import Consent
-from danbao_credit.domain.erasure import Erasure
-from danbao_credit.rpc.rights_mapping import appeal_message, consent_message, erasure_message, notice_message
+from danbao.credit.v1 import credit_pb2, event_pb2
+from danbao_credit.application.rebuild import Rebuilt
+from danbao_credit.domain.scores import ScoreChanged
+from danbao_credit.rpc.history import rebuilt_message, recorded_message
+from danbao_credit.rpc.rights_codec import RIGHTS_EVENTS, RIGHTS_MESSAGES, RIGHTS_REPLIES
+from danbao_credit.rpc.scores import changed_message
 
 # By the operation: what its recorded answer is.
-_REPLIES: Mapping[str, type[Message]] = {
-    "GrantConsent": rights_pb2.Consent,
-    "RevokeConsent": rights_pb2.Consent,
-    "FileAppeal": rights_pb2.Appeal,
-    "WithdrawAppeal": rights_pb2.Appeal,
-    "DecideAppeal": rights_pb2.Appeal,
-    "EraseSubject": rights_pb2.Erasure,
-}
+_REPLIES: Mapping[str, type[Message]] = {"RebuildProfile": credit_pb2.RebuildProfileResponse, **RIGHTS_REPLIES}
 # By what a decision gives: its message.
 _MESSAGES: Mapping[type, Callable[[Any], Message]] = {
-    # Answered in the moment of its change.
-    Consent: lambda consent: consent_message(consent, consent.revoke_time or consent.grant_time),
-    # Who is answered so is the subject, a partner for it, or the arbiter itself.
-    Appeal: lambda appeal: appeal_message(appeal, names_arbiter=True),
-    Erasure: erasure_message,
+    # What came of reports, one by one.
+    tuple: recorded_message,
+    Rebuilt: rebuilt_message,
+    **RIGHTS_MESSAGES,
 }
 
 
 class CreditCodec:
-    """The group commit's codec. Chunks of events have no answer."""
+    """The group commit's codec. Chunks of events and recorded scores have no answer."""
 
     def reply(self, command: Any, reply: Any) -> Message:
         return _MESSAGES[type(reply)](reply)
@@ -44,15 +36,21 @@ class CreditCodec:
         return _REPLIES[method].FromString(data)
 
     def event(self, event: Any, *, sequence: int, create_time: datetime, traceparent: str) -> tuple[str, bytes]:
-        assert isinstance(event, AppealTold), f"{type(event).__name__} is no event of the contract"
+        kind, put = _EVENTS[type(event)]
         message = event_pb2.Event(sequence=sequence, traceparent=traceparent)
         message.create_time.FromDatetime(create_time)
-        getattr(message, event.kind).CopyFrom(notice_message(event.appeal))
-        return event.kind, message.SerializeToString()
+        put(message, event)
+        return kind, message.SerializeToString()
 
 
-def blank_event(sequence: int, create_time: datetime) -> bytes:
-    """What is left of an event whose subject was erased."""
-    message = event_pb2.Event(sequence=sequence, erased=rights_pb2.ErasedNotice())
-    message.create_time.FromDatetime(create_time)
-    return message.SerializeToString()
+def _put_score(message: event_pb2.Event, changed: ScoreChanged) -> None:
+    # Scores are recorded together; each has its own cause.
+    message.traceparent = changed.traceparent
+    message.score_changed.CopyFrom(changed_message(changed))
+
+
+# By what a decision emits: the field of the event's payload, and how it is put there.
+_EVENTS: Mapping[type, tuple[str, Callable[[event_pb2.Event, Any], None]]] = {
+    ScoreChanged: ("score_changed", _put_score),
+    **RIGHTS_EVENTS,
+}

@@ -19,7 +19,7 @@ _KINDS = {
     credit_pb2.SUBJECT_KIND_INDIVIDUAL: SubjectKind.INDIVIDUAL,
     credit_pb2.SUBJECT_KIND_MERCHANT: SubjectKind.MERCHANT,
 }
-_KIND_NUMBERS = {kind: number for number, kind in _KINDS.items()}
+KIND_NUMBERS = {kind: number for number, kind in _KINDS.items()}
 
 
 def kind_of(number: int) -> SubjectKind | None:
@@ -31,7 +31,7 @@ def evaluation_message(evaluated: Evaluated, judge: Judge) -> credit_pb2.Evaluat
     evaluation = evaluated.evaluation
     message = credit_pb2.Evaluation(
         subject=evaluated.subject,
-        kind=_KIND_NUMBERS[evaluation.kind],
+        kind=KIND_NUMBERS[evaluation.kind],
         score=evaluation.score,
         grade=evaluation.grade.value,
         blocked=evaluation.blocked,
@@ -98,6 +98,7 @@ def stream_message(source: Source, progress: StreamProgress, *, connected: bool)
         applied=progress.applied,
         duplicates=progress.duplicates,
         parked=progress.parked,
+        erased=progress.erased,
         connected=connected,
     )
     if progress.last_event_us is not None:

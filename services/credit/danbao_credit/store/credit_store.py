@@ -11,6 +11,7 @@ import asyncpg
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.store.log import EventLog
 from danbao_credit.store.removal import Removals
+from danbao_credit.store.reports import Reports
 from danbao_credit.store.rights import Rights
 from danbao_credit.store.standing import Standing
 from danbao_credit.store.streams import Streams
@@ -36,8 +37,8 @@ class Part(Protocol):
         ...
 
 
-# Rows are locked in this order.
-_PARTS: tuple[Part, ...] = (Streams(), Tombstones(), EventLog(), Standing(), Rights())
+# Rows are locked in this order: whom a reversal concerns is known from the reports.
+_PARTS: tuple[Part, ...] = (Reports(), Streams(), Tombstones(), EventLog(), Standing(), Rights())
 
 
 class CreditStore:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import text
 
-from danbao_credit.application.ports import Snapshot, StreamProgress
+from danbao_credit.application.ports import SeenHistory, Snapshot, StreamProgress
+from danbao_credit.domain.checkpoint import Checkpoint, History
 from danbao_credit.domain.events import Source
+from danbao_credit.domain.log import LogRow
 from danbao_credit.domain.marks import Mark
 from danbao_credit.domain.profile import Profile
-from danbao_credit.store.score_rows import MARK_TYPES, mark_of
+from danbao_credit.store.log import COLUMNS
+from danbao_credit.store.score_rows import MARK_COLUMNS, MARK_TYPES, mark_of
 from danbao_credit.store.streams import progress_of
 from danbao_kit.database import Database
 from danbao_kit.tables import PARTITION
@@ -23,6 +26,25 @@ _SNAPSHOT = text(
     f" UNION ALL SELECT subject, NULL, profile, {_NO_MARK} FROM subjects WHERE subject = ANY(:subjects)"
     f" UNION ALL SELECT subject, NULL, NULL, {', '.join(name for name in MARK_TYPES if name != 'subject')} FROM marks"
     " WHERE subject = ANY(:subjects)"
+)
+_TYPES = {"number": "bigint", "at_us": "bigint", "sign": "smallint"}
+_NO_ROW = ", ".join(f"NULL::{_TYPES.get(name, 'text')} AS {name}" for name in LogRow._fields)
+# Everything that is kept of one subject, by one snapshot.
+_HISTORY = text(
+    f"SELECT 'cursor' AS part, source AS name, sequence AS n, NULL::bytea AS bytes, {_NO_ROW}"
+    " FROM reader_cursors WHERE partition = :partition"
+    f" UNION ALL SELECT 'profile', NULL, NULL, profile, {_NO_ROW} FROM subjects WHERE subject = :subject"
+    f" UNION ALL SELECT 'checkpoint', NULL, through_us, profile, {_NO_ROW} FROM checkpoints WHERE subject = :subject"
+    f" UNION ALL SELECT 'row', NULL, NULL, NULL, {COLUMNS} FROM event_log"
+    " WHERE subject = :subject AND at_us <= :until"
+)
+_MARKS = text(f"SELECT {', '.join(MARK_COLUMNS)} FROM marks WHERE subject = :subject")
+# Later than any event.
+_FOR_EVER_US = 2**62
+_SUBJECTS = text("SELECT subject FROM subjects WHERE subject > :after ORDER BY subject LIMIT :most")
+# The first old rows that are found will do.
+_FOLDABLE = text(
+    "SELECT DISTINCT subject FROM (SELECT subject FROM event_log WHERE at_us < :before LIMIT 500) AS old LIMIT :most"
 )
 _PROGRESS = text(
     "SELECT source, sequence, applied, duplicates, parked, erased, last_event_time"
@@ -50,6 +72,36 @@ class CreditQueries:
             profiles={row["subject"]: Profile.from_bytes(row["profile"]) for row in rows if row["profile"] is not None},
             marks=marks,
         )
+
+    async def history(self, subject: str, until_us: int | None) -> SeenHistory:
+        """What is kept of a subject, of what happened up to a moment or at all. Raises StoreUnavailable."""
+        until_us = _FOR_EVER_US if until_us is None else until_us
+        values = {"partition": PARTITION, "subject": subject, "until": until_us}
+        async with self._database.read() as connection:
+            found = (await connection.execute(_HISTORY, values)).all()
+            marks = (await connection.execute(_MARKS, values)).mappings().all()
+        sequences: dict[Source, int] = {}
+        profile, checkpoint, rows = Profile.empty(), None, []
+        for part, name, n, data, *row in found:
+            if part == "row":
+                rows.append(LogRow(*row))
+            elif part == "cursor":
+                sequences[Source(name)] = n
+            elif part == "profile":
+                profile = Profile.from_bytes(data)
+            else:
+                checkpoint = Checkpoint(Profile.from_bytes(data), n)
+        return SeenHistory(sequences, profile, History(checkpoint, tuple(rows)), tuple(mark_of(row) for row in marks))
+
+    async def subjects(self, after: str, *, most: int) -> Sequence[str]:
+        """The next subjects in the order of their names. Raises StoreUnavailable."""
+        async with self._database.read() as connection:
+            return (await connection.execute(_SUBJECTS, {"after": after, "most": most})).scalars().all()
+
+    async def foldable(self, before_us: int, *, most: int) -> Sequence[str]:
+        """Some subjects with rows from before a moment. Raises StoreUnavailable."""
+        async with self._database.read() as connection:
+            return (await connection.execute(_FOLDABLE, {"before": before_us, "most": most})).scalars().all()
 
     async def progress(self) -> Mapping[Source, StreamProgress]:
         """How far each stream was read. Raises StoreUnavailable."""

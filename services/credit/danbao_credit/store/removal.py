@@ -13,6 +13,7 @@ from danbao_credit.application.working_set import CreditSet
 from danbao_credit.domain.erasure import OpenMatters, Removal
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.rights_errors import ReplyErased
+from danbao_credit.store.reports import erase_reports
 from danbao_kit.rpc_status import status_of
 from danbao_kit.tables import PARTITION, REFUSED, STARTED
 
@@ -44,11 +45,9 @@ _WITH_THE_SUBJECT = (
     "DELETE FROM consents WHERE subject = $1 AND $2::bigint IS NOT NULL",
     "DELETE FROM appeals WHERE subject = $1 AND $2::bigint IS NOT NULL",
     "DELETE FROM score_accesses WHERE subject = $1 AND $2::bigint IS NOT NULL",
-    "DELETE FROM marks WHERE subject = $1 AND coalesce(begin_us, end_us) <= $2",
+    "DELETE FROM marks WHERE subject = $1 AND $2::bigint IS NOT NULL",
     "DELETE FROM scores WHERE subject = $1 AND $2::bigint IS NOT NULL",
     "DELETE FROM score_history WHERE subject = $1 AND $2::bigint IS NOT NULL",
-    # Its id stays taken: a report that comes again is a duplicate as before.
-    "UPDATE reports SET subject = NULL, about = '', measures = '' WHERE subject = $1 AND $2::bigint IS NOT NULL",
 )
 _PROFILE = "DELETE FROM subjects WHERE subject = $1"
 # $1: the name as a field of a message, so that nobody else's longer name is meant.
@@ -106,6 +105,7 @@ class Removals:
         if removal.through_us is not None:
             for statement in _WITH_THE_SUBJECT:
                 await connection.execute(statement, subject, removal.through_us)
+            await erase_reports(connection, [subject])
             profile = working.subjects.get(subject)
             if profile is None or not len(profile.keys):
                 await connection.execute(_PROFILE, subject)

@@ -13,8 +13,10 @@ from danbao_credit.application.consents import GrantConsent, ReadForPurpose, Rev
 from danbao_credit.application.erasure import EraseSubject
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.domain.appeal import EventKey
+from danbao_credit.domain.events import Source
 from danbao_credit.domain.log import LogRow
 from danbao_credit.domain.profile import Profile
+from danbao_credit.store.reports import load_reports
 from danbao_credit.store.rights_rows import (
     ACCESS_COLUMNS,
     APPEAL_COLUMNS,
@@ -195,6 +197,9 @@ class Rights:
                 else:
                     found[key].append(logged)
             working.events_looked_up.update({key: tuple(rows) for key, rows in found.items()})
+            reports = sorted({key.number for _, key in found if key.source == Source.REPORTS})
+            if reports:
+                await load_reports(connection, working, reports, sorted({subject for subject, _ in found}))
 
 
 def log_row(row: Any) -> LogRow:

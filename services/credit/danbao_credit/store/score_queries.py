@@ -73,7 +73,7 @@ class ScoreQueries:
         ]
 
     async def stale_after(self, after: str, most: int) -> tuple[list[str], str | None]:
-        """Of a page of subjects those whose score is older than their profile; and the page's last one, None at the end."""
+        """Of a page of subjects those whose score is older than their profile; and its last one, None at the end."""
         async with self._database.read() as connection:
             rows = (await connection.execute(_PAGE, {"after": after, "most": most})).all()
         return [row.subject for row in rows if row.is_stale], rows[-1].subject if len(rows) == most else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from danbao_credit.domain.catalogue import SubjectKind
@@ -11,9 +12,7 @@ from danbao_credit.domain.scores import Score, ScoreChanged
 
 # Columns with their types.
 MARK_TYPES = {
-    "subject": "text", "kind": "text", "reference": "text", "begin_us": "bigint", "begun_by": "text",
-    "begin_traceparent": "text", "end_us": "bigint", "ended_by": "text", "end_traceparent": "text",
-    "annulled": "boolean", "grade": "text",
+    "subject": "text", "kind": "text", "reference": "text", "begins": "text", "ends": "text", "grade": "text",
 }  # fmt: skip
 MARK_COLUMNS = tuple(MARK_TYPES)
 SCORE_COLUMNS = (
@@ -32,22 +31,17 @@ def mark_row(mark: Mark) -> tuple[Any, ...]:
         mark.subject,
         mark.kind.value,
         mark.reference,
-        *_turn_row(mark.begin),
-        *_turn_row(mark.end),
-        mark.end is not None and mark.end.annuls,
+        _turns_text(mark.begins),
+        _turns_text(mark.ends),
         None if mark.grade is None else mark.grade.value,
     )
 
 
 def mark_of(row: Any) -> Mark:
     """The mark in a row."""
-    begin = end = None
-    if row["begin_us"] is not None:
-        begin = Turn(row["begin_us"], row["begun_by"], row["begin_traceparent"])
-    if row["end_us"] is not None:
-        end = Turn(row["end_us"], row["ended_by"], row["end_traceparent"], annuls=row["annulled"])
+    begins, ends = _turns(row["begins"]), _turns(row["ends"])
     grade = None if row["grade"] is None else Grade(row["grade"])
-    return Mark(row["subject"], MarkKind(row["kind"]), row["reference"], begin, end, grade)
+    return Mark(row["subject"], MarkKind(row["kind"]), row["reference"], begins, ends, grade)
 
 
 def score_row(score: Score) -> tuple[Any, ...]:
@@ -115,5 +109,9 @@ def _points_text(points: tuple[tuple[str, int], ...]) -> str:
     return " ".join(f"{category} {amount}" for category, amount in points)
 
 
-def _turn_row(turn: Turn | None) -> tuple[int | None, str, str]:
-    return (None, "", "") if turn is None else (turn.at_us, turn.by, turn.traceparent)
+def _turns_text(turns: tuple[Turn, ...]) -> str:
+    return json.dumps([[turn.at_us, turn.by, turn.traceparent, turn.annuls] for turn in turns])
+
+
+def _turns(text: str) -> tuple[Turn, ...]:
+    return tuple(Turn(at_us, by, traceparent, annuls) for at_us, by, traceparent, annuls in json.loads(text))

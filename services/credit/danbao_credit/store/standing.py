@@ -36,11 +36,9 @@ _LOCK_SCORES = (
 )
 _SAVE_MARKS = f"""
 INSERT INTO marks ({", ".join(MARK_COLUMNS)})
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::text[],
-  $9::text[], $10::boolean[], $11::text[])
-ON CONFLICT (subject, kind, reference) DO UPDATE SET begin_us = excluded.begin_us, begun_by = excluded.begun_by,
-  begin_traceparent = excluded.begin_traceparent, end_us = excluded.end_us, ended_by = excluded.ended_by,
-  end_traceparent = excluded.end_traceparent, annulled = excluded.annulled, grade = excluded.grade
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
+ON CONFLICT (subject, kind, reference) DO UPDATE SET begins = excluded.begins, ends = excluded.ends,
+  grade = excluded.grade
 """
 _SAVE_SCORES = f"""
 INSERT INTO scores ({", ".join(SCORE_COLUMNS)})

@@ -10,6 +10,8 @@ import asyncpg
 
 from danbao_credit.application.apply_events import ApplyEvents
 from danbao_credit.application.ports import StreamProgress
+from danbao_credit.application.rebuild import RebuildProfile
+from danbao_credit.application.record_events import RecordEvents
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.profile import Profile
@@ -47,7 +49,7 @@ SELECT *, now() FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bytea[])
 
 
 class Streams:
-    """The part of the store that chunks of events move."""
+    """The part of the store that chunks of events and reports move."""
 
     async def load(
         self,
@@ -57,16 +59,18 @@ class Streams:
         needs: Mapping[str, set[Any]],
         now: datetime,
     ) -> None:
-        chunks = [command for command in commands if isinstance(command, ApplyEvents)]
-        if not chunks:
-            return
-        cursors = await connection.fetch(_LOCK_CURSORS, PARTITION)
-        counts = {row["source"]: row for row in await connection.fetch(_COUNTS, PARTITION)}
-        for row in cursors:
-            working.progress.load(Source(row["source"]), progress_of(row["sequence"], counts[row["source"]]))
-        subjects = sorted(set().union(*(chunk.subjects() for chunk in chunks)))
+        telling = [command for command in commands if isinstance(command, ApplyEvents | RecordEvents)]
+        if telling:
+            cursors = await connection.fetch(_LOCK_CURSORS, PARTITION)
+            counts = {row["source"]: row for row in await connection.fetch(_COUNTS, PARTITION)}
+            for row in cursors:
+                working.progress.load(Source(row["source"]), progress_of(row["sequence"], counts[row["source"]]))
+        subjects: set[str] = set().union(*(command.subjects() for command in telling))
+        subjects |= {command.subject for command in commands if isinstance(command, RebuildProfile)}
+        # Whom reversals concern stands in the reports they take back.
+        subjects |= {who for report in working.reports.values() for who in (report.subject, report.peer) if who}
         if subjects:
-            for row in await connection.fetch(_LOCK_SUBJECTS, subjects):
+            for row in await connection.fetch(_LOCK_SUBJECTS, sorted(subjects)):
                 working.subjects.load(row["subject"], Profile.from_bytes(row["profile"]))
 
     async def save(self, connection: asyncpg.Connection, working: CreditSet) -> None:

@@ -35,13 +35,9 @@ marks = Table(
     Column("subject", Text, primary_key=True),
     Column("kind", Text, primary_key=True),
     Column("reference", Text, primary_key=True),
-    Column("begin_us", BigInteger),
-    Column("begun_by", Text, nullable=False),
-    Column("begin_traceparent", Text, nullable=False),
-    Column("end_us", BigInteger),
-    Column("ended_by", Text, nullable=False),
-    Column("end_traceparent", Text, nullable=False),
-    Column("annulled", Boolean, nullable=False),
+    # All that was told: [[at_us, by, traceparent, annuls], …] in the order of time.
+    Column("begins", Text, nullable=False),
+    Column("ends", Text, nullable=False),
     Column("grade", Text),
 )
 
@@ -139,11 +135,13 @@ reports = Table(
     Column("fingerprint", LargeBinary, nullable=False),
     Column("number", BigInteger, nullable=False),
     Column("subject", Text),
+    Column("peer", Text),
     Column("kind", Text, nullable=False),
     Column("at_us", BigInteger, nullable=False),
     Column("currency", Text, nullable=False),
     Column("about", Text, nullable=False),
     Column("measures", Text, nullable=False),
+    Column("reverses", BigInteger),
     Column("reversed_by", BigInteger),
 )
 

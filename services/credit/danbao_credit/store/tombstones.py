@@ -9,6 +9,8 @@ from typing import Any
 import asyncpg
 
 from danbao_credit.application.apply_events import ApplyEvents
+from danbao_credit.application.rebuild import FoldLog, RebuildProfile
+from danbao_credit.application.record_events import RecordEvents
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.tombstone import Tombstone, subject_key
@@ -20,8 +22,6 @@ SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[], $5::
 ON CONFLICT (key) DO UPDATE SET erase_us = excluded.erase_us, payments_sequence = excluded.payments_sequence,
   escrow_sequence = excluded.escrow_sequence, reports_number = excluded.reports_number
 """
-# Commands that bring what was told of somebody.
-_TELLING = (ApplyEvents,)
 
 
 class Tombstones:
@@ -37,8 +37,15 @@ class Tombstones:
     ) -> None:
         told: set[str] = set(needs.get("tombstones", ()))
         for command in commands:
-            if isinstance(command, _TELLING):
+            if isinstance(command, ApplyEvents | RecordEvents):
                 told |= command.subjects()
+            elif isinstance(command, RebuildProfile):
+                told.add(command.subject)
+            elif isinstance(command, FoldLog):
+                told.update(command.subjects)
+        # Whom reversals concern stands in the reports they take back.
+        for report in working.reports.values():
+            told |= {who for who in (report.subject, report.peer) if who}
         if not told:
             return
         subjects = {subject_key(subject): subject for subject in told}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -67,6 +68,7 @@ class Scorer:
         self._urgent: dict[str, Touched] = {}
         self._waiting: dict[str, Touched] = {}
         self._touched = asyncio.Event()
+        self._urged = asyncio.Event()
 
     def touch(self, touched: Mapping[str, Touched]) -> None:
         """These are to be scored."""
@@ -74,6 +76,7 @@ class Scorer:
             if touch.urgent:
                 self._waiting.pop(subject, None)
                 self._urgent[subject] = touch
+                self._urged.set()
             elif subject not in self._urgent and len(self._waiting) < _MOST_WAITING:
                 self._waiting[subject] = touch
         if touched:
@@ -115,6 +118,7 @@ class Scorer:
 
     def _take(self) -> dict[str, Touched]:
         """The next round: first those with a mark, then those who wait longest."""
+        self._urged.clear()
         taken: dict[str, Touched] = {}
         for waiting in (self._urgent, self._waiting):
             while waiting and len(taken) < _ROUND:
@@ -124,9 +128,9 @@ class Scorer:
 
     async def _pause(self, took_s: float) -> None:
         """Waits in proportion to the round before; a mark ends the wait."""
-        until = time.monotonic() + _PAUSE * took_s
-        while not self._urgent and (left_s := until - time.monotonic()) > 0:
-            await asyncio.sleep(min(left_s, _GATHER_S))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PAUSE * took_s):
+                await self._urged.wait()
 
     async def _score(self, touched: Mapping[str, Touched]) -> None:
         """Evaluates and records. Raises what keeps it from being recorded."""

@@ -45,14 +45,17 @@ def upgrade() -> None:
         sa.Column("fingerprint", sa.LargeBinary, nullable=False),
         sa.Column("number", sa.BigInteger, nullable=False),
         sa.Column("subject", sa.Text),
+        sa.Column("peer", sa.Text),
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("at_us", sa.BigInteger, nullable=False),
         sa.Column("currency", sa.Text, nullable=False),
         sa.Column("about", sa.Text, nullable=False),
         sa.Column("measures", sa.Text, nullable=False),
+        sa.Column("reverses", sa.BigInteger),
         sa.Column("reversed_by", sa.BigInteger),
     )
-    op.create_index("reports_subject", "reports", ["subject"], postgresql_where=sa.text("subject IS NOT NULL"))
+    for party in ("subject", "peer"):
+        op.create_index(f"reports_{party}", "reports", [party], postgresql_where=sa.text(f"{party} IS NOT NULL"))
     op.create_table(
         "tombstones",
         sa.Column("key", sa.LargeBinary, primary_key=True),
@@ -75,7 +78,7 @@ def upgrade() -> None:
             "event_log": "SELECT, INSERT, DELETE",
             "checkpoints": "SELECT, INSERT, DELETE, UPDATE (profile, through_us)",
             # A report is kept for good, so that its id stays taken; of an erased subject only that.
-            "reports": "SELECT, INSERT, UPDATE (subject, about, measures, reversed_by)",
+            "reports": "SELECT, INSERT, UPDATE (subject, peer, about, measures, reversed_by)",
             "tombstones": "SELECT, INSERT, UPDATE (erase_us, payments_sequence, escrow_sequence, reports_number)",
             "subjects": "DELETE",
             "stream_counts": "UPDATE (erased)",

@@ -23,16 +23,9 @@ def upgrade() -> None:
         sa.Column("subject", sa.Text, primary_key=True),
         sa.Column("kind", sa.Text, primary_key=True),
         sa.Column("reference", sa.Text, primary_key=True),
-        sa.Column("begin_us", sa.BigInteger),
-        sa.Column("begun_by", sa.Text, nullable=False),
-        sa.Column("begin_traceparent", sa.Text, nullable=False),
-        sa.Column("end_us", sa.BigInteger),
-        sa.Column("ended_by", sa.Text, nullable=False),
-        sa.Column("end_traceparent", sa.Text, nullable=False),
-        sa.Column("annulled", sa.Boolean, nullable=False),
+        sa.Column("begins", sa.Text, nullable=False),
+        sa.Column("ends", sa.Text, nullable=False),
         sa.Column("grade", sa.Text),
-        sa.CheckConstraint("begin_us IS NOT NULL OR end_us IS NOT NULL", name="something_was_told"),
-        sa.CheckConstraint("NOT annulled OR end_us IS NOT NULL", name="annulled_marks_have_ended"),
     )
     op.create_table(
         "scores",
@@ -75,8 +68,7 @@ def upgrade() -> None:
         {
             "subjects": "UPDATE (version)",
             # What was told of a mark is kept; it goes with an erased subject.
-            "marks": "SELECT, INSERT, DELETE, UPDATE (begin_us, begun_by, begin_traceparent, end_us, ended_by,"
-            " end_traceparent, annulled, grade)",
+            "marks": "SELECT, INSERT, DELETE, UPDATE (begins, ends, grade)",
             "scores": "SELECT, INSERT, UPDATE, DELETE",
             # Append-only; only an erased subject's goes.
             "score_history": "SELECT, INSERT, DELETE",

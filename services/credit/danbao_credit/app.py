@@ -15,12 +15,23 @@ from typing import Any
 import yaml
 from pydantic import Field
 
-from danbao.credit.v1 import credit_pb2, credit_pb2_grpc, event_pb2, event_pb2_grpc, rights_pb2, rights_pb2_grpc
-from danbao_credit.application.decide import decide
+from danbao.credit.v1 import (
+    credit_pb2,
+    credit_pb2_grpc,
+    event_pb2,
+    event_pb2_grpc,
+    membership_pb2,
+    membership_pb2_grpc,
+    rights_pb2,
+    rights_pb2_grpc,
+)
+from danbao_credit.application.decide import decider
+from danbao_credit.application.memberships import Desk
 from danbao_credit.application.purpose_gate import PurposeGate
 from danbao_credit.application.score_feed import ScoreFeed
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.clients.event_streams import EventStreamClient, escrow_stream, payments_stream
+from danbao_credit.clients.payments_money import PaymentsMoney
 from danbao_credit.domain.catalogue import Catalogue, SubjectKind, catalogue_from
 from danbao_credit.domain.consent import Purposes, purposes_from
 from danbao_credit.domain.errors import DefinitionInvalid
@@ -32,14 +43,17 @@ from danbao_credit.domain.terms import TermsTable, terms_from
 from danbao_credit.rpc.codec import CreditCodec
 from danbao_credit.rpc.credit import CreditServicer
 from danbao_credit.rpc.events import EventServicer
+from danbao_credit.rpc.memberships import MembershipServicer
 from danbao_credit.rpc.rights import RightsServicer
 from danbao_credit.rpc.rights_codec import blank_event
 from danbao_credit.rpc.scores import ScoreCalls
 from danbao_credit.store.credit_store import CreditStore
+from danbao_credit.store.membership_queries import MembershipQueries
 from danbao_credit.store.queries import CreditQueries
 from danbao_credit.store.rights_queries import SECTIONS, RightsQueries
 from danbao_credit.store.score_queries import ScoreQueries
 from danbao_credit.workers.folding import FoldingWorker
+from danbao_credit.workers.memberships import DepositSteps, MembershipLooks
 from danbao_credit.workers.sampling import SamplingAuditor
 from danbao_credit.workers.scorer import Scorer, touched_by
 from danbao_credit.workers.stream_reader import stream_reader
@@ -60,16 +74,17 @@ NAME = "credit"
 EVENT_SERVICE = event_pb2.DESCRIPTOR.services_by_name["EventService"].full_name
 CREDIT_SERVICE = credit_pb2.DESCRIPTOR.services_by_name["CreditService"].full_name
 RIGHTS_SERVICE = rights_pb2.DESCRIPTOR.services_by_name["SubjectRightsService"].full_name
+MEMBERSHIP_SERVICE = membership_pb2.DESCRIPTOR.services_by_name["MembershipService"].full_name
 
 # Which peer may call what. Users reach credit through the gateway only.
 PEERS: Mapping[str, tuple[str, ...]] = {
-    "gateway": (CREDIT_SERVICE, RIGHTS_SERVICE, EVENT_SERVICE),
+    "gateway": (CREDIT_SERVICE, RIGHTS_SERVICE, MEMBERSHIP_SERVICE, EVENT_SERVICE),
     "payments": (EVENT_SERVICE,),
     "escrow": (
         *(f"{CREDIT_SERVICE}/{method}" for method in ("GetTerms", "BatchGetTerms", "Evaluate")),
         EVENT_SERVICE,
     ),
-    "operator": (CREDIT_SERVICE, RIGHTS_SERVICE, EVENT_SERVICE, CLOCK_SERVICE),
+    "operator": (CREDIT_SERVICE, RIGHTS_SERVICE, MEMBERSHIP_SERVICE, EVENT_SERVICE, CLOCK_SERVICE),
 }
 
 
@@ -90,7 +105,7 @@ class CreditSettings(ServiceSettings):
     audit_every_s: float = Field(default=60.0, gt=0, description="seconds between audits of a few profiles")
     members: str = Field(
         default="",
-        description="subjects/{id}, comma-separated: credible merchants whatever their grade, to try things out",
+        description="subjects/{id}, comma-separated: credible merchants without a membership, to try things out",
     )
 
 
@@ -148,21 +163,39 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
         queries = CreditQueries(database)
         score_queries = ScoreQueries(database)
         events, feed = EventStream(database), ScoreFeed(score_queries)
+        memberships = MembershipQueries(database, table.membership)
         scorer: Scorer | None = None
 
         def committed(working: CreditSet) -> None:
             if scorer is not None:
                 scorer.touch(touched_by(working))
-            if working.score_changes.accepted or working.appeals.created() or working.appeals.updated():
-                events.wake()
+            if working.score_changes.accepted:
                 feed.wake()
+            told = (working.memberships, working.appeals)
+            if working.score_changes.accepted or any(rows.created() or rows.updated() for rows in told):
+                events.wake()
+            steps.take(working.taken.accepted)
+            looks.wake()
 
         group_commit = GroupCommit(
-            database, CreditStore(blank_event), decide, CreditCodec(), clock, TimeOrderedIds(), on_commit=committed
+            database,
+            CreditStore(blank_event),
+            decider(Desk(lambda: judge, table.membership)),
+            CreditCodec(),
+            clock,
+            TimeOrderedIds(),
+            on_commit=committed,
         )
         scorer = Scorer(lambda: judge, score_queries, group_commit, clock)
+        money_channel = service_channel(settings.payments_address, service="payments", settings=settings)
+        stack.push_async_callback(money_channel.close)
+        steps = DepositSteps(PaymentsMoney(money_channel), memberships, group_commit)
+        looks = MembershipLooks(memberships, group_commit, clock)
         group_commit.start()
         stack.push_async_callback(group_commit.stop)
+        stack.push_async_callback(steps.stop)
+        _in_background(stack, "deposit steps", steps.run)
+        _in_background(stack, "membership looks", looks.run)
 
         streams: list[EventStreamClient] = []
         for service, address, make in (
@@ -211,6 +244,8 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
             gate,
         )
         server.add(credit_pb2_grpc.add_CreditServiceServicer_to_server, servicer, CREDIT_SERVICE)
+        members = MembershipServicer(CommandRunner(group_commit), memberships, judge, table, queries, clock)
+        server.add(membership_pb2_grpc.add_MembershipServiceServicer_to_server, members, MEMBERSHIP_SERVICE)
         server.add(event_pb2_grpc.add_EventServiceServicer_to_server, EventServicer(events), EVENT_SERVICE)
         rights = RightsServicer(
             CommandRunner(group_commit), purposes, gate, judge, queries, RightsQueries(database), clock, SECTIONS
@@ -219,7 +254,7 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
         server.on_drain(events.close)
         server.on_drain(feed.close)
         if isinstance(clock, SettableClock):
-            server.add_clock(ClockServicer(clock, database))
+            server.add_clock(ClockServicer(clock, database, on_advanced=looks.drain_due))
             _in_background(stack, "clock", partial(follow_clock, clock, database))
         yield server
 

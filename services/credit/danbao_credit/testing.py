@@ -14,12 +14,14 @@ from danbao.escrow.v1 import event_pb2_grpc as escrow_event_pb2_grpc
 from danbao.escrow.v1 import trade_pb2
 from danbao.payments.v1 import event_pb2 as payments_event_pb2
 from danbao.payments.v1 import event_pb2_grpc as payments_event_pb2_grpc
+from danbao.payments.v1 import ledger_pb2_grpc
 from danbao_credit.application.apply_events import apply_events, command_for
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.clients.decoding import EscrowEvent, PaymentsEvent
 from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.profile import Profile
+from danbao_credit.testing_deposits import ScriptedLedger
 from danbao_kit.decision import Moment
 from danbao_kit.ids import TimeOrderedIds
 from danbao_kit.testing.certificates import CertificateFiles
@@ -91,6 +93,7 @@ class TradeStory:
 
     def refunded(self, at: datetime, *lines: str, by: int = SELLER) -> TradeStory:
         amount = self._settle(at, lines, trade_pb2.Line.STATE_REFUNDED)
+        self._trade.refunded_minor += amount
         return self._tell("lines_refunded", at, by, lines, amount)
 
     def cancelled(self, at: datetime, *, by: int = SYSTEM) -> TradeStory:
@@ -204,11 +207,12 @@ class _Script:
 
 
 class ScriptedStreams:
-    """payments' and escrow's streams on one port each, with events that a test gives them."""
+    """payments' and escrow's streams on one port each, with events that a test gives them; and payments' ledger."""
 
     def __init__(self) -> None:
         self.payments = _Script(payments_event_pb2.WatchEventsResponse)
         self.escrow = _Script(escrow_event_pb2.WatchEventsResponse)
+        self.ledger = ScriptedLedger()
         self.addresses: dict[str, str] = {}
         self._servers: list[grpc.aio.Server] = []
 
@@ -219,6 +223,8 @@ class ScriptedStreams:
         ):
             server = grpc.aio.server()
             register(_servicer(script), server)
+            if name == "payments":
+                ledger_pb2_grpc.add_LedgerServiceServicer_to_server(self.ledger, server)
             own = files[name]
             credentials = grpc.ssl_server_credentials(
                 [(own.key.read_bytes(), own.cert.read_bytes())], own.ca.read_bytes(), require_client_auth=True

@@ -320,6 +320,8 @@ def test_upheld_against_an_event_takes_it_back_once(judge: Any) -> None:
     assert working.subjects.get(SELLER).to_bytes() != before.to_bytes(), "the newest moment stays"
     facts, kept = (judge.facts(profile, int(NOW.timestamp())) for profile in (before, working.subjects.get(SELLER)))
     for indicator in catalogue.indicators:
+        if "days_since(last" in indicator.expression.text:
+            continue  # a moment that came stays
         assert indicator.value(facts) == indicator.value(kept), indicator.name
     with pytest.raises(AppealTargetNotFound):
         file_appeal(filing(target), working, moment(NOW))

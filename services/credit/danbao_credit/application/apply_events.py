@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from danbao_credit.application.marking import touch, turn_mark
+from danbao_credit.application.membership_events import hear
 from danbao_credit.application.ports import RawEvent, StreamProgress
 from danbao_credit.application.working_set import CreditSet, ParkedEvent
 from danbao_credit.domain.catalogue import Catalogue
@@ -15,6 +16,7 @@ from danbao_credit.domain.events import Source
 from danbao_credit.domain.facts import Telling, changes_of, telling_of
 from danbao_credit.domain.log import LogRow, encoded
 from danbao_credit.domain.marks import MarkKey, MarkTold, marks_told
+from danbao_credit.domain.membership_model import Heard
 from danbao_credit.domain.profile import Change, Profile
 from danbao_kit.decision import Moment, Need
 
@@ -56,6 +58,8 @@ class ApplyEvents:
     # Whether an event that is ahead of our clock is set aside. Not so on test clocks, which are moved one by one: an
     # event of a service whose clock was moved first is no mistake.
     parks_future: bool = True
+    # What they say about memberships.
+    heard: tuple[Heard, ...] = ()
 
     def subjects(self) -> set[str]:
         """Of whom it tells anything."""
@@ -77,12 +81,16 @@ def command_for(
 ) -> ApplyEvents:
     """The command for a chunk. What cannot be understood is parked and holds up nothing that follows."""
     told: list[Told | ParkedEvent] = []
+    heard: list[Heard] = []
     for event in events:
         try:
-            told.append(_told(event, source, catalogue))
+            understood, said = _told(event, source, catalogue), event.heard()
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one event, the stream goes on
             told.append(ParkedEvent(source, event.sequence, f"{type(error).__name__}: {error}"[:500], event.payload))
-    return ApplyEvents(source, after_sequence, through_sequence, tuple(told), parks_future)
+        else:
+            told.append(understood)
+            heard += said
+    return ApplyEvents(source, after_sequence, through_sequence, tuple(told), parks_future, tuple(heard))
 
 
 def apply_events(command: ApplyEvents, working: CreditSet, moment: Moment) -> None:
@@ -116,6 +124,7 @@ def apply_events(command: ApplyEvents, working: CreditSet, moment: Moment) -> No
         if event.marks:
             book.mark(event.marks)
     book.close()
+    hear(command.heard, working, after_sequence=progress.sequence)
     working.progress.put(
         command.source,
         replace(

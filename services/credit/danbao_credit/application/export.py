@@ -17,10 +17,11 @@ from danbao_credit.domain.consent import Access, Consent
 from danbao_credit.domain.evaluation import Judge
 from danbao_credit.domain.log import LogRow, decoded
 from danbao_credit.domain.marks import Mark, MarkKind
-from danbao_credit.domain.profile import Kind, Profile
+from danbao_credit.domain.profile import HASH_SHIFT, Kind, Profile
 from danbao_kit.errors import PageTokenInvalid
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_REFERENCE = 0xFFFF_FFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,14 +195,13 @@ def _counts(catalogue: Catalogue, profile: Profile, as_of_s: int) -> list[Record
             if moment is not None:
                 at = _EPOCH + timedelta(seconds=moment)
                 records.append(Record("credit", f"{slot.name}: {at:%Y-%m-%d}", {"moment": slot.name, "time": at}))
-        elif slot.keep == "peers":
-            hashes, counts = profile.peers(slot.id)
-            if len(hashes):
-                peers = [
-                    {"peer": f"{number:08x}", "times": times}
-                    for number, times in zip(hashes.tolist(), counts.tolist(), strict=True)
-                ]
-                records.append(Record("credit", f"{slot.name}: {len(peers)}", {"peers_of": slot.name, "peers": peers}))
+    keys, counts = profile.met()
+    if len(keys):
+        # A number that stands for a peer or an order, and when or how often it was met; whose it is, is not kept.
+        met = zip(keys.tolist(), counts.tolist(), strict=True)
+        references = [f"{key >> HASH_SHIFT & _REFERENCE:08x} {count}" for key, count in met]
+        text = f"{len(references)} times peers and orders, by a number that stands for each"
+        records.append(Record("credit", text, {"references": references}))
     return records
 
 

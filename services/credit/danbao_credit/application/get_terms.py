@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from danbao_credit.application.evaluate import EVALUATIONS_IN_A_ROW, seconds
-from danbao_credit.application.ports import AHEAD_S, CreditReader
+from danbao_credit.application.ports import AHEAD_S, CreditReader, Snapshot
 from danbao_credit.domain.catalogue import SubjectKind
 from danbao_credit.domain.evaluation import Evaluation, Judge
 from danbao_credit.domain.grades import Grade
@@ -72,19 +72,33 @@ async def get_terms(
     }
     blocked = {subject for subject in counterparties if MarkKind.FRAUD in snapshot.standing(subject, as_of_s)}
     return [
-        _terms_of(item, evaluations[item.subject], suspicions.get(item.subject), item.counterparty in blocked, table)
+        _terms_of(
+            item,
+            evaluations[item.subject],
+            suspicions.get(item.subject),
+            snapshot,
+            table,
+            counterparty_blocked=item.counterparty in blocked,
+        )
         for item in wanted
     ]
 
 
 def _terms_of(
-    item: TermsWanted, evaluation: Evaluation, suspected: Mark | None, counterparty_blocked: bool, table: TermsTable
+    item: TermsWanted,
+    evaluation: Evaluation,
+    suspected: Mark | None,
+    snapshot: Snapshot,
+    table: TermsTable,
+    *,
+    counterparty_blocked: bool,
 ) -> SellerTerms:
     grade = evaluation.grade
     if suspected is not None:
         # Whoever has taken over an account earns nothing by it: terms stay as they were, money waits for an operator.
         grade = suspected.grade or table.default_grade
     terms = table.grades[grade]
+    member = item.currency in snapshot.members.get(item.subject, ()) or item.subject in table.members
     return SellerTerms(
         subject=item.subject,
         currency=item.currency,
@@ -94,6 +108,6 @@ def _terms_of(
         terms=terms if suspected is None else replace(terms, payout_by_operator=True),
         per_trade_limit_minor=table.limit_minor(grade, item.currency, field=item.field),
         counterparty_blocked=counterparty_blocked,
-        member=table.is_member(item.subject, grade),
-        compensation_limit_minor=table.compensation_limit_minor(item.subject, grade, item.currency),
+        member=member,
+        compensation_limit_minor=table.compensation_limit_minor(grade, item.currency) if member else 0,
     )

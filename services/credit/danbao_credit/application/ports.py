@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeAlias
+from uuid import UUID
 
+from danbao_credit.application.membership_commands import ClaimDepositStep, StepDone, StepRefused, Token
 from danbao_credit.domain.catalogue import SubjectKind
 from danbao_credit.domain.checkpoint import History
 from danbao_credit.domain.events import Event, Source
 from danbao_credit.domain.grades import Grade
 from danbao_credit.domain.marks import Mark, MarkKind, standing
+from danbao_credit.domain.membership_model import DepositStep, Heard, MembershipView
 from danbao_credit.domain.profile import Profile
 
 # What was told to us has happened, although our own clock may be behind the teller's by this much.
@@ -38,6 +41,8 @@ class Snapshot:
     sequences: Mapping[Source, int]
     profiles: Mapping[str, Profile] = field(default_factory=dict)
     marks: Mapping[str, Sequence[Mark]] = field(default_factory=dict)
+    # Of the credible merchants among them: the currencies that their guarantee covers.
+    members: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def profile(self, subject: str) -> Profile:
         return self.profiles.get(subject) or Profile.empty()
@@ -163,6 +168,10 @@ class RawEvent(Protocol):
         """Raises whatever is wrong with it."""
         ...
 
+    def heard(self) -> Sequence[Heard]:
+        """What it says about memberships. Raises whatever is wrong with it."""
+        ...
+
 
 class EventChunk(Protocol):
     """Some events in order, and the sequence up to which the stream was looked at."""
@@ -182,4 +191,60 @@ class EventSource(Protocol):
 
     def open(self, after_sequence: int) -> AsyncIterator[EventChunk]:
         """Everything after a sequence, then what follows. Raises whatever breaks it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StepUnknown:
+    """Whether money has moved is not known: the same id must be sent again."""
+
+    reason: str
+
+
+StepResult: TypeAlias = StepDone | StepRefused | StepUnknown
+
+
+class DepositMoney(Protocol):
+    """Payments, as far as deposits go."""
+
+    async def execute(self, step: DepositStep) -> StepResult:
+        """Moves the step's money under its own id, the same however often it is sent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DueLook:
+    """A membership that is to be looked at, and the trace of what made that necessary; empty for time alone."""
+
+    membership_id: UUID
+    cause: str
+
+
+class MembershipReads(Protocol):
+    """Reads of memberships. Raise StoreUnavailable."""
+
+    async def membership(self, membership_id: UUID) -> MembershipView | None:
+        """One as it is now."""
+        ...
+
+    async def membership_of(self, subject: str) -> MembershipView | None:
+        """The one of a subject that is not LEFT."""
+        ...
+
+    async def memberships(
+        self, token: Token, *, subject: str, state: str, after: tuple[datetime, UUID] | None, limit: int
+    ) -> list[MembershipView]:
+        """Those that the caller may see, by creation, after a position."""
+        ...
+
+    async def due_looks(self, now: datetime, limit: int) -> list[DueLook]:
+        """Those whose time has come, the longest due first."""
+        ...
+
+    async def abandoned_steps(self, limit: int) -> list[ClaimDepositStep]:
+        """Pending steps whose lease or backoff is over, as claims of them."""
+        ...
+
+    async def steps_under_way(self) -> int:
+        """Pending steps that were not refused."""
         ...

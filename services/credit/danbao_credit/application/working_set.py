@@ -13,6 +13,7 @@ from danbao_credit.domain.erasure import OpenMatters, Removal
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.log import LogRow
 from danbao_credit.domain.marks import Mark, MarkKey
+from danbao_credit.domain.membership_model import ClaimCount, Deposit, DepositStep, Membership, Movement
 from danbao_credit.domain.profile import Profile
 from danbao_credit.domain.report_record import ReportRecord
 from danbao_credit.domain.scores import Score, ScoreChanged, ScoreKey
@@ -55,6 +56,14 @@ class CreditSet(WorkingSet):
         self.reports: Rows[bytes, ReportRecord] = self.rows()
         # By subject, of those whom a command tells of.
         self.tombstones: Rows[str, Tombstone] = self.rows()
+        # Of members: keyed by membership, deposit account, (account, transaction), subject, (membership, number).
+        self.memberships: Rows[UUID, Membership] = self.rows()
+        self.deposits: Rows[UUID, Deposit] = self.rows()
+        self.movements: Rows[tuple[UUID, UUID], Movement] = self.rows()
+        self.claim_counts: Rows[str, ClaimCount] = self.rows()
+        self.deposit_steps: Rows[tuple[UUID, int], DepositStep] = self.rows()
+        # Steps that the process which commits this is to execute.
+        self.taken: Log[DepositStep] = self.log()
         self.marks: Rows[MarkKey, Mark] = self.rows()
         # Which of them were looked for.
         self.marks_loaded: set[MarkKey] = set()

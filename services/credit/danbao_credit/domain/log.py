@@ -8,12 +8,9 @@ from typing import NamedTuple
 
 from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.events import Source
-from danbao_credit.domain.facts import Measures, Telling, changes_of
+from danbao_credit.domain.facts import changes_of
 from danbao_credit.domain.profile import Change, Profile
-
-# What a reversal can take back. Earliest and latest times and peers stay as they are: what was met and when cannot be
-# taken out of them again without depending on order.
-_REVERSIBLE = "sum"
+from danbao_credit.domain.telling import Measures, Telling
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
@@ -49,12 +46,9 @@ def decoded(measures: str) -> Measures:
 
 
 def taken_back(changes: Iterable[tuple[str, Change]]) -> tuple[tuple[str, Change], ...]:
-    """The changes that take these back: sums are subtracted, times and peers stay."""
-    return tuple(
-        (subject, Change(change.slot, change.keep, -change.amount))
-        for subject, change in changes
-        if change.keep == _REVERSIBLE
-    )
+    """The changes that take these back: sums, peers and orders are subtracted, times stay."""
+    reversals = ((subject, change.reversed()) for subject, change in changes)
+    return tuple((subject, back) for subject, back in reversals if back is not None)
 
 
 def changes_of_row(row: LogRow, catalogue: Catalogue) -> list[tuple[int, Change]]:

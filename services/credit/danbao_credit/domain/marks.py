@@ -17,8 +17,8 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from danbao_credit.domain.events import Source
-from danbao_credit.domain.facts import Telling
 from danbao_credit.domain.grades import Grade
+from danbao_credit.domain.telling import Telling
 
 _SECOND_US = 1_000_000
 # The measure of a claim's telling that is 1 where the arbiter found no fraud. Claims without a finding are of fraud: a

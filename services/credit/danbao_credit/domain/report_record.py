@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from danbao_credit.domain.facts import Telling
 from danbao_credit.domain.log import decoded
+from danbao_credit.domain.telling import Telling
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,8 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     async def BatchEvaluate(
         self, request: credit_pb2.BatchEvaluateRequest, context: grpc.aio.ServicerContext
     ) -> credit_pb2.BatchEvaluateResponse:
+        reads = [(item.subject, item.purpose) for item in request.requests]
+        await self.gate.admit(asker_of(current_call()), "BatchEvaluate", reads)
         wanted = [(item.subject, kind_of(item.kind)) for item in request.requests]
         evaluated = await evaluate_many(wanted, judge=self.judge, reader=self.reader, clock=self.clock)
         return credit_pb2.BatchEvaluateResponse(
@@ -117,6 +119,8 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     async def GetProfile(
         self, request: credit_pb2.GetProfileRequest, context: grpc.aio.ServicerContext
     ) -> credit_pb2.Profile:
+        reads = [(request.subject, request.purpose)]
+        await self.gate.admit(asker_of(current_call()), "GetProfile", reads)
         catalogue = self.judge.catalogue
         counted = await get_profile(
             request.subject,
@@ -166,6 +170,8 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     async def ListScoreHistory(
         self, request: credit_pb2.ListScoreHistoryRequest, context: grpc.aio.ServicerContext
     ) -> credit_pb2.ListScoreHistoryResponse:
+        reads = [(request.subject, request.purpose)]
+        await self.gate.admit(asker_of(current_call()), "ListScoreHistory", reads)
         return await self.scores.history(request)
 
     async def WatchScores(
@@ -177,6 +183,8 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     async def SimulateScore(
         self, request: credit_pb2.SimulateScoreRequest, context: grpc.aio.ServicerContext
     ) -> credit_pb2.SimulateScoreResponse:
+        reads = [(request.subject, request.purpose)]
+        await self.gate.admit(asker_of(current_call()), "SimulateScore", reads)
         return await self.scores.simulate(request)
 
     async def _terms(self, wanted: list[TermsWanted]) -> list[credit_pb2.TradeTerms]:

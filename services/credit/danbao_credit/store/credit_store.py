@@ -10,6 +10,7 @@ import asyncpg
 
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.store.log import EventLog
+from danbao_credit.store.memberships import Memberships
 from danbao_credit.store.removal import Removals
 from danbao_credit.store.reports import Reports
 from danbao_credit.store.rights import Rights
@@ -38,7 +39,7 @@ class Part(Protocol):
 
 
 # Rows are locked in this order: whom a reversal concerns is known from the reports.
-_PARTS: tuple[Part, ...] = (Reports(), Streams(), Tombstones(), EventLog(), Standing(), Rights())
+_PARTS: tuple[Part, ...] = (Reports(), Streams(), Tombstones(), EventLog(), Standing(), Memberships(), Rights())
 
 
 class CreditStore:

@@ -18,14 +18,16 @@ from danbao_credit.store.streams import progress_of
 from danbao_kit.database import Database
 from danbao_kit.tables import PARTITION
 
-# Cursors, profiles and marks in one statement, so that an answer can say which events it knows of.
+# Cursors, profiles, marks and memberships in one statement, so that an answer can say which events it knows of.
 _NO_MARK = ", ".join(f"NULL::{type_} AS {name}" for name, type_ in MARK_TYPES.items() if name != "subject")
 _SNAPSHOT = text(
-    f"SELECT source AS subject, sequence, NULL::bytea AS profile, {_NO_MARK} FROM reader_cursors"
-    " WHERE partition = :partition"
-    f" UNION ALL SELECT subject, NULL, profile, {_NO_MARK} FROM subjects WHERE subject = ANY(:subjects)"
-    f" UNION ALL SELECT subject, NULL, NULL, {', '.join(name for name in MARK_TYPES if name != 'subject')} FROM marks"
-    " WHERE subject = ANY(:subjects)"
+    f"SELECT source AS subject, sequence, NULL::bytea AS profile, NULL::text[] AS currencies, {_NO_MARK}"
+    " FROM reader_cursors WHERE partition = :partition"
+    f" UNION ALL SELECT subject, NULL, profile, NULL, {_NO_MARK} FROM subjects WHERE subject = ANY(:subjects)"
+    f" UNION ALL SELECT subject, NULL, NULL, NULL, {', '.join(name for name in MARK_TYPES if name != 'subject')}"
+    " FROM marks WHERE subject = ANY(:subjects)"
+    f" UNION ALL SELECT subject, NULL, NULL, currencies, {_NO_MARK} FROM memberships"
+    " WHERE subject = ANY(:subjects) AND state IN ('ACTIVE', 'NOTICE')"
 )
 _TYPES = {"number": "bigint", "at_us": "bigint", "sign": "smallint"}
 _NO_ROW = ", ".join(f"NULL::{_TYPES.get(name, 'text')} AS {name}" for name in LogRow._fields)
@@ -71,6 +73,7 @@ class CreditQueries:
             sequences={Source(row["subject"]): row["sequence"] for row in rows if row["sequence"] is not None},
             profiles={row["subject"]: Profile.from_bytes(row["profile"]) for row in rows if row["profile"] is not None},
             marks=marks,
+            members={row["subject"]: frozenset(row["currencies"]) for row in rows if row["currencies"] is not None},
         )
 
     async def history(self, subject: str, until_us: int | None) -> SeenHistory:

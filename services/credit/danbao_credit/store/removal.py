@@ -39,7 +39,21 @@ SELECT subject FROM unnest($1::text[]) AS asked (subject) WHERE EXISTS (
         AND ended.about = begun.about AND ended.kind IN ('claim_compensated', 'claim_rejected')))
 """
 
+# Going on, or money of it is still there.
+_MEMBERSHIPS = """
+SELECT subject FROM memberships WHERE subject = ANY($1::text[]) AND state <> 'LEFT'
+UNION SELECT subject FROM deposits WHERE subject = ANY($1::text[]) AND balance_minor <> 0
+"""
+
 _WITH_THE_SUBJECT = (
+    # What membership is over; the money's own history is in the books of payments.
+    "DELETE FROM deposit_steps WHERE $2::bigint IS NOT NULL"
+    " AND membership_id IN (SELECT membership_id FROM memberships WHERE subject = $1)",
+    "DELETE FROM memberships WHERE subject = $1 AND $2::bigint IS NOT NULL",
+    "DELETE FROM deposit_movements WHERE $2::bigint IS NOT NULL"
+    " AND account IN (SELECT account FROM deposits WHERE subject = $1)",
+    "DELETE FROM deposits WHERE subject = $1 AND $2::bigint IS NOT NULL",
+    "DELETE FROM claim_counts WHERE subject = $1 AND $2::bigint IS NOT NULL",
     "DELETE FROM event_log WHERE subject = $1 AND at_us <= $2",
     "DELETE FROM checkpoints WHERE subject = $1 AND $2::bigint IS NOT NULL",
     "DELETE FROM consents WHERE subject = $1 AND $2::bigint IS NOT NULL",
@@ -90,10 +104,11 @@ class Removals:
         rows = await connection.fetch(_CURSORS, PARTITION)
         through = {Source(row["source"]): row["sequence"] for row in rows}
         trades = {row["subject"] for row in await connection.fetch(_OPEN_TRADES, subjects)}
+        members = {row["subject"] for row in await connection.fetch(_MEMBERSHIPS, subjects)}
         claims = {row["subject"] for row in await connection.fetch(_OPEN_CLAIMS, subjects)}
         for subject in subjects:
             working.open_matters[subject] = OpenMatters(
-                through=through, membership=False, trade=subject in trades, claim=subject in claims
+                through=through, membership=subject in members, trade=subject in trades, claim=subject in claims
             )
 
     async def save(self, connection: asyncpg.Connection, working: CreditSet) -> None:

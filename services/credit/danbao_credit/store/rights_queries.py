@@ -58,6 +58,18 @@ _OTHERS = {
         " model_version FROM score_history WHERE subject = :subject ORDER BY create_time, kind"
         " OFFSET :offset LIMIT :limit"
     ),
+    "memberships": text(
+        "SELECT 'memberships/' || membership_id AS name, state, partner, currencies, required_minor, create_time,"
+        " join_time, leave_time FROM memberships WHERE subject = :subject ORDER BY create_time, membership_id"
+        " OFFSET :offset LIMIT :limit"
+    ),
+    "deposits": text(
+        "SELECT currency, balance_minor FROM deposits WHERE subject = :subject ORDER BY currency"
+        " OFFSET :offset LIMIT :limit"
+    ),
+    "claims": text(
+        "SELECT opened, ended, last_end_time FROM claim_counts WHERE subject = :subject OFFSET :offset LIMIT :limit"
+    ),
 }
 SECTIONS = tuple(_OTHERS)
 _HEAD = text("SELECT event_sequence, last_time FROM stream_heads WHERE partition = :partition")

@@ -6,7 +6,7 @@ from alembic import context, op
 from danbao_kit.migrations import grant
 
 revision = "0006"
-down_revision = "0004"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
@@ -84,6 +84,11 @@ def upgrade() -> None:
             "appeals": "SELECT, INSERT, UPDATE (state, decided_by, decision, reversed_events, end_time), DELETE",
             "score_accesses": "SELECT, INSERT, DELETE",
             # Of an erased subject: what was answered and told, and what could not be understood, loses its words.
+            "memberships": "DELETE",
+            "deposit_steps": "DELETE",
+            "deposits": "DELETE",
+            "deposit_movements": "DELETE",
+            "claim_counts": "DELETE",
             "request_records": "UPDATE (caller, request_id)",
             "events": "UPDATE (kind, payload)",
             "parked_events": "UPDATE (reason, payload)",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from danbao_local import case_calls
+from danbao_local import case_calls, rights_calls
 from danbao_local.card import Card
 from danbao_local.client import CallFailed, GatewayClient
 from danbao_local.contracts import HttpRule, unary_rules
@@ -66,6 +66,7 @@ class _Fixtures:
     to_check_out: list[str]
     checkout: str
     cases: case_calls.CaseFixtures
+    rights: rights_calls.RightsFixtures
 
 
 _Example = tuple[str, Callable[[_Fixtures], dict[str, Any]]]
@@ -73,6 +74,10 @@ _Example = tuple[str, Callable[[_Fixtures], dict[str, Any]]]
 
 def _of_cases(body_of: Callable[[case_calls.CaseFixtures], dict[str, Any]]) -> Callable[[_Fixtures], dict[str, Any]]:
     return lambda made: body_of(made.cases)
+
+
+def _of_rights(body_of: Callable[[rights_calls.RightsFixtures], dict[str, Any]]) -> Callable[[_Fixtures], dict[str, Any]]:
+    return lambda made: body_of(made.rights)
 
 
 EXAMPLES: dict[str, _Example] = {
@@ -187,6 +192,7 @@ EXAMPLES: dict[str, _Example] = {
         lambda _: {"operations": [{"createTrade": new_trade_body()}, {"createTrade": new_trade_body()}]},
     ),
     **{rpc: (role, _of_cases(body_of)) for rpc, (role, body_of) in case_calls.EXAMPLES.items()},
+    **{rpc: (role, _of_rights(body_of)) for rpc, (role, body_of) in rights_calls.EXAMPLES.items()},
     f"{_CREDIT}/Evaluate": ("partner", lambda _: {"subject": SELLER, "purpose": "checkout"}),
     f"{_CREDIT}/GetTerms": ("partner", lambda _: {"subject": SELLER, "currency": CURRENCY}),
     f"{_CREDIT}/BatchGetTerms": (
@@ -292,6 +298,7 @@ def _make_fixtures(client: GatewayClient, demo: DemoResult) -> _Fixtures:
         to_check_out=unpaid[:2],
         checkout=client.call(f"{_TRADES}/CreateCheckout", checkout_body(unpaid[2:]), role="partner").name,
         cases=case_calls.make(client, disputable, demo.trade.name),
+        rights=rights_calls.make(client),
     )
 
 

@@ -96,7 +96,7 @@ async def test_an_appeal_against_fraud_gives_back_the_former_score_at_the_same_m
 async def test_what_was_reported_stays_forgotten_however_often_it_is_told(credit, ask) -> None:
     await lived(credit, ask)
     events = [report(f"o{n}", "obligation_due", ago(40 - n), about=f"loans/{n}") for n in range(3)]
-    events += [report(f"s{n}", "obligation_settled", ago(20 - n), about=f"loans/{n}") for n in range(3)]
+    events += [report(f"s{n}", "obligation_settled", ago(20 - n), about=f"loans/{n}", days_late=1) for n in range(3)]
     assert set(await told(credit, ask, *events[:4])) == {credit_pb2.RecordedEvent.STATE_APPLIED}
     refused = await ask(credit, HIMSELF).refused("EraseSubject", request_id="e", subject=SUBJECT)
     assert refused[3]["because"] == "OBLIGATION_OPEN"

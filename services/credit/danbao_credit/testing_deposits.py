@@ -47,7 +47,8 @@ def merchant(
         at = begin + span * n / max(completed - 1, 1)
         for name in ("seller_trades_created", "seller_orders_paid", "seller_orders_shipped", "first_sale", "last_sale"):
             put(at, name)
-        put(at, "buyers", peer_hash(f"subjects/buyer-{n}"))
+        for name in ("buyers", "completed_buyers", "confirming_buyers"):
+            put(at, name, peer_hash(f"subjects/buyer-{n}"))
         for name in ("seller_orders_delivered", "seller_orders_completed", "seller_orders_confirmed"):
             put(at, name)
         if n >= completed - defective:

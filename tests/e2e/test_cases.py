@@ -154,7 +154,8 @@ def test_deposit_and_fund_compensate_and_the_fund_gets_it_back(running, client):
         "actor": {"subject": "subjects/j", "role": "ROLE_ARBITER"},
         "name": claim.name,
         "compensationMinor": 100_000,
-        "reason": "it was",
+        "finding": "FINDING_NOT_FRAUD",
+        "reason": "made whole; nobody cheated",
     }
     paid = client.call(f"{CLAIMS}/DecideClaim", body, role="arbiter")
     assert (demo.state_name(paid), paid.compensated_minor) == ("COMPENSATED", 100_000)

@@ -232,6 +232,12 @@ EXAMPLES: dict[str, _Example] = {
     ),
     f"{_CREDIT}/RebuildProfile": ("operator", lambda _: {"requestId": new_id(), "subject": SELLER}),
     f"{_CREDIT}/GetIngestStatus": ("operator", lambda _: {}),
+    f"{_CREDIT}/ListScoreHistory": ("partner", lambda _: {"subject": SELLER, "pageSize": 10}),
+    f"{_CREDIT}/SimulateScore": (
+        "partner",
+        lambda _: {"subject": SELLER, "facts": [{"slot": "seller_orders_completed", "amount": 20}]},
+    ),
+    f"{CREDIT}.EventService/GetStreamHead": ("operator", lambda _: {}),
 }
 """By RPC: the role to call it with, and the body."""
 

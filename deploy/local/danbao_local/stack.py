@@ -44,8 +44,10 @@ STOP_ORDER = ((GATEWAY,), ("escrow", "credit"), ("payments",), (RECEIVER,), ("po
 Clock = Literal["real", "test"]
 
 
+# Of whom fraud may be found without blocking the seller of everything else.
+DEMO_CHEAT = "demo-cheat"
 # So that claims can be tried out without a deposit.
-_OWN_SETTINGS = {"credit": {"DANBAO_MEMBERS": f"subjects/{DEMO_SELLER}"}}
+_OWN_SETTINGS = {"credit": {"DANBAO_MEMBERS": f"subjects/{DEMO_SELLER},subjects/{DEMO_CHEAT}"}}
 
 
 class LocalStack:

@@ -52,7 +52,7 @@ def merchant(
         for name in ("seller_orders_delivered", "seller_orders_completed", "seller_orders_confirmed"):
             put(at, name)
         if n >= completed - defective:
-            put(at, "seller_orders_defective")
+            put(at, "defective_orders", peer_hash(f"trades/{n}"))
     for currency, minor in (gmv_minor or {}).items():
         put(now - 10 * DAY, f"seller_released_minor_{currency.lower()}", minor)
     if verified:

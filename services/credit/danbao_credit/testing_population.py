@@ -1,14 +1,14 @@
 """For tests: a varied population over two years, as payments, escrow and other teams would tell of it.
 
-Deterministic by its seed. Everybody has habits of their own (how careful, how quick, how honest, how large their orders),
-and the same habits show in everything they do. The events are in credit's own words, for what is measured is the same.
+Deterministic by its seed. Everybody has habits of their own (how careful, how quick, how honest, how wealthy), and the
+same habits show in everything they do. The events are in credit's own words: what is measured is the same.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from danbao_credit.domain.catalogue import Catalogue
@@ -80,11 +80,20 @@ class Population:
         return [habits.name for habits in self.sellers + self.buyers]
 
     def told(self) -> Iterator[Told]:
+        """All that happened before NOW_US."""
+        return (item for item in self._told() if item.event.at_us < NOW_US)
+
+    def _told(self) -> Iterator[Told]:
         for seller in self._shops:
             friends = [self._buyer(seller) for _ in range(3)]
             for _ in range(self._dice.randrange(1, seller.trades)):
                 buyer = self._dice.choice(friends) if self._chance(0.3) else self._buyer(seller)
                 yield from self._trade(seller, buyer)
+        # Some trade both ways.
+        for one, other in zip(self.sellers[:40:2], self.sellers[1:40:2], strict=True):
+            for _ in range(self._dice.randrange(4)):
+                pair = (one, other) if self._chance(0.5) else (other, one)
+                yield from self._trade(*pair)
         for habits in self.sellers + self.buyers:
             yield from self._money(habits)
             yield from self._reports(habits)
@@ -125,7 +134,7 @@ class Population:
 
     def _trade(self, seller: Habits, buyer: Habits) -> Iterator[Told]:
         story = _Trade(self, seller, buyer)
-        yield from (Told(Source.ESCROW, event) for event in story.events() if event.at_us < NOW_US)
+        yield from (Told(Source.ESCROW, event) for event in story.events())
 
     def _money(self, who: Habits) -> Iterator[Told]:
         dice = self._dice
@@ -232,7 +241,10 @@ class Population:
         yield from often("password_changed", 3)
         yield from often("takeover_suspected", flaws / 2)
         yield from often("takeover_cleared", 1)
-        stars = lambda: 5 - min(round(dice.expovariate(0.4 + 2 * who.care)), 4)  # noqa: E731
+
+        def stars() -> int:
+            return 5 - min(round(dice.expovariate(0.4 + 2 * who.care)), 4)
+
         yield from often("review_received", who.trades / 2, rating=stars, peer=lambda: self._buyer(who).name)
         yield from often("review_written", 6, rating=lambda: dice.randrange(1, 6), peer=lambda: self._buyer(who).name)
         yield from often("message_answered", 12, reply_minutes=lambda: self._hours(4 * (1.1 - who.speed)) // MINUTE_US)
@@ -240,7 +252,9 @@ class Population:
         yield from often("listing_created", who.trades / 3)
         for kind in ("listing_removed_for_cause", "complaint_received", "policy_warning", "support_contact"):
             yield from often(kind, flaws)
-        yield from often("policy_penalty", flaws / 2, amount_minor=lambda: dice.randrange(1000), currency=who.currency)
+        yield from often(
+            "policy_penalty", flaws / 2, amount_minor=lambda: dice.randrange(1, 1000), currency=who.currency
+        )
         yield from often("delivery_defect", flaws / 2, about=lambda: f"trades/{dice.randrange(9000)}")
         yield from often("obligation_due", 5)
         yield from often("obligation_settled", 4, days_late=lambda: max(round(dice.gauss(0, 20)), 0))
@@ -330,6 +344,9 @@ class _Trade:
             yield self._event("step_blocked", at, Role.SYSTEM)
         if chance(0.06):
             yield self._event("operator_needed", at, Role.SYSTEM)
+        if len(self._lines) > 1 and chance(0.3):
+            yield from self._ended_in_two(at)
+            return
         yield self._released_event(at, Role.BUYER if confirmed else Role.SYSTEM)
         if chance(0.3):
             yield self._event("held_released", at + 2 * DAY_US, Role.SYSTEM, amount=self._total // 10)
@@ -340,6 +357,17 @@ class _Trade:
         if chance(0.12):
             yield from self._claim(max(at, shipped) + hours(100))
 
+    def _ended_in_two(self, at: int) -> Iterator[Event]:
+        """The first line is released, then the seller gives the money of the others back."""
+        first, *others = (line.line_id for line in self._lines)
+        part = self._total // len(self._lines)
+        self._change((first,), settle_us=at)
+        yield self._event("lines_released", at, Role.BUYER, (first,), amount=part)
+        at += DAY_US
+        self._change(tuple(others), settle_us=at, is_refunded=True)
+        self._refunded, self._state = self._total - part, TradeState.COMPLETED
+        yield self._event("lines_refunded", at, Role.SELLER, tuple(others), amount=self._refunded)
+
     def _case(self, at: int) -> Iterator[Event]:
         chance, hours, dice = self._in._chance, self._in._hours, self._dice
         reason = dice.choice(_REASONS)
@@ -349,13 +377,13 @@ class _Trade:
         def case(kind: str, at: int, actor: Role, *, moved: int = 0, returned: bool = False) -> CaseEvent:
             return CaseEvent(
                 self._in._next(), kind, at, "", f"refundCases/{self._name}", self._name, self._buyer.name,
-                self._seller.name, self._seller.currency, actor, self._total, moved, reason, with_return, returned, created,
+                self._seller.name, self._seller.currency, actor, self._total, moved, reason, with_return, returned,
+                created,
             )  # fmt: skip
 
         yield case("refund_case_opened", at, Role.BUYER)
-        fate = dice.choices(
-            ("pays", "refuses", "withdrawn", "silent", "open"), (5, 4, 2, 1 + 2 * (1 - self._seller.care), 1)
-        )[0]
+        weights = (5, 4, 2, 1 + 2 * (1 - self._seller.care), 1)
+        fate = dice.choices(("pays", "refuses", "withdrawn", "silent", "open"), weights)[0]
         at += hours(40 * (1.1 - self._seller.speed))
         if fate == "withdrawn":
             yield case("refund_case_withdrawn", at, Role.BUYER)
@@ -397,7 +425,7 @@ class _Trade:
         yield dispute("dispute_opened", at, Role.BUYER)
         for _ in range(dice.randrange(3)):
             yield dispute("evidence_added", at + hours(20), dice.choice((Role.BUYER, Role.SELLER)))
-        to_buyer = round(self._total * dice.random())
+        to_buyer = self._total if chance(0.15) else round(self._total * dice.random())
         if chance(0.5):
             yield dispute("offer_made", at + hours(30), dice.choice((Role.BUYER, Role.SELLER)))
         if chance(0.15):
@@ -448,8 +476,6 @@ class _Trade:
         return self._event("lines_refunded", at, by, amount=self._total)
 
     def _change(self, ids: tuple[str, ...], **changes: Any) -> None:
-        from dataclasses import replace
-
         self._lines = [replace(line, **changes) if not ids or line.line_id in ids else line for line in self._lines]
 
     def _event(

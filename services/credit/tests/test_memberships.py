@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from danbao.credit.v1 import credit_pb2, event_pb2, membership_pb2, membership_pb2_grpc
-from danbao.escrow.v1 import claim_pb2
+from danbao.escrow.v1 import claim_pb2, trade_pb2
 from danbao.escrow.v1 import event_pb2 as escrow_event_pb2
 from danbao.testing.v1 import clock_pb2, clock_pb2_grpc
 from danbao_credit.domain.membership_model import deposit_account
@@ -107,6 +107,9 @@ class Members:
         event = escrow_event_pb2.Event(traceparent=traceparent)
         event.create_time.FromDatetime(at or self.now)
         claim = claim_pb2.Claim(name=f"claims/{uuid.uuid4()}", seller=SELLER, buyer="subjects/b", currency="CNY")
+        claim.trade = f"trades/{uuid.uuid4()}"
+        claim.create_time.FromDatetime(at or self.now)
+        event.actor.role = trade_pb2.ROLE_ARBITER
         getattr(event, kind).CopyFrom(claim)
         script = self.credit.streams.escrow
         script.add([event])

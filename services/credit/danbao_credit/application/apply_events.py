@@ -24,6 +24,7 @@ from danbao_kit.decision import Moment, Need
 AHEAD_US = 5 * 60 * 1_000_000
 FUTURE = "FutureEvent: it is more than five minutes ahead of business time"
 
+_NOBODY: frozenset[str] = frozenset()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -151,6 +152,8 @@ class Book:
         self._changes: dict[str, list[tuple[int, Change]]] = {}
         # By subject: the trace of the last event that moved it.
         self._causes: dict[str, str] = {}
+        # Mostly nobody whom a batch tells of was erased.
+        self._any_erased = next(working.tombstones.values(), None) is not None
         self.erased = 0
 
     def enter(
@@ -163,37 +166,30 @@ class Book:
         *,
         sign: int = 1,
         traceparent: str = "",
-    ) -> None:
-        """One event. `changes` are what its telling changes, already negative where `sign` is."""
-        tombstones = self._working.tombstones
+    ) -> frozenset[str]:
+        """One event; of whom nothing was entered, because they were erased.
+
+        `changes` are what its telling changes, already negative where `sign` is.
+        """
+        if not telling.roles:
+            return _NOBODY
         dropped: set[str] = set()
-        measures = ""
+        entered, append = self._changes, self._working.log_rows.append
+        source, measures = self._source, encoded(telling.measures)
+        currency, about = telling.currency, telling.about
         for role, subject in telling.roles:
-            tombstone = tombstones.get(subject)
-            if tombstone is not None and tombstone.covers(at_us):
-                dropped.add(subject)
+            if self._any_erased and self._is_erased(subject, at_us):
                 self.erased += 1
+                dropped.add(subject)
                 continue
-            measures = measures or encoded(telling.measures)
-            self._changes.setdefault(subject, [])
-            self._working.log_rows.append(
-                LogRow(
-                    subject,
-                    self._source,
-                    number,
-                    role,
-                    kind,
-                    at_us,
-                    telling.currency,
-                    telling.about,
-                    measures,
-                    sign,
-                )
-            )
+            append(LogRow(subject, source, number, role, kind, at_us, currency, about, measures, sign))
+            if subject not in entered:
+                entered[subject] = []
         for subject, change in changes:
             if subject not in dropped:
-                self._changes[subject].append((at_us, change))
+                entered[subject].append((at_us, change))
                 self._causes[subject] = traceparent
+        return frozenset(dropped) if dropped else _NOBODY
 
     def mark(self, marks: Iterable[MarkTold], *, sign: int = 1) -> None:
         """Turns marks, or takes back what turned them, unless their subject was erased later.
@@ -205,8 +201,7 @@ class Book:
         if missing:
             raise Need(marks=missing)
         for told in marks:
-            tombstone = self._working.tombstones.get(told.subject)
-            if tombstone is None or not tombstone.covers(told.turn.at_us):
+            if not self._is_erased(told.subject, told.turn.at_us):
                 turn_mark(self._working, told, sign=sign)
 
     def close(self) -> None:
@@ -216,6 +211,10 @@ class Book:
             if moved or profile is None:
                 self._working.subjects.put(subject, (profile or Profile.empty()).with_changes(moved))
                 touch(self._working, subject, self._causes.get(subject, ""))
+
+    def _is_erased(self, subject: str, at_us: int) -> bool:
+        tombstone = self._working.tombstones.get(subject)
+        return tombstone is not None and tombstone.covers(at_us)
 
 
 def microseconds(moment: datetime) -> int:

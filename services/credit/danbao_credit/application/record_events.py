@@ -206,19 +206,19 @@ class _Recorder:
         reverses: int | None = None,
     ) -> Recorded:
         number = self._moment.next_number()
-        erased = self._book.erased
         sign, traceparent = 1 if reverses is None else -1, self._command.traceparent
-        self._book.enter(number, kind, at_us, telling, changes, sign=sign, traceparent=traceparent)
+        erased = self._book.enter(number, kind, at_us, telling, changes, sign=sign, traceparent=traceparent)
         marks = marks_told(kind, telling, source=Source.REPORTS, at_us=at_us, traceparent=traceparent)
         if marks:
             self._book.mark(marks, sign=sign)
         roles = dict(telling.roles)
-        is_erased = self._book.erased > erased
+        peer = roles.get("peer", "")
+        is_erased = roles["subject"] in erased
         record = ReportRecord(
             fingerprint=fingerprint(event),
             number=number,
             subject="" if is_erased else roles["subject"],
-            peer="" if is_erased else roles.get("peer", ""),
+            peer="" if is_erased or peer in erased else peer,
             kind=kind,
             at_us=at_us,
             currency=telling.currency,

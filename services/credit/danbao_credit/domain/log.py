@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
+
+import orjson
 
 from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.facts import changes_of
 from danbao_credit.domain.profile import Change, Profile
-from danbao_credit.domain.telling import Measures, Telling
-
-_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+from danbao_credit.domain.telling import Telling
 
 
 class LogRow(NamedTuple):
@@ -34,14 +33,14 @@ class LogRow(NamedTuple):
     sign: int
 
 
-def encoded(measures: Measures) -> str:
-    """Measures as compact JSON, without those that are zero: a measure that is missing counts as zero."""
-    return _encode({name: amount for name, amount in measures.items() if amount})
+def encoded(measures: Mapping[str, int]) -> str:
+    """Measures as compact JSON. Zeros too: a later catalogue may ask whether a measure was told at all."""
+    return orjson.dumps(measures).decode()
 
 
-def decoded(measures: str) -> Measures:
+def decoded(measures: str) -> dict[str, int]:
     """The measures that `encoded` wrote."""
-    known: Measures = json.loads(measures)
+    known: dict[str, int] = orjson.loads(measures)
     return known
 
 

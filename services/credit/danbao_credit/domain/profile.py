@@ -7,8 +7,8 @@ shuffled or cut into other chunks, the bytes are the same.
 Peers are kept by month (30 days, counted from the epoch) and hash with how often they were met; orders that must count
 once whatever happens to them are kept the same way, by day. What is kept of them is bounded and still never depends on
 order: an entry stays if its hash is among the EXACT_PEERS + 1 lowest of its month, for the months that reach into the
-last 365 days, or among the EXACT_PEERS + 1 lowest of the slot's whole life. Either set only ever loses what lower hashes
-push out, and what was pushed out could never be in it again, so counts of what stays are complete.
+last 365 days, or among the EXACT_PEERS + 1 lowest of the slot's whole life. Either set only ever loses what lower
+hashes push out, and what was pushed out could never be in it again, so counts of what stays are complete.
 
 Bytes, version 2: a version byte, then n keys, then n values, both little-endian int64, ascending by key.
 Key: 5 bits kind | 43 bits hour or day | 16 bits slot; for peers and orders 5 bits kind | 11 bits slot | 32 bits hash |
@@ -173,10 +173,9 @@ class Profile:
         low, high = self.keys.searchsorted((first, beyond))
         if high - low < _FEW:
             few = [0] * slots
-            for slot, value in zip(
-                (self.keys[low:high] & _SLOT_MASK).tolist(), self.values[low:high].tolist(), strict=True
-            ):
-                few[slot] += value
+            keys, values = self.keys[low:high].tolist(), self.values[low:high].tolist()
+            for key, value in zip(keys, values, strict=True):
+                few[key & _SLOT_MASK] += value
             return few
         sums = np.zeros(slots, np.int64)
         np.add.at(sums, self.keys[low:high] & _SLOT_MASK, self.values[low:high])

@@ -37,11 +37,11 @@ _REVERSED = """
 UPDATE reports SET reversed_by = taken.number FROM unnest($1::bytea[], $2::bigint[]) AS taken (key, number)
 WHERE reports.key = taken.key
 """
-# Only what concerns the erased subject goes; of whose event it was stays, so that it is never applied again.
-_ERASE = """
-UPDATE reports SET subject = NULL, peer = NULL, about = '', measures = '{}'
-WHERE subject = ANY($1::text[]) OR peer = ANY($1::text[])
-"""
+# What was told of the erased subject goes; whose event it was stays, so that it is never applied again.
+_ERASE = (
+    "UPDATE reports SET subject = NULL, peer = NULL, about = '', measures = '{}' WHERE subject = ANY($1::text[])",
+    "UPDATE reports SET peer = NULL WHERE peer = ANY($1::text[])",
+)
 
 
 class Reports:
@@ -84,7 +84,8 @@ async def load_reports(
 
 async def erase_reports(connection: asyncpg.Connection, subjects: Sequence[str]) -> None:
     """Forgets what was reported of these subjects; for the erasure of a subject, within its transaction."""
-    await connection.execute(_ERASE, list(subjects))
+    for statement in _ERASE:
+        await connection.execute(statement, list(subjects))
 
 
 def _record(row: Any) -> ReportRecord:

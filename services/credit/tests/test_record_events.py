@@ -12,6 +12,7 @@ import pytest
 
 from danbao.credit.v1 import credit_pb2
 from danbao_credit.application.apply_events import FUTURE, microseconds
+from danbao_credit.application.get_profile import counted
 from danbao_credit.application.record_events import NewEvent, RecordEvents, RecordState, record_events
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.domain.catalogue import Catalogue
@@ -196,7 +197,9 @@ async def test_a_reversal_takes_away_what_was_added_at_its_own_time(credit, cata
     assert result.state == APPLIED
     [again] = await record(credit, NewEvent("undo", reverses="wrong"))
     assert again.state == DUPLICATE
-    rows = await stored(credit, "SELECT number, sign, at_us, measures FROM event_log ORDER BY number")
+    rows = await stored(
+        credit, "SELECT number, sign, at_us, measures FROM event_log WHERE role = 'subject' ORDER BY number"
+    )
     assert [(row["number"], row["sign"]) for row in rows] == [(1, 1), (2, 1), (3, -1)]
     assert (rows[2]["at_us"], rows[2]["measures"]) == (rows[1]["at_us"], rows[1]["measures"])
     profile = await credit.stub().GetProfile(credit_pb2.GetProfileRequest(subject=SELLER), timeout=5)
@@ -224,7 +227,7 @@ async def test_what_cannot_be_reversed_is_refused(credit) -> None:
     # Another caller's event is not there.
     [result] = await record(credit, NewEvent("undo", reverses="wrong"), caller=OTHER_PARTNER)
     assert reason_of(result.error)[0] == "REPORT_NOT_FOUND"
-    rows = await stored(credit, "SELECT count(*) FROM event_log")
+    rows = await stored(credit, "SELECT count(*) FROM event_log WHERE role = 'subject'")
     assert rows[0]["count"] == 2
 
 
@@ -235,7 +238,13 @@ def test_a_reversal_leaves_moments_and_the_profile_otherwise_as_if_never_told(ca
         catalogue, [review("wrong", START - timedelta(days=1), 1), *kept], [NewEvent("u", reverses="wrong")]
     )
     assert states == [RecordState.APPLIED] * 4
-    assert bytes_of(working) == bytes_of(without)
+    as_of_s = microseconds(START) // 1_000_000
+    profiles = [each.subjects.get(SELLER) or Profile.empty() for each in (working, without)]
+    totals = [
+        [(slot.slot.name, slot.totals) for slot in counted(each, catalogue, as_of_s=as_of_s)] for each in profiles
+    ]
+    assert totals[0] == totals[1]
+    assert dict(totals[0])["reviews"]["30d"] == 2
     # The newest moment stays even if what came then is taken back.
     working, _ = told(catalogue, [review("a", START)], [NewEvent("u", reverses="a")])
     profile = working.subjects.get(SELLER)
@@ -268,7 +277,7 @@ def test_a_tombstone_drops_reports_whenever_they_come(catalogue: Catalogue) -> N
     working.tombstones.load(SELLER, Tombstone(microseconds(START), {}))
     _, states = told(catalogue, [review("x", START - timedelta(days=1))], working=working)
     assert states == [RecordState.ERASED]
-    assert working.log_rows.accepted == []
+    assert [row for row in working.log_rows.accepted if row.subject == SELLER] == []
     progress = working.progress.get(Source.REPORTS)
     assert progress is not None
     assert (progress.applied, progress.erased) == (1, 1)
@@ -318,3 +327,26 @@ async def test_a_call_has_one_to_a_thousand_events(shared_credit, count: int) ->
             credit_pb2.RecordEventsRequest(events=events), timeout=5, metadata=PARTNER
         )
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_what_was_reported_of_an_erased_subject_is_forgotten_but_for_the_id(credit) -> None:
+    """What the erasure of a subject does with reports and log."""
+    from danbao_credit.store.log import erase_log
+    from danbao_credit.store.reports import erase_reports
+
+    await record(credit, review("of"), review("by", subject="subjects/other", peer=SELLER))
+    connection = await asyncpg.connect(credit.database.dsn)
+    async with connection.transaction():
+        await erase_reports(connection, [SELLER])
+        await erase_log(connection, [SELLER])
+    await connection.close()
+    for table in ("event_log", "subjects"):
+        subjects = {row["subject"] for row in await stored(credit, f"SELECT subject FROM {table}")}
+        assert SELLER not in subjects
+        assert "subjects/other" in subjects
+    rows = await stored(credit, "SELECT subject, peer, measures FROM reports ORDER BY number")
+    assert [(row["subject"], row["peer"]) for row in rows] == [(None, None), ("subjects/other", None)]
+    assert [result.state for result in await record(credit, review("of"))] == [DUPLICATE]
+    # The other's report can still be taken back.
+    [result] = await record(credit, NewEvent("undo", reverses="by"))
+    assert result.state == APPLIED

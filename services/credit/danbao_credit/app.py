@@ -142,7 +142,8 @@ def load_purposes() -> Purposes:
 def _read(file: Path | None, shipped: str) -> Mapping[str, Any]:
     try:
         text = file.read_text() if file else (resources.files("danbao_credit.definitions") / shipped).read_text()
-        definition = yaml.safe_load(text)
+        # The loader in C, where there is one, reads the catalogue ten times faster.
+        definition = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (OSError, yaml.YAMLError) as error:
         raise DefinitionInvalid(f"{file or shipped} cannot be read: {error}") from error
     if not isinstance(definition, dict):

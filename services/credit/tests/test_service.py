@@ -45,7 +45,7 @@ async def test_a_newcomer_is_a_c_with_the_default_terms(credit) -> None:
     evaluation = await stub.Evaluate(credit_pb2.EvaluateRequest(subject="subjects/nobody"), timeout=5)
     assert (evaluation.score, evaluation.grade, evaluation.blocked) == (620, "C", False)
     assert evaluation.kind == credit_pb2.SUBJECT_KIND_INDIVIDUAL
-    assert evaluation.model_version == "hand-2026-11"
+    assert evaluation.model_version == "hand-2026-12"
     assert len(evaluation.catalogue_version) == 16
     assert len(evaluation.sub_scores) == 12
     assert evaluation.base_points + sum(s.points for s in evaluation.sub_scores) == evaluation.score
@@ -61,7 +61,7 @@ async def test_a_newcomer_is_a_c_with_the_default_terms(credit) -> None:
         per_trade_limit_minor=2_000_000,
         payout_delay_hours=48,
         reserve_bps=500,
-        model_version="hand-2026-11",
+        model_version="hand-2026-12",
         terms_version="2026-12",
     )
 
@@ -107,6 +107,7 @@ async def test_indicators_and_their_values(credit) -> None:
         better="low",
         reason_code="LATE_SHIPMENT",
         applies_to="merchant",
+        description="share of orders shipped late in the last 30 days",
     )
     merchants = await stub.ListIndicators(
         credit_pb2.ListIndicatorsRequest(category="fulfilment", kind=credit_pb2.SUBJECT_KIND_MERCHANT), timeout=5

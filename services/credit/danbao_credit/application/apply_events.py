@@ -18,7 +18,7 @@ from danbao_credit.domain.log import LogRow, encoded
 from danbao_credit.domain.marks import MarkKey, MarkTold, marks_told
 from danbao_credit.domain.membership_model import Heard
 from danbao_credit.domain.profile import Change, Profile
-from danbao_kit.decision import Moment, Need
+from danbao_kit.decision import Moment
 
 # An event may be ahead of our clock by this much, as clocks are; beyond, its time is wrong and it is set aside.
 AHEAD_US = 5 * 60 * 1_000_000
@@ -192,14 +192,7 @@ class Book:
         return frozenset(dropped) if dropped else _NOBODY
 
     def mark(self, marks: Iterable[MarkTold], *, sign: int = 1) -> None:
-        """Turns marks, or takes back what turned them, unless their subject was erased later.
-
-        Raises Need where they are not loaded.
-        """
-        marks = tuple(marks)
-        missing = {told.key for told in marks} - self._working.marks_loaded
-        if missing:
-            raise Need(marks=missing)
+        """Turns marks, which must be loaded, or takes back what turned them, unless their subject was erased later."""
         for told in marks:
             if not self._is_erased(told.subject, told.turn.at_us):
                 turn_mark(self._working, told, sign=sign)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from danbao_credit.application.marking import touch
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.checkpoint import History, differing
@@ -76,6 +77,7 @@ def rebuild_profile(command: RebuildProfile, working: CreditSet, moment: Moment)
         raise WouldBeRebuilt(rebuilt)
     if not rebuilt.same:
         working.subjects.put(subject, profile)
+        touch(working, subject, moment.traceparent)
     return rebuilt
 
 

@@ -24,7 +24,7 @@ from danbao_credit.domain.marks import marks_told
 from danbao_credit.domain.profile import Change
 from danbao_credit.domain.report_record import ReportRecord, report_key
 from danbao_credit.domain.reports import check_report
-from danbao_kit.decision import Moment
+from danbao_kit.decision import Moment, Need
 from danbao_kit.errors import DanbaoError, RequestIdReused
 from danbao_kit.fingerprint import differing_field, fingerprint
 
@@ -209,8 +209,10 @@ class _Recorder:
         sign, traceparent = 1 if reverses is None else -1, self._command.traceparent
         erased = self._book.enter(number, kind, at_us, telling, changes, sign=sign, traceparent=traceparent)
         marks = marks_told(kind, telling, source=Source.REPORTS, at_us=at_us, traceparent=traceparent)
-        if marks:
-            self._book.mark(marks, sign=sign)
+        missing = {told.key for told in marks} - self._working.marks_loaded
+        if missing:
+            raise Need(marks=missing)
+        self._book.mark(marks, sign=sign)
         roles = dict(telling.roles)
         peer = roles.get("peer", "")
         is_erased = roles["subject"] in erased

@@ -43,9 +43,12 @@ _PARTS: tuple[Part, ...] = (Reports(), Streams(), Tombstones(), EventLog(), Stan
 
 
 class CreditStore:
-    """One partition, as the group commit writes it. `blank_event` writes an event of which nothing is left."""
+    """One partition, as the group commit writes it.
 
-    def __init__(self, blank_event: Callable[[int, datetime], bytes]) -> None:
+    `blank_event` writes an event of which nothing is left; whoever has none erases nobody.
+    """
+
+    def __init__(self, blank_event: Callable[[int, datetime], bytes] | None = None) -> None:
         # What takes a subject out of every table comes last.
         self._parts: tuple[Part, ...] = (*_PARTS, Removals(blank_event))
 

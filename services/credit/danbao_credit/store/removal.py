@@ -87,7 +87,7 @@ _REQUESTS = (
 class Removals:
     """What hinders an erasure, and what it takes away. `blank_event` writes an event of which nothing is left."""
 
-    def __init__(self, blank_event: Callable[[int, datetime], bytes]) -> None:
+    def __init__(self, blank_event: Callable[[int, datetime], bytes] | None) -> None:
         self._blank_event = blank_event
 
     async def load(
@@ -128,6 +128,7 @@ class Removals:
         await connection.execute(_PARKED, field, subject)
         events = await connection.fetch(_EVENTS, list(traces.events), traces.through_sequence, field)
         if events:
+            assert self._blank_event is not None, "whoever erases can blank events"
             await connection.execute(
                 _BLANK,
                 ERASED_KIND,

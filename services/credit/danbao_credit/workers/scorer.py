@@ -117,13 +117,15 @@ class Scorer:
             await asyncio.sleep(_SWEEP_EVERY_S)
 
     def _take(self) -> dict[str, Touched]:
-        """The next round: first those with a mark, then those who wait longest."""
+        """The next round: those with a mark, and nobody else with them; without any, those who wait longest."""
         self._urged.clear()
+        waiting = self._urgent or self._waiting
         taken: dict[str, Touched] = {}
-        for waiting in (self._urgent, self._waiting):
-            while waiting and len(taken) < _ROUND:
-                subject = next(iter(waiting))
-                taken[subject] = waiting.pop(subject)
+        while waiting and len(taken) < _ROUND:
+            subject = next(iter(waiting))
+            taken[subject] = waiting.pop(subject)
+        if self._urgent:
+            self._urged.set()
         return taken
 
     async def _pause(self, took_s: float) -> None:

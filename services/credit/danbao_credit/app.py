@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from danbao.credit.v1 import (
     credit_pb2,
@@ -52,6 +52,7 @@ from danbao_credit.store.membership_queries import MembershipQueries
 from danbao_credit.store.queries import CreditQueries
 from danbao_credit.store.rights_queries import SECTIONS, RightsQueries
 from danbao_credit.store.score_queries import ScoreQueries
+from danbao_credit.store.tombstones import check_secret
 from danbao_credit.workers.folding import FoldingWorker
 from danbao_credit.workers.memberships import DepositSteps, MembershipLooks
 from danbao_credit.workers.sampling import SamplingAuditor
@@ -95,6 +96,11 @@ class CreditSettings(ServiceSettings):
     escrow_address: str = Field(description="host:port of escrow")
     model_file: Path | None = Field(default=None, description="the model; unset: the one that ships with the service")
     terms_file: Path | None = Field(default=None, description="the terms table; unset: the one that ships")
+    erasure_secret: SecretStr = Field(
+        default=SecretStr(""),
+        max_length=64,
+        description="what the hashes that stand for erased subjects are made with; set once, before the first erasure",
+    )
     currencies: str = Field(
         default="CNY,BRL,USD,EUR", description="currencies on offer; each needs a row in the terms table"
     )
@@ -160,6 +166,8 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
     async with AsyncExitStack() as stack:
         database = Database(settings.database_dsn)
         stack.push_async_callback(database.close)
+        secret = settings.erasure_secret.get_secret_value().encode()
+        await check_secret(database, secret)
         clock = await open_clock(settings.clock, database)
         queries = CreditQueries(database)
         score_queries = ScoreQueries(database)
@@ -180,7 +188,7 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
 
         group_commit = GroupCommit(
             database,
-            CreditStore(blank_event),
+            CreditStore(blank_event, erasure_secret=secret),
             decider(Desk(lambda: judge, table.membership)),
             CreditCodec(),
             clock,
@@ -249,7 +257,15 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
         server.add(membership_pb2_grpc.add_MembershipServiceServicer_to_server, members, MEMBERSHIP_SERVICE)
         server.add(event_pb2_grpc.add_EventServiceServicer_to_server, EventServicer(events), EVENT_SERVICE)
         rights = RightsServicer(
-            CommandRunner(group_commit), purposes, gate, judge, queries, RightsQueries(database), clock, SECTIONS
+            CommandRunner(group_commit),
+            purposes,
+            gate,
+            judge,
+            queries,
+            RightsQueries(database),
+            clock,
+            SECTIONS,
+            secret,
         )
         server.add(rights_pb2_grpc.add_SubjectRightsServiceServicer_to_server, rights, RIGHTS_SERVICE)
         server.on_drain(events.close)

@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from danbao.credit.v1 import credit_pb2, rights_pb2
+from danbao_credit.domain.errors import DefinitionInvalid
 from danbao_credit.domain.tombstone import subject_key
 from danbao_credit.testing import TradeStory, good_trade
 
@@ -200,3 +202,18 @@ async def test_who_may_erase(credit, ask) -> None:
     ):
         assert (await ask(credit, caller).refused("EraseSubject", subject=SUBJECT))[1] == reason
     assert await credit.count("subjects WHERE subject = '" + SUBJECT + "'") == 1
+
+
+async def test_with_a_secret_names_cannot_be_tried_and_the_secret_never_changes(make_credit, ask) -> None:
+    credit = await make_credit(erasure_secret="s3cret")
+    erased = await ask(credit, OPERATOR).rights("EraseSubject", subject=SUBJECT, reason=REQUESTED)
+    assert erased.subject_hash == subject_key(SUBJECT, b"s3cret").hex() != subject_key(SUBJECT).hex()
+    (row,) = await credit.rows("SELECT key, reason FROM tombstones")
+    assert (row["key"].hex(), row["reason"]) == (erased.subject_hash, "REQUESTED")
+    credit.streams.escrow.add(trades(1))
+    await credit.caught_up("escrow", 5)
+    assert await places_of(credit, NAME) == {}
+    await credit.stop()
+    credit.settings = credit.settings.model_copy(update={"erasure_secret": SecretStr("other")})
+    with pytest.raises(DefinitionInvalid, match="another DANBAO_ERASURE_SECRET"):
+        await credit.start()

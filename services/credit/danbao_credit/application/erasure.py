@@ -16,7 +16,7 @@ from danbao_credit.domain.erasure import WORDS, Erasure, ErasureReason, Hindranc
 from danbao_credit.domain.marks import MarkKind, standing
 from danbao_credit.domain.profile import Profile
 from danbao_credit.domain.rights_errors import ErasureRefused, RoleNotAllowed, SubjectNotFound
-from danbao_credit.domain.tombstone import Tombstone, subject_key
+from danbao_credit.domain.tombstone import Tombstone
 from danbao_kit.decision import Moment, Need
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -26,8 +26,11 @@ _OBLIGATIONS = frozenset({MarkKind.PROMISE_UNPAID, MarkKind.OVERDUE})
 
 @dataclass(frozen=True, slots=True)
 class EraseSubject:
-    not_fingerprinted: ClassVar[tuple[str, ...]] = ("asker", "traces")
+    """`subject_hash`: what will stand for the subject."""
+
+    not_fingerprinted: ClassVar[tuple[str, ...]] = ("asker", "traces", "subject_hash")
     subject: str
+    subject_hash: str
     reason: ErasureReason
     asker: Asker
     traces: Traces
@@ -66,13 +69,13 @@ def erase_subject(command: EraseSubject, working: CreditSet, moment: Moment) -> 
     # What was counted of services whose clocks are ahead goes as well, and must not come back either.
     newest_us = (profile.newest_s() + 1) * _SECOND_US - 1 if profile.newest_s() else 0
     erase_us = max(microseconds(moment.now), newest_us)
-    working.tombstones.put(subject, Tombstone(erase_us, matters.through))
+    working.tombstones.put(subject, Tombstone(erase_us, matters.through, command.reason.value))
     working.subjects.put(subject, Profile.empty())
     # Whoever evaluated it a moment ago records nothing any more.
     working.versions.pop(subject, None)
     working.removals.append(Removal(subject, erase_us, command.traces))
     return Erasure(
-        subject_hash=subject_key(subject).hex(),
+        subject_hash=command.subject_hash,
         erase_time=_EPOCH + timedelta(microseconds=erase_us),
         reason=command.reason,
     )

@@ -46,6 +46,7 @@ class RightsServicer(rights_pb2_grpc.SubjectRightsServiceServicer):
     clock: Clock
     # Sections of the export that other parts of credit keep.
     sections: Sequence[str] = ()
+    erasure_secret: bytes = b""
 
     async def ListPurposes(self, request: rights_pb2.ListPurposesRequest, context: Any) -> Any:
         purposes = [mapping.purpose_message(self.purposes.by_name[name]) for name in sorted(self.purposes.by_name)]
@@ -132,11 +133,11 @@ class RightsServicer(rights_pb2_grpc.SubjectRightsServiceServicer):
         asker, subject = asker_of(call), request.subject
         may = asker.is_operator or asker.is_subject(subject)
         traces = await self.kept.traces(subject) if may else Traces()
-        command = EraseSubject(
-            subject=subject, reason=mapping.erasure_reason_of(request.reason), asker=asker, traces=traces
-        )
+        subject_hash = subject_key(subject, self.erasure_secret).hex()
+        reason = mapping.erasure_reason_of(request.reason)
+        command = EraseSubject(subject, subject_hash, reason, asker, traces)
         # The record of this request outlives the subject, whose own name must not be in it.
-        caller = f"erased:{subject_key(subject).hex()}" if asker.is_subject(subject) else call.request_caller
+        caller = f"erased:{subject_hash}" if asker.is_subject(subject) else call.request_caller
         reply = await self.runner.run(context, "EraseSubject", request.request_id, command, caller=caller)
         await self.gate.commit(SweepTraces(subject, traces))
         return reply

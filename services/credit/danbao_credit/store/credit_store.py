@@ -45,12 +45,16 @@ _PARTS: tuple[Part, ...] = (Reports(), Streams(), Tombstones(), EventLog(), Stan
 class CreditStore:
     """One partition, as the group commit writes it.
 
-    `blank_event` writes an event of which nothing is left; whoever has none erases nobody.
+    `blank_event` writes an event of which nothing is left; whoever has none erases nobody. `erasure_secret` is that of
+    the tombstones.
     """
 
-    def __init__(self, blank_event: Callable[[int, datetime], bytes] | None = None) -> None:
+    def __init__(
+        self, blank_event: Callable[[int, datetime], bytes] | None = None, *, erasure_secret: bytes = b""
+    ) -> None:
+        parts = (Tombstones(erasure_secret) if isinstance(part, Tombstones) else part for part in _PARTS)
         # What takes a subject out of every table comes last.
-        self._parts: tuple[Part, ...] = (*_PARTS, Removals(blank_event))
+        self._parts: tuple[Part, ...] = (*parts, Removals(blank_event))
 
     async def load(
         self, connection: asyncpg.Connection, commands: Sequence[Any], needs: Mapping[str, set[Any]], now: datetime

@@ -154,6 +154,8 @@ tombstones = Table(
     Column("payments_sequence", BigInteger, nullable=False),
     Column("escrow_sequence", BigInteger, nullable=False),
     Column("reports_number", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("secret_mark", LargeBinary, nullable=False),
 )
 
 # Who allowed which purpose; at most one without revoke_time per subject, purpose and partner.

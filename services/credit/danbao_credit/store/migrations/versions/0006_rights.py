@@ -73,6 +73,9 @@ def upgrade() -> None:
         sa.Column("create_time", sa.DateTime(timezone=True), nullable=False),
     )
     op.create_index("score_accesses_subject", "score_accesses", ["subject", "access_id"])
+    # Why somebody was erased, and under which secret its hash was made.
+    op.add_column("tombstones", sa.Column("reason", sa.Text, nullable=False, server_default=""))
+    op.add_column("tombstones", sa.Column("secret_mark", sa.LargeBinary, nullable=False, server_default=""))
     # What was recorded while somebody looked for a name is looked through under the lock.
     op.create_index("request_records_create_time", "request_records", ["create_time"])
     grant(
@@ -84,6 +87,7 @@ def upgrade() -> None:
             "appeals": "SELECT, INSERT, UPDATE (state, decided_by, decision, reversed_events, end_time), DELETE",
             "score_accesses": "SELECT, INSERT, DELETE",
             # Of an erased subject: what was answered and told, and what could not be understood, loses its words.
+            "tombstones": "UPDATE (reason)",
             "memberships": "DELETE",
             "deposit_steps": "DELETE",
             "deposits": "DELETE",

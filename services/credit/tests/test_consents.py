@@ -209,3 +209,29 @@ async def test_an_export_for_a_partner_needs_the_word_and_is_recorded(credit, as
         "ExportSubjectData", subject="subjects/other", page_token=token
     )
     assert refused[1] == "PAGE_TOKEN_INVALID"
+
+
+READS = {
+    "Evaluate": lambda subject: credit_pb2.EvaluateRequest(subject=subject, purpose="insurance"),
+    "BatchEvaluate": lambda subject: credit_pb2.BatchEvaluateRequest(
+        requests=[
+            credit_pb2.EvaluateRequest(subject="subjects/anybody"),
+            credit_pb2.EvaluateRequest(subject=subject, purpose="insurance"),
+        ]
+    ),
+    "GetProfile": lambda subject: credit_pb2.GetProfileRequest(subject=subject, purpose="insurance"),
+    "ListIndicatorValues": lambda subject: credit_pb2.ListIndicatorValuesRequest(subject=subject, purpose="insurance"),
+    "ListScoreHistory": lambda subject: credit_pb2.ListScoreHistoryRequest(subject=subject, purpose="insurance"),
+    "SimulateScore": lambda subject: credit_pb2.SimulateScoreRequest(subject=subject, purpose="insurance"),
+}
+
+
+async def test_every_read_of_a_score_asks_for_consent_and_is_recorded_once(credit, ask) -> None:
+    bank = ask(credit, BANK)
+    for method, request in READS.items():
+        assert (await bank.refused(method, request(SELLER)))[1] == "CONSENT_MISSING", method
+    await ask(credit, HIMSELF).rights("GrantConsent", subject=SELLER, purpose="insurance", partner="bank")
+    for method, request in READS.items():
+        await bank.credit(method, request(SELLER))
+    rows = await credit.rows("SELECT method, subject FROM score_accesses ORDER BY access_id")
+    assert [tuple(row) for row in rows] == [(method, SELLER) for method in READS]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    ARRAY,
+    CHAR,
     BigInteger,
     Boolean,
     Column,
@@ -15,6 +17,7 @@ from sqlalchemy import (
     Text,
     Uuid,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData()
 
@@ -207,4 +210,83 @@ score_accesses = Table(
     Column("reader", Text, nullable=False),
     Column("trace_id", Text, nullable=False),
     Column("create_time", DateTime(timezone=True), nullable=False),
+)
+
+# One merchant's membership; a subject has at most one that is not LEFT. Causes are [{code, text}]. `look_time` is when
+# it is looked at next, `look_cause` the trace that made it due.
+memberships = Table(
+    "memberships",
+    metadata,
+    Column("membership_id", Uuid, primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("partner", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("currencies", ARRAY(Text), nullable=False),
+    Column("required_minor", ARRAY(BigInteger), nullable=False),
+    Column("causes", JSONB, nullable=False),
+    Column("notice_end_time", DateTime(timezone=True)),
+    Column("join_time", DateTime(timezone=True)),
+    Column("leave_time", DateTime(timezone=True)),
+    Column("last_step", Integer, nullable=False),
+    Column("pending_step", Integer, nullable=False),
+    Column("step_refusal", Text, nullable=False),
+    Column("look_time", DateTime(timezone=True)),
+    Column("look_cause", Text, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+    Column("update_time", DateTime(timezone=True), nullable=False),
+    Column("revision", BigInteger, nullable=False),
+)
+
+# What is on a subject's deposit, by its account in payments: the sum of its movements.
+deposits = Table(
+    "deposits",
+    metadata,
+    Column("account", Uuid, primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("currency", CHAR(3), nullable=False),
+    Column("balance_minor", BigInteger, nullable=False),
+)
+
+# Which transactions of payments were counted in a deposit: each once.
+deposit_movements = Table(
+    "deposit_movements",
+    metadata,
+    Column("account", Uuid, primary_key=True),
+    Column("transaction_id", Uuid, primary_key=True),
+    Column("credited_minor", BigInteger, nullable=False),
+    Column("debited_minor", BigInteger, nullable=False),
+)
+
+# Buyers' claims against a seller, as escrow tells of them.
+claim_counts = Table(
+    "claim_counts",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column("opened", BigInteger, nullable=False),
+    Column("ended", BigInteger, nullable=False),
+    Column("last_end_time", DateTime(timezone=True)),
+)
+
+# Intents to move a deposit, committed before payments is asked. From `attempt_at`, real time, anybody may try.
+deposit_steps = Table(
+    "deposit_steps",
+    metadata,
+    Column("membership_id", Uuid, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("currency", CHAR(3), nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("counter_kind", Text, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("claim", Integer, nullable=False),
+    Column("refusals", Integer, nullable=False),
+    Column("refusal", Text, nullable=False),
+    Column("transaction", Text, nullable=False),
+    Column("request", JSONB),
+    Column("traceparent", Text, nullable=False),
+    Column("attempt_at", DateTime(timezone=True), nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+    Column("settle_time", DateTime(timezone=True)),
 )

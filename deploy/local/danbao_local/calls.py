@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from danbao_local import case_calls, membership_calls
+from danbao_local import case_calls, membership_calls, rights_calls
 from danbao_local.card import Card
 from danbao_local.client import CallFailed, GatewayClient
 from danbao_local.contracts import HttpRule, unary_rules
@@ -67,6 +67,7 @@ class _Fixtures:
     checkout: str
     cases: case_calls.CaseFixtures
     memberships: membership_calls.MembershipFixtures
+    rights: rights_calls.RightsFixtures
 
 
 _Example = tuple[str, Callable[[_Fixtures], dict[str, Any]]]
@@ -80,6 +81,12 @@ def _of_memberships(
     body_of: Callable[[membership_calls.MembershipFixtures], dict[str, Any]],
 ) -> Callable[[_Fixtures], dict[str, Any]]:
     return lambda made: body_of(made.memberships)
+
+
+def _of_rights(
+    body_of: Callable[[rights_calls.RightsFixtures], dict[str, Any]],
+) -> Callable[[_Fixtures], dict[str, Any]]:
+    return lambda made: body_of(made.rights)
 
 
 EXAMPLES: dict[str, _Example] = {
@@ -195,6 +202,7 @@ EXAMPLES: dict[str, _Example] = {
     ),
     **{rpc: (role, _of_cases(body_of)) for rpc, (role, body_of) in case_calls.EXAMPLES.items()},
     **{rpc: (role, _of_memberships(body_of)) for rpc, (role, body_of) in membership_calls.EXAMPLES.items()},
+    **{rpc: (role, _of_rights(body_of)) for rpc, (role, body_of) in rights_calls.EXAMPLES.items()},
     f"{_CREDIT}/Evaluate": ("partner", lambda _: {"subject": SELLER, "purpose": "checkout"}),
     f"{_CREDIT}/GetTerms": ("partner", lambda _: {"subject": SELLER, "currency": CURRENCY}),
     f"{_CREDIT}/BatchGetTerms": (
@@ -307,6 +315,7 @@ def _make_fixtures(client: GatewayClient, demo: DemoResult) -> _Fixtures:
         checkout=client.call(f"{_TRADES}/CreateCheckout", checkout_body(unpaid[2:]), role="partner").name,
         cases=case_calls.make(client, disputable, demo.trade.name),
         memberships=membership_calls.make(client),
+        rights=rights_calls.make(client),
     )
 
 

@@ -13,16 +13,27 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field
+from pydantic import Field, SecretStr
 
-from danbao.credit.v1 import credit_pb2, credit_pb2_grpc, event_pb2, event_pb2_grpc, membership_pb2, membership_pb2_grpc
+from danbao.credit.v1 import (
+    credit_pb2,
+    credit_pb2_grpc,
+    event_pb2,
+    event_pb2_grpc,
+    membership_pb2,
+    membership_pb2_grpc,
+    rights_pb2,
+    rights_pb2_grpc,
+)
 from danbao_credit.application.decide import decider
 from danbao_credit.application.memberships import Desk
+from danbao_credit.application.purpose_gate import PurposeGate
 from danbao_credit.application.score_feed import ScoreFeed
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.clients.event_streams import EventStreamClient, escrow_stream, payments_stream
 from danbao_credit.clients.payments_money import PaymentsMoney
 from danbao_credit.domain.catalogue import Catalogue, SubjectKind, catalogue_from
+from danbao_credit.domain.consent import Purposes, purposes_from
 from danbao_credit.domain.errors import DefinitionInvalid
 from danbao_credit.domain.evaluation import Judge
 from danbao_credit.domain.profile import Profile
@@ -33,11 +44,15 @@ from danbao_credit.rpc.codec import CreditCodec
 from danbao_credit.rpc.credit import CreditServicer
 from danbao_credit.rpc.events import EventServicer
 from danbao_credit.rpc.memberships import MembershipServicer
+from danbao_credit.rpc.rights import RightsServicer
+from danbao_credit.rpc.rights_codec import blank_event
 from danbao_credit.rpc.scores import ScoreCalls
 from danbao_credit.store.credit_store import CreditStore
 from danbao_credit.store.membership_queries import MembershipQueries
 from danbao_credit.store.queries import CreditQueries
+from danbao_credit.store.rights_queries import SECTIONS, RightsQueries
 from danbao_credit.store.score_queries import ScoreQueries
+from danbao_credit.store.tombstones import check_secret
 from danbao_credit.workers.folding import FoldingWorker
 from danbao_credit.workers.memberships import DepositSteps, MembershipLooks
 from danbao_credit.workers.sampling import SamplingAuditor
@@ -45,11 +60,12 @@ from danbao_credit.workers.scorer import Scorer, touched_by
 from danbao_credit.workers.stream_reader import stream_reader
 from danbao_kit.background import keep_running
 from danbao_kit.business_clock import ClockServicer, follow_clock, open_clock
+from danbao_kit.call import current_call
 from danbao_kit.clock import SettableClock
 from danbao_kit.commands import CommandRunner
 from danbao_kit.database import Database
 from danbao_kit.event_stream import EventStream
-from danbao_kit.group_commit import GroupCommit
+from danbao_kit.group_commit import GroupCommit, Submission
 from danbao_kit.ids import TimeOrderedIds
 from danbao_kit.rpc_client import service_channel
 from danbao_kit.server import CLOCK_SERVICE, Server
@@ -58,17 +74,18 @@ from danbao_kit.settings import ServiceSettings
 NAME = "credit"
 EVENT_SERVICE = event_pb2.DESCRIPTOR.services_by_name["EventService"].full_name
 CREDIT_SERVICE = credit_pb2.DESCRIPTOR.services_by_name["CreditService"].full_name
+RIGHTS_SERVICE = rights_pb2.DESCRIPTOR.services_by_name["SubjectRightsService"].full_name
 MEMBERSHIP_SERVICE = membership_pb2.DESCRIPTOR.services_by_name["MembershipService"].full_name
 
 # Which peer may call what. Users reach credit through the gateway only.
 PEERS: Mapping[str, tuple[str, ...]] = {
-    "gateway": (CREDIT_SERVICE, MEMBERSHIP_SERVICE, EVENT_SERVICE),
+    "gateway": (CREDIT_SERVICE, RIGHTS_SERVICE, MEMBERSHIP_SERVICE, EVENT_SERVICE),
     "payments": (EVENT_SERVICE,),
     "escrow": (
         *(f"{CREDIT_SERVICE}/{method}" for method in ("GetTerms", "BatchGetTerms", "Evaluate")),
         EVENT_SERVICE,
     ),
-    "operator": (CREDIT_SERVICE, MEMBERSHIP_SERVICE, EVENT_SERVICE, CLOCK_SERVICE),
+    "operator": (CREDIT_SERVICE, RIGHTS_SERVICE, MEMBERSHIP_SERVICE, EVENT_SERVICE, CLOCK_SERVICE),
 }
 
 
@@ -79,6 +96,11 @@ class CreditSettings(ServiceSettings):
     escrow_address: str = Field(description="host:port of escrow")
     model_file: Path | None = Field(default=None, description="the model; unset: the one that ships with the service")
     terms_file: Path | None = Field(default=None, description="the terms table; unset: the one that ships")
+    erasure_secret: SecretStr = Field(
+        default=SecretStr(""),
+        max_length=64,
+        description="what the hashes that stand for erased subjects are made with; set once, before the first erasure",
+    )
     currencies: str = Field(
         default="CNY,BRL,USD,EUR", description="currencies on offer; each needs a row in the terms table"
     )
@@ -118,6 +140,11 @@ def load_terms(settings: CreditSettings, judge: Judge) -> TermsTable:
     return table
 
 
+def load_purposes() -> Purposes:
+    """For which purposes credit may be read. Raises DefinitionInvalid."""
+    return purposes_from(_read(None, "purposes.yaml"))
+
+
 def _read(file: Path | None, shipped: str) -> Mapping[str, Any]:
     try:
         text = file.read_text() if file else (resources.files("danbao_credit.definitions") / shipped).read_text()
@@ -135,9 +162,12 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
     """The service with its store, its write path and its readers; the server is not yet started."""
     judge = load_judge(settings)
     table = load_terms(settings, judge)
+    purposes = load_purposes()
     async with AsyncExitStack() as stack:
         database = Database(settings.database_dsn)
         stack.push_async_callback(database.close)
+        secret = settings.erasure_secret.get_secret_value().encode()
+        await check_secret(database, secret)
         clock = await open_clock(settings.clock, database)
         queries = CreditQueries(database)
         score_queries = ScoreQueries(database)
@@ -150,14 +180,15 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
                 scorer.touch(touched_by(working))
             if working.score_changes.accepted:
                 feed.wake()
-            if working.score_changes.accepted or working.memberships.created() or working.memberships.updated():
+            told = (working.memberships, working.appeals)
+            if working.score_changes.accepted or any(rows.created() or rows.updated() for rows in told):
                 events.wake()
             steps.take(working.taken.accepted)
             looks.wake()
 
         group_commit = GroupCommit(
             database,
-            CreditStore(),
+            CreditStore(blank_event, erasure_secret=secret),
             decider(Desk(lambda: judge, table.membership)),
             CreditCodec(),
             clock,
@@ -210,6 +241,7 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
 
         server = Server(settings, name=NAME, peers=PEERS, ready=database.ready)
         scores = ScoreCalls(judge, queries, score_queries, feed, clock)
+        gate = PurposeGate(purposes, partial(_commit, group_commit))
         servicer = CreditServicer(
             judge,
             table,
@@ -218,11 +250,24 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
             {stream.source: stream for stream in streams},
             scores,
             CommandRunner(group_commit),
+            gate,
         )
         server.add(credit_pb2_grpc.add_CreditServiceServicer_to_server, servicer, CREDIT_SERVICE)
         members = MembershipServicer(CommandRunner(group_commit), memberships, judge, table, queries, clock)
         server.add(membership_pb2_grpc.add_MembershipServiceServicer_to_server, members, MEMBERSHIP_SERVICE)
         server.add(event_pb2_grpc.add_EventServiceServicer_to_server, EventServicer(events), EVENT_SERVICE)
+        rights = RightsServicer(
+            CommandRunner(group_commit),
+            purposes,
+            gate,
+            judge,
+            queries,
+            RightsQueries(database),
+            clock,
+            SECTIONS,
+            secret,
+        )
+        server.add(rights_pb2_grpc.add_SubjectRightsServiceServicer_to_server, rights, RIGHTS_SERVICE)
         server.on_drain(events.close)
         server.on_drain(feed.close)
         if isinstance(clock, SettableClock):
@@ -235,6 +280,14 @@ async def serve(settings: CreditSettings) -> None:
     """Serves until SIGTERM or SIGINT."""
     async with running(settings) as server:
         await server.serve_until_signal()
+
+
+async def _commit(group_commit: GroupCommit, command: object) -> None:
+    """Runs a command of the service's own within a call. Raises what refused it."""
+    call = current_call()
+    outcome = await group_commit.submit(Submission(command, traceparent=call.traceparent, deadline=call.deadline))
+    if outcome.error is not None:
+        raise outcome.error
 
 
 def _in_background(stack: AsyncExitStack, name: str, work: Callable[[], Awaitable[None]]) -> None:

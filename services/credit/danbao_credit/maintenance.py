@@ -17,6 +17,7 @@ from danbao_credit.application.decide import decide
 from danbao_credit.application.rebuild import RebuildProfile
 from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.rpc.codec import CreditCodec
+from danbao_credit.rpc.rights_codec import blank_event
 from danbao_credit.store.credit_store import CreditStore
 from danbao_credit.store.queries import CreditQueries
 from danbao_kit.business_clock import open_clock
@@ -80,7 +81,7 @@ async def rebuild(
     subject that was told last. Raises what refuses a command.
     """
     queries = CreditQueries(database)
-    group_commit = GroupCommit(database, CreditStore(), decide, CreditCodec(), clock, TimeOrderedIds())
+    group_commit = GroupCommit(database, CreditStore(blank_event), decide, CreditCodec(), clock, TimeOrderedIds())
     group_commit.start()
     began = time.monotonic()
     subjects = changed = 0

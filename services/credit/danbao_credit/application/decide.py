@@ -20,6 +20,7 @@ from danbao_credit.application.memberships import Desk
 from danbao_credit.application.rebuild import FoldLog, RebuildProfile, fold_log, rebuild_profile
 from danbao_credit.application.record_events import RecordEvents, record_events
 from danbao_credit.application.record_scores import RecordScores, record_scores
+from danbao_credit.application.rights import RIGHTS
 from danbao_credit.application.working_set import CreditSet
 from danbao_kit.decision import Moment
 
@@ -31,6 +32,7 @@ _BY_TYPE: Mapping[type, Callable[[Any, CreditSet, Moment], object]] = {
     RecordEvents: record_events,
     RebuildProfile: rebuild_profile,
     FoldLog: fold_log,
+    **RIGHTS,
 }
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from danbao_credit.application.marking import touch
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.domain.membership_model import ClaimCount, ClaimTurn, Deposit, Heard, Movement, Posting
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def hear(heard: Iterable[Heard], working: CreditSet, *, after_sequence: int) -> None:
@@ -17,6 +20,9 @@ def hear(heard: Iterable[Heard], working: CreditSet, *, after_sequence: int) -> 
         if item.sequence <= after_sequence:
             continue
         if isinstance(item.what, ClaimTurn):
+            tombstone = working.tombstones.get(item.what.seller)
+            if tombstone is not None and tombstone.covers(_microseconds(item.at)):
+                continue
             _count_claim(item.what, item.at, working)
             touch(working, item.what.seller, item.traceparent, urgent=True)
             continue
@@ -24,6 +30,10 @@ def hear(heard: Iterable[Heard], working: CreditSet, *, after_sequence: int) -> 
             deposit = working.deposits.get(account)
             if deposit is not None and count_posting(deposit, item.what, working):
                 touch(working, deposit.subject, item.traceparent, urgent=True)
+
+
+def _microseconds(at: datetime) -> int:
+    return (at - _EPOCH) // _MICROSECOND
 
 
 def count_posting(deposit: Deposit, posting: Posting, working: CreditSet) -> bool:

@@ -36,7 +36,10 @@ def record_scores(command: RecordScores, working: CreditSet, moment: Moment) -> 
     for scored in command.scores:
         score = scored.score
         known = working.scores.get(score.key)
-        if score.subject not in working.versions or (known is not None and not score.is_newer(known)):
+        # A version above the profile's own is that of a profile before its subject was erased.
+        if score.profile_version > working.versions.get(score.subject, -1):
+            continue
+        if known is not None and not score.is_newer(known):
             continue
         working.scores.put(score.key, score)
         if known is None or score.differs(known):

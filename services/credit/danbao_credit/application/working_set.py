@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from danbao_credit.application.ports import StreamProgress
+from danbao_credit.domain.appeal import Appeal, EventKey
 from danbao_credit.domain.checkpoint import History
+from danbao_credit.domain.consent import Access, Consent
+from danbao_credit.domain.erasure import OpenMatters, Removal
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.log import LogRow
 from danbao_credit.domain.marks import Mark, MarkKey
@@ -70,3 +73,19 @@ class CreditSet(WorkingSet):
         self.touched: Rows[str, Touched] = self.rows()
         # By subject: the version of its profile. Read only; missing: there is no such subject.
         self.versions: dict[str, int] = {}
+        # Of rights. The sets say whose rows were looked up; a row that is missing then is not there.
+        self.consents: Rows[UUID, Consent] = self.rows()
+        self.consents_loaded: set[str] = set()
+        self.accesses: Log[Access] = self.log()
+        self.appeals: Rows[UUID, Appeal] = self.rows()
+        self.appeals_loaded: set[str] = set()
+        self.marks_of_loaded: set[str] = set()
+        # Rows of the log by event, and by (subject, about, time) of what began a mark.
+        self.events_looked_up: dict[tuple[str, EventKey], tuple[LogRow, ...]] = {}
+        self.matters_looked_up: dict[tuple[str, str, int], tuple[LogRow, ...]] = {}
+        # By the number of a report: its key in `reports`.
+        self.report_keys: dict[int, bytes] = {}
+        self.taken_back: Rows[tuple[str, EventKey], bool] = self.rows()
+        self.subjects_looked_up: set[str] = set()
+        self.open_matters: dict[str, OpenMatters] = {}
+        self.removals: Log[Removal] = self.log()

@@ -18,12 +18,19 @@ class Tombstone:
 
     erase_us: int
     through: Mapping[Source, int]
+    # Why, in one word of the contract's; nothing else is kept of it.
+    reason: str = ""
 
     def covers(self, at_us: int) -> bool:
         """Whether an event of that time, microseconds since the epoch, is dropped, whenever it comes."""
         return at_us <= self.erase_us
 
 
-def subject_key(subject: str) -> bytes:
-    """16 bytes that stand for an erased subject: its name is not kept."""
-    return blake2b(subject.encode(), digest_size=16, person=b"danbao-erased").digest()
+def subject_key(subject: str, secret: bytes = b"") -> bytes:
+    """16 bytes that stand for an erased subject: its name is not kept, nor found by trying names without the secret."""
+    return blake2b(subject.encode(), digest_size=16, key=secret, person=b"danbao-erased").digest()
+
+
+def secret_mark(secret: bytes) -> bytes:
+    """8 bytes by which it is noticed that another secret is used than before; empty without a secret."""
+    return blake2b(b"", digest_size=8, key=secret, person=b"danbao-secret").digest() if secret else b""

@@ -14,6 +14,7 @@ from danbao_credit.domain.membership_model import MembershipEvent, MembershipVie
 from danbao_credit.domain.scores import ScoreChanged
 from danbao_credit.rpc.history import rebuilt_message, recorded_message
 from danbao_credit.rpc.membership_mapping import membership_message
+from danbao_credit.rpc.rights_codec import RIGHTS_EVENTS, RIGHTS_MESSAGES, RIGHTS_REPLIES
 from danbao_credit.rpc.scores import changed_message
 
 # By the operation: what its recorded answer is.
@@ -24,6 +25,7 @@ _REPLIES: Mapping[str, type[Message]] = {
     "SuspendMembership": membership_pb2.Membership,
     "ReinstateMembership": membership_pb2.Membership,
     "LeaveMembership": membership_pb2.Membership,
+    **RIGHTS_REPLIES,
 }
 # By what a decision gives: its message.
 _MESSAGES: Mapping[type, Callable[[Any], Message]] = {
@@ -31,6 +33,7 @@ _MESSAGES: Mapping[type, Callable[[Any], Message]] = {
     tuple: recorded_message,
     Rebuilt: rebuilt_message,
     MembershipView: membership_message,
+    **RIGHTS_MESSAGES,
 }
 
 
@@ -64,4 +67,5 @@ def _put_score(message: event_pb2.Event, changed: ScoreChanged) -> None:
 # By what a decision emits: the field of the event's payload, and how it is put there.
 _EVENTS: Mapping[type, tuple[str, Callable[[event_pb2.Event, Any], None]]] = {
     ScoreChanged: ("score_changed", _put_score),
+    **RIGHTS_EVENTS,
 }

@@ -13,10 +13,12 @@ from danbao_credit.application.evaluate import evaluate, evaluate_many, list_ind
 from danbao_credit.application.get_profile import get_profile
 from danbao_credit.application.get_terms import TermsWanted, get_terms
 from danbao_credit.application.ports import CreditReader, StreamProgress
+from danbao_credit.application.purpose_gate import PurposeGate
 from danbao_credit.application.rebuild import WouldBeRebuilt
 from danbao_credit.domain.evaluation import Judge
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.terms import TermsTable
+from danbao_credit.rpc.askers import asker_of
 from danbao_credit.rpc.history import as_of, profile_message, rebuild_command, rebuilt_message, record_command
 from danbao_credit.rpc.mapping import evaluation_message, indicator_message, kind_of, stream_message, terms_message
 from danbao_credit.rpc.scores import ScoreCalls
@@ -43,10 +45,12 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     streams: Mapping[Source, Connection]
     scores: ScoreCalls
     commands: CommandRunner
+    gate: PurposeGate
 
     async def Evaluate(
         self, request: credit_pb2.EvaluateRequest, context: grpc.aio.ServicerContext
     ) -> credit_pb2.Evaluation:
+        await self.gate.admit(asker_of(current_call()), "Evaluate", [(request.subject, request.purpose)])
         evaluated = await evaluate(
             request.subject,
             kind_of(request.kind),
@@ -85,6 +89,8 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     async def ListIndicatorValues(
         self, request: credit_pb2.ListIndicatorValuesRequest, context: grpc.aio.ServicerContext
     ) -> credit_pb2.ListIndicatorValuesResponse:
+        reads = [(request.subject, request.purpose)]
+        await self.gate.admit(asker_of(current_call()), "ListIndicatorValues", reads)
         values, moment = await list_indicator_values(
             request.subject,
             kind_of(request.kind),
@@ -102,6 +108,8 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     async def BatchEvaluate(
         self, request: credit_pb2.BatchEvaluateRequest, context: grpc.aio.ServicerContext
     ) -> credit_pb2.BatchEvaluateResponse:
+        reads = [(item.subject, item.purpose) for item in request.requests]
+        await self.gate.admit(asker_of(current_call()), "BatchEvaluate", reads)
         wanted = [(item.subject, kind_of(item.kind)) for item in request.requests]
         evaluated = await evaluate_many(wanted, judge=self.judge, reader=self.reader, clock=self.clock)
         return credit_pb2.BatchEvaluateResponse(
@@ -111,6 +119,8 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     async def GetProfile(
         self, request: credit_pb2.GetProfileRequest, context: grpc.aio.ServicerContext
     ) -> credit_pb2.Profile:
+        reads = [(request.subject, request.purpose)]
+        await self.gate.admit(asker_of(current_call()), "GetProfile", reads)
         catalogue = self.judge.catalogue
         counted = await get_profile(
             request.subject,
@@ -160,6 +170,8 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     async def ListScoreHistory(
         self, request: credit_pb2.ListScoreHistoryRequest, context: grpc.aio.ServicerContext
     ) -> credit_pb2.ListScoreHistoryResponse:
+        reads = [(request.subject, request.purpose)]
+        await self.gate.admit(asker_of(current_call()), "ListScoreHistory", reads)
         return await self.scores.history(request)
 
     async def WatchScores(
@@ -171,6 +183,8 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     async def SimulateScore(
         self, request: credit_pb2.SimulateScoreRequest, context: grpc.aio.ServicerContext
     ) -> credit_pb2.SimulateScoreResponse:
+        reads = [(request.subject, request.purpose)]
+        await self.gate.admit(asker_of(current_call()), "SimulateScore", reads)
         return await self.scores.simulate(request)
 
     async def _terms(self, wanted: list[TermsWanted]) -> list[credit_pb2.TradeTerms]:

@@ -29,6 +29,10 @@ _FIELDS = (
 _PARTIES = ("subject", "peer")
 _COLUMNS = ("key", *_FIELDS)
 _FIND = f"SELECT {', '.join(_COLUMNS)} FROM reports WHERE key = ANY($1::bytea[]) ORDER BY key FOR UPDATE"
+_OF_SUBJECTS = (
+    f"SELECT {', '.join(_COLUMNS)} FROM reports WHERE (subject = ANY($1::text[]) OR peer = ANY($1::text[]))"
+    " AND number = ANY($2::bigint[]) ORDER BY key FOR UPDATE"
+)
 _REVERSED = """
 UPDATE reports SET reversed_by = taken.number FROM unnest($1::bytea[], $2::bigint[]) AS taken (key, number)
 WHERE reports.key = taken.key
@@ -67,6 +71,15 @@ class Reports:
         taken = working.reports.updated()
         if taken:
             await connection.execute(_REVERSED, [key for key, _ in taken], [record.reversed_by for _, record in taken])
+
+
+async def load_reports(
+    connection: asyncpg.Connection, working: CreditSet, numbers: Sequence[int], subjects: Sequence[str]
+) -> None:
+    """Those reports about these subjects that have these numbers, and by which key each is found."""
+    for row in await connection.fetch(_OF_SUBJECTS, list(subjects), list(numbers)):
+        working.reports.load(row["key"], _record(row))
+        working.report_keys[row["number"]] = row["key"]
 
 
 async def erase_reports(connection: asyncpg.Connection, subjects: Sequence[str]) -> None:

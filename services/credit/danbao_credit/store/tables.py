@@ -157,6 +157,59 @@ tombstones = Table(
     Column("payments_sequence", BigInteger, nullable=False),
     Column("escrow_sequence", BigInteger, nullable=False),
     Column("reports_number", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("secret_mark", LargeBinary, nullable=False),
+)
+
+# Who allowed which purpose; at most one without revoke_time per subject, purpose and partner.
+consents = Table(
+    "consents",
+    metadata,
+    Column("consent_id", Uuid, primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("partner", Text, nullable=False),
+    Column("grant_time", DateTime(timezone=True), nullable=False),
+    Column("expire_time", DateTime(timezone=True)),
+    Column("granted_by", Text, nullable=False),
+    Column("evidence", Text, nullable=False),
+    Column("revoke_time", DateTime(timezone=True)),
+    Column("revoked_by", Text, nullable=False),
+)
+
+# What subjects wish to be taken back. Evidence and reversed events are JSON.
+appeals = Table(
+    "appeals",
+    metadata,
+    Column("appeal_id", Uuid, primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("target_kind", Text, nullable=False),
+    Column("target_code", Text, nullable=False),
+    Column("target_reference", Text, nullable=False),
+    Column("target_source", Text),
+    Column("target_number", BigInteger),
+    Column("statement", Text, nullable=False),
+    Column("evidence", Text, nullable=False),
+    Column("filed_by", Text, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+    Column("decided_by", Text, nullable=False),
+    Column("decision", Text, nullable=False),
+    Column("reversed_events", Text, nullable=False),
+    Column("end_time", DateTime(timezone=True)),
+)
+
+# Reads for purposes that need consent; only added to.
+score_accesses = Table(
+    "score_accesses",
+    metadata,
+    Column("access_id", Uuid, primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("reader", Text, nullable=False),
+    Column("trace_id", Text, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
 )
 
 # One merchant's membership; a subject has at most one that is not LEFT. Causes are [{code, text}]. `look_time` is when

@@ -7,25 +7,35 @@ from datetime import datetime
 from typing import Any
 
 import asyncpg
+from sqlalchemy import text
 
 from danbao_credit.application.apply_events import ApplyEvents
 from danbao_credit.application.rebuild import FoldLog, RebuildProfile
 from danbao_credit.application.record_events import RecordEvents
 from danbao_credit.application.working_set import CreditSet
+from danbao_credit.domain.errors import DefinitionInvalid
 from danbao_credit.domain.events import Source
-from danbao_credit.domain.tombstone import Tombstone, subject_key
+from danbao_credit.domain.tombstone import Tombstone, secret_mark, subject_key
+from danbao_kit.database import Database
 
-_FIND = "SELECT key, erase_us, payments_sequence, escrow_sequence, reports_number FROM tombstones WHERE key = ANY($1)"
+_FIND = (
+    "SELECT key, erase_us, payments_sequence, escrow_sequence, reports_number, reason FROM tombstones"
+    " WHERE key = ANY($1)"
+)
+_OTHER_SECRETS = "SELECT count(*) AS others FROM tombstones WHERE secret_mark <> :mark"
 _SAVE = """
-INSERT INTO tombstones (key, erase_us, payments_sequence, escrow_sequence, reports_number)
-SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
+INSERT INTO tombstones (key, erase_us, payments_sequence, escrow_sequence, reports_number, reason, secret_mark)
+SELECT *, $7::bytea FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[])
 ON CONFLICT (key) DO UPDATE SET erase_us = excluded.erase_us, payments_sequence = excluded.payments_sequence,
-  escrow_sequence = excluded.escrow_sequence, reports_number = excluded.reports_number
+  escrow_sequence = excluded.escrow_sequence, reports_number = excluded.reports_number, reason = excluded.reason
 """
 
 
 class Tombstones:
-    """Tombstones of the subjects of the commands; and of those in `needs["tombstones"]`."""
+    """Tombstones of the subjects of the commands; and of those in `needs["tombstones"]`. `secret`: of their keys."""
+
+    def __init__(self, secret: bytes = b"") -> None:
+        self._secret = secret
 
     async def load(
         self,
@@ -48,7 +58,7 @@ class Tombstones:
             told |= {who for who in (report.subject, report.peer) if who}
         if not told:
             return
-        subjects = {subject_key(subject): subject for subject in told}
+        subjects = {subject_key(subject, self._secret): subject for subject in told}
         for row in await connection.fetch(_FIND, list(subjects)):
             working.tombstones.load(subjects[row["key"]], _tombstone(row))
 
@@ -58,12 +68,24 @@ class Tombstones:
             return
         await connection.execute(
             _SAVE,
-            [subject_key(subject) for subject, _ in erased],
+            [subject_key(subject, self._secret) for subject, _ in erased],
             [tombstone.erase_us for _, tombstone in erased],
             *(
                 [tombstone.through.get(source, 0) for _, tombstone in erased]
                 for source in (Source.PAYMENTS, Source.ESCROW, Source.REPORTS)
             ),
+            [tombstone.reason for _, tombstone in erased],
+            secret_mark(self._secret),
+        )
+
+
+async def check_secret(database: Database, secret: bytes) -> None:
+    """Raises DefinitionInvalid where subjects were erased under another secret: they would come back."""
+    async with database.read() as connection:
+        row = (await connection.execute(text(_OTHER_SECRETS), {"mark": secret_mark(secret)})).one()
+    if row.others:
+        raise DefinitionInvalid(
+            f"{row.others} subjects were erased under another DANBAO_ERASURE_SECRET: their events would count again"
         )
 
 
@@ -75,4 +97,5 @@ def _tombstone(row: Any) -> Tombstone:
             Source.ESCROW: row["escrow_sequence"],
             Source.REPORTS: row["reports_number"],
         },
+        reason=row["reason"],
     )

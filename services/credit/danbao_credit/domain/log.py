@@ -45,8 +45,8 @@ def decoded(measures: str) -> dict[str, int]:
 
 
 def taken_back(changes: Iterable[tuple[str, Change]]) -> tuple[tuple[str, Change], ...]:
-    """The changes that take these back: sums, peers and orders are subtracted, times stay."""
-    reversals = ((subject, change.reversed()) for subject, change in changes)
+    """The changes that take these back: sums and orders are subtracted, times and peers stay."""
+    reversals = ((subject, change.reversed()) for subject, change in changes if change.keep != "peers")
     return tuple((subject, back) for subject, back in reversals if back is not None)
 
 

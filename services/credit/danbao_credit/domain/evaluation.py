@@ -13,11 +13,10 @@ from danbao_credit.domain.hard_rules import binding
 from danbao_credit.domain.marks import MarkKind
 from danbao_credit.domain.profile import Kind, Profile
 from danbao_credit.domain.reasons import MAX_REASONS, Reason, Texts, reasons_of
-from danbao_credit.domain.scorecard import Model, value_of
+from danbao_credit.domain.scorecard import NOTHING_ASSUMED, Model, value_of
 
 SCALE_END = "SCALE_END"
 _NOTHING_STANDS: Mapping[MarkKind, int] = MappingProxyType({})
-_NOTHING_ASSUMED: Mapping[str, Value] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ class Judge:
         kind: SubjectKind,
         as_of_s: int,
         standing: Mapping[MarkKind, int] = _NOTHING_STANDS,
-        assumed: Mapping[str, Value] = _NOTHING_ASSUMED,
+        assumed: Mapping[str, Value] = NOTHING_ASSUMED,
     ) -> Evaluation:
         """The subject's credit at `as_of_s`, seconds since the epoch. An empty profile is a newcomer's.
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from danbao_credit.domain.catalogue import Catalogue, Indicator, SubjectFacts, SubjectKind
 from danbao_credit.domain.errors import DefinitionInvalid
 from danbao_credit.domain.expression import Value
 from danbao_credit.domain.grades import HIGHEST_SCORE, LOWEST_SCORE
+
+# By indicator: values that stand for what the facts give, in a simulation.
+NOTHING_ASSUMED: Mapping[str, Value] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class Characteristic:
         find = bisect_left if self.indicator.better == "low" else bisect_right
         return self.points[find(self.edges, value)]
 
-    def measure(self, facts: SubjectFacts, assumed: Mapping[str, Value]) -> Measured:
+    def measure(self, facts: SubjectFacts, assumed: Mapping[str, Value] = NOTHING_ASSUMED) -> Measured:
         """The value at hand, or that which is assumed, and its points."""
         if self.indicator.name in assumed:
             value = assumed[self.indicator.name]
@@ -87,7 +91,7 @@ class Cap:
     volume_from: int
     volume_below: int | None
 
-    def applies(self, facts: SubjectFacts, assumed: Mapping[str, Value]) -> bool:
+    def applies(self, facts: SubjectFacts, assumed: Mapping[str, Value] = NOTHING_ASSUMED) -> bool:
         volume = value_of(self.volume, facts, assumed) or 0
         if volume < self.volume_from or (self.volume_below is not None and volume >= self.volume_below):
             return False

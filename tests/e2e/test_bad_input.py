@@ -28,6 +28,7 @@ NOUNS = (
     "RECONCILIATION",
     "RECONCILIATION_ITEM",
     "MOVEMENT",
+    "MEMBERSHIP",
 )
 
 

@@ -854,11 +854,14 @@ async def test_the_worker_tells_losses_and_the_age_of_what_it_knows(
     meter = MeterProvider([reader]).get_meter("test")
     worker = AuditWorker(auditor_of(scratch), SettableClock(NOW), every_s=60, meter=meter, monotonic=lambda: seconds[0])
     seconds[0] = 100.0
-    assert (measured(reader), worker.last) == ({"audit_age_seconds": 100.0}, None)
+    assert (measured(reader), worker.last) == (
+        {"audit_age_seconds": 100.0, "whole_audit_age_seconds": 100.0},
+        None,
+    )
     await worker.audit()
     seconds[0] = 130.0
     numbers = measured(reader)
-    assert numbers["audit_age_seconds"] == 30.0
+    assert (numbers["audit_age_seconds"], numbers["whole_audit_age_seconds"]) == (30.0, 30.0)
     assert (numbers["asset_loss_minor_units CNY"], numbers["asset_loss_rate CNY"]) == (0, 0.0)
     assert numbers["limbo_value CNY"] == 1_870
     assert b"audit_violation" not in log.getvalue()
@@ -879,7 +882,7 @@ async def test_an_audit_that_fails_makes_what_is_known_older(scratch: ServiceDat
     seconds[0] = 200.0
     with pytest.raises(StoreUnavailable):
         await worker.audit()
-    assert measured(reader) == {"audit_age_seconds": 200.0}
+    assert measured(reader) == {"audit_age_seconds": 200.0, "whole_audit_age_seconds": 200.0}
 
 
 # --- through the service ----------------------------------------------------------------------------------------------

@@ -45,7 +45,8 @@ class Known:
         self._new: dict[str, dict[tuple[str, str], tuple[float, Violation]]] = {}
         self._rules: dict[str, Rule] = {}
         self._moved: Mapping[str, Flows] = {}
-        # What moved since, and up to which transfer.
+        self._moved_to = 0
+        # What moved since, and after which transfer.
         self._moved_since: list[tuple[int, Mapping[str, Flows]]] = []
         self._waits: Mapping[str, Flows] = {}
         self._currencies: set[str] = set()
@@ -58,9 +59,9 @@ class Known:
                 self._rules[name], self._whole[name] = checked.rule, checked
                 self._new[name] = {key: found for key, found in self._new.get(name, {}).items() if found[0] >= began}
         if look.flows is not None:
-            # What moved while it looked counts twice at worst, until the next round.
             self._moved = self._waits = look.flows
-            self._moved_since = [each for each in self._moved_since if each[0] > look.sequence]
+            self._moved_to = look.sequence
+            self._moved_since = [each for each in self._moved_since if each[0] >= look.sequence]
         self._currencies |= set(look.currencies)
 
     def take_new(self, look: Look, began: float) -> None:
@@ -77,7 +78,9 @@ class Known:
                     violation = Violation(checked.rule, f"others, {began}", currency, "", "", off_minor)
                     known[currency, violation.resource] = (began, violation)
         if look.flows is not None:
-            self._moved_since.append((look.sequence, look.flows))
+            # What it may have counted already it must not count again: a rate may be too high for a while, never too low.
+            if look.since.sequence >= self._moved_to:
+                self._moved_since.append((look.since.sequence, look.flows))
             self._waits = look.flows
         self._currencies |= set(look.currencies)
 

@@ -47,7 +47,8 @@ _HEAD = (
     "SELECT coalesce((SELECT max(sequence) FROM transfers), 0) AS sequence,"
     " (SELECT event_sequence FROM stream_heads) AS event_sequence,"
     " coalesce((SELECT hash FROM ledger_batches ORDER BY last_sequence DESC LIMIT 1), '') AS chain_hash,"
-    " clock_timestamp() AS read_time"
+    " clock_timestamp() AS read_time, greatest((SELECT max(sequence) FROM transfers),"
+    " (SELECT max(last_sequence) FROM ledger_batches), 0) AS last_number"
 )
 _CURRENCIES = "SELECT DISTINCT currency::text FROM accounts"
 _NEW_CURRENCIES = "SELECT DISTINCT currency::text FROM transfers WHERE sequence > $1 AND sequence <= $2"
@@ -113,12 +114,11 @@ class BooksAuditor:
             (head,) = await connection.fetch(_HEAD)
             seen = since or Position(0, max(head["event_sequence"] - most, 0))
             begin = seen.sequence
-            if head["sequence"] - begin > most:
-                begin = await connection.fetchval(_BATCH, head["sequence"] - most)
-                begin = max(begin, seen.sequence)
+            if head["last_number"] - begin > most:
+                begin = max(begin, await connection.fetchval(_BATCH, head["last_number"] - most))
             numbers: Mapping[Of, tuple[int, ...]] = {
                 Of.NOTHING: (),
-                Of.TRANSFERS: (begin, head["sequence"]),
+                Of.TRANSFERS: (begin, head["last_number"]),
                 Of.EVENTS: (seen.event_sequence, head["event_sequence"]),
             }
             moved = numbers[Of.TRANSFERS]
@@ -128,7 +128,7 @@ class BooksAuditor:
         return Look(
             head["read_time"].astimezone(UTC),
             time.monotonic() - started,
-            head["sequence"],
+            head["last_number"],
             head["event_sequence"],
             head["chain_hash"],
             _NOT_COUNTED,

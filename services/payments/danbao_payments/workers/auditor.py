@@ -60,6 +60,11 @@ class AuditWorker:
         """The last complete look at all, made of its parts."""
         return self._last
 
+    @property
+    def losses(self) -> Sequence[Loss]:
+        """What is known to be lost now, by currency."""
+        return self._losses
+
     async def run(self) -> None:
         """Audits until cancelled."""
         async with asyncio.TaskGroup() as both:

@@ -78,7 +78,7 @@ class Known:
                     violation = Violation(checked.rule, f"others, {began}", currency, "", "", off_minor)
                     known[currency, violation.resource] = (began, violation)
         if look.flows is not None:
-            # What it may have counted already it must not count again: a rate may be too high for a while, never too low.
+            # What may have been counted already is not counted again: a rate may be too high for a while, not too low.
             if look.since.sequence >= self._moved_to:
                 self._moved_since.append((look.since.sequence, look.flows))
             self._waits = look.flows

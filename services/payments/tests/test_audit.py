@@ -400,7 +400,7 @@ async def test_a_late_audit_says_so_instead_of_nothing(served: PaymentsStack):
 
 
 async def test_the_last_audit_will_do_if_it_is_young_enough(scratch: ServiceDatabase, authority: CertificateAuthority):
-    stack = PaymentsStack(scratch, authority, {"clock": "test", "audit_seconds": 0.2})
+    stack = PaymentsStack(scratch, authority, {"clock": "test", "audit_seconds": 0.2, "audit_share": 1.0})
     await stack.start()
     try:
         first = await stack.call("GetAudit", audit_pb2.GetAuditRequest(max_age_seconds=600), as_=OPERATOR)

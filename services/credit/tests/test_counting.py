@@ -90,7 +90,7 @@ def test_the_cap_of_defects_begins_at_50_orders(judge: Judge, orders: int, is_ca
     facts = judge.facts(profile_of(changes_by_event(judge.catalogue, events)), int((START + 10 * DAY).timestamp()))
     cap = next(cap for cap in judge.model.scorecards[SubjectKind.MERCHANT].caps if cap.code == "ORDER_DEFECTS")
     assert judge.catalogue.by_name["order_defect_rate_60d"].value(facts) == 1 / orders
-    assert cap.applies(facts, {}) is is_capped
+    assert cap.applies(facts) is is_capped
 
 
 def test_20_permutations_of_one_history_give_one_state_and_one_rate(judge: Judge) -> None:

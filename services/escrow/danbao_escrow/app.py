@@ -85,6 +85,9 @@ class EscrowSettings(ServiceSettings):
     payments_address: str = Field(description="host:port of payments")
     credit_address: str = Field(description="host:port of credit")
     audit_seconds: float = Field(default=300.0, ge=0, description="between two audits by itself; 0: none")
+    audit_share: float = Field(
+        default=0.02, gt=0, le=1, description="what audits by itself may take of one core; 1: no pauses"
+    )
 
 
 class Escrow:
@@ -151,7 +154,8 @@ class Escrow:
         if payments is None:
             self._in_background("payments reader", reader.run)
             if settings.audit_seconds:
-                self._in_background("audits", AuditWorker(self.auditor, every_s=settings.audit_seconds).run)
+                audits = AuditWorker(self.auditor, every_s=settings.audit_seconds, share=settings.audit_share)
+                self._in_background("audits", audits.run)
         await self.server.start()
 
     async def stop(self) -> None:

@@ -7,10 +7,11 @@ import asyncpg
 import pytest
 
 from danbao.escrow.v1 import audit_pb2, audit_pb2_grpc, trade_pb2
-from danbao_escrow.application.auditing import BooksUnavailable
+from danbao_escrow.application.auditing import BooksUnavailable, no_rest
 from danbao_escrow.clients.payments_books import PaymentsBooks
 from danbao_escrow.domain.audit import RULES
 from danbao_escrow.rpc import audit as audit_rpc
+from danbao_escrow.store.audit import QUERIES
 from danbao_escrow.workers.audits import AuditWorker
 from danbao_payments.testing.stack import OPERATOR, rail_report
 
@@ -108,7 +109,7 @@ async def test_a_callers_lack_of_time_is_told(stack, client):
 
 
 async def test_what_payments_cannot_be_asked_now_is_said_to_be_missing(stack, client, monkeypatch):
-    async def away(self):
+    async def away(self, rest):
         raise BooksUnavailable("away")
 
     monkeypatch.setattr(PaymentsBooks, "held", away)
@@ -225,6 +226,55 @@ async def test_a_transaction_of_nobodys_step_is_found_in_payments_books(stack, c
 async def test_an_account_of_a_trade_that_nobody_knows_is_found(stack, client, books):
     trade = await client.paid()
     connection = await asyncpg.connect(stack.database.owner_dsn)
+    (head,) = (await books.sql("SELECT max(sequence) FROM events"))[0]
+    # What payments told of it is to be forgotten too, so it must have been read.
+    while await connection.fetchval("SELECT max(sequence) FROM reader_cursors") < head:
+        await asyncio.sleep(0.02)
     await connection.execute("TRUNCATE trades CASCADE; TRUNCATE payment_movements; TRUNCATE events")
     await connection.close()
     assert await found(stack) == {"held": [trade.name]}
+
+
+async def test_an_account_that_holds_something_of_an_ended_trade_is_found(stack, client, books):
+    trade = await client.paid()
+    async with corrupted(stack, RELAXED, "UPDATE trades SET refunded_minor = funded_minor"):
+        by_check = await found(stack)
+        async with corrupted(stack, "TRUNCATE trades CASCADE", RESTORED):
+            pass
+    assert by_check["held"] == [trade.name]
+    assert "stray" not in by_check
+
+
+async def test_only_accounts_that_hold_something_are_compared(stack, client):
+    ended = await client.shipped()
+    await client.give("ConfirmLines", ended, "BUYER")
+    open_trade = await client.paid()
+    auditor = stack.replicas[0].auditor
+    ours = {each.trade: each.minor async for page in auditor._own.held() for each in page}
+    theirs = await auditor._theirs.held(no_rest)
+    assert set(ours) == {open_trade.name}
+    assert theirs == {(open_trade.name, "CNY"): ours[open_trade.name]}
+    assert await auditor._own.known({ended.name, open_trade.name, "trades/nobody"}) == {ended.name, open_trade.name}
+
+
+async def test_an_audit_by_itself_rests_as_long_after_each_piece_as_its_share_asks_for(stack, client):
+    await client.paid()
+    rests: list[float] = []
+    took: list[float] = []
+
+    async def pause(seconds):
+        rests.append(seconds)
+
+    worker = AuditWorker(stack.replicas[0].auditor, every_s=1, share=0.02, pause=pause)
+    rest = worker._rest
+
+    async def measured(took_s):
+        took.append(took_s)
+        await rest(took_s)
+
+    worker._rest = measured
+    look = await worker.audit()
+    assert look.is_intact
+    # Each statement, both readings of ours, and a page of theirs of each state.
+    assert len(rests) == len(QUERIES) + 4
+    assert rests == pytest.approx([seconds * 49 for seconds in took])

@@ -79,6 +79,9 @@ class PaymentsSettings(ServiceSettings):
     """What payments is told from outside."""
 
     audit_seconds: float = Field(default=60, ge=0, description="how long from one audit to the next; 0: none")
+    audit_share: float = Field(
+        default=0.02, gt=0, le=1, description="what audits may take of one core of the audited store; 1: no pauses"
+    )
     audit_database_dsn: str = Field(
         default="", description="PostgreSQL to audit, as a role that may read it all; empty: as the service's own role"
     )
@@ -120,7 +123,9 @@ async def running(settings: PaymentsSettings, *, rails: Mapping[str, Rail] | Non
         auditor = BooksAuditor(
             settings.audit_database_dsn or settings.database_dsn, partial(amount_of_reply, codec.parse_reply)
         )
-        audits = AuditWorker(auditor, clock, every_s=settings.audit_seconds) if settings.audit_seconds else None
+        audits = None
+        if settings.audit_seconds:
+            audits = AuditWorker(auditor, clock, every_s=settings.audit_seconds, share=settings.audit_share)
         group_commit.start()
         stack.push_async_callback(group_commit.stop)
         for rail in rails.values():

@@ -12,6 +12,7 @@ import pytest
 from danbao_kit.migrations import upgrade
 from danbao_kit.testing.certificates import CertificateAuthority
 from danbao_kit.testing.embedded_postgres import EmbeddedPostgres, ServiceDatabase
+from danbao_payments.testing.corrupted import fill
 from danbao_payments.testing.stack import PaymentsStack, check_books
 
 _TEMPLATE = "payments_migrated"
@@ -76,3 +77,23 @@ async def replicas(stack: PaymentsStack) -> AsyncIterator[tuple[PaymentsStack, P
     await other.start()
     yield stack, other
     await other.stop()
+
+
+@pytest.fixture(scope="session")
+async def filled(postgres: EmbeddedPostgres, migrated: str, authority: CertificateAuthority) -> AsyncIterator[str]:
+    """The name of a database with filled books that nobody uses, to copy from."""
+    database = postgres.create_service_database("payments", database="payments_filled", template=migrated)
+    stack = PaymentsStack(database, authority, {"clock": "test"})
+    await stack.start()
+    try:
+        await fill(stack)
+    finally:
+        await stack.stop()
+    yield database.name
+    postgres.drop_database(database.name)
+
+
+@pytest.fixture
+def scratch(service_database: Callable[..., ServiceDatabase], filled: str) -> ServiceDatabase:
+    """A copy of its own."""
+    return service_database("payments", template=filled)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from types import MappingProxyType
 from uuid import UUID
 
@@ -165,8 +165,10 @@ _COUNTS = text(
 )
 _HELD = text(
     "SELECT trade_id, currency, funded_minor - released_minor - refunded_minor AS minor, pending_step <> 0 AS pending"
-    " FROM trades WHERE trade_id > :after ORDER BY trade_id LIMIT :limit"
+    " FROM trades WHERE trade_id > :after AND (funded_minor <> released_minor + refunded_minor OR pending_step <> 0)"
+    " ORDER BY trade_id LIMIT :limit"
 )
+_KNOWN = text("SELECT trade_id FROM trades WHERE trade_id = ANY(:trade_ids)")
 _REFERENCES = text("SELECT reference FROM payment_movements WHERE trade_id = :trade_id")
 _NONE = UUID(int=0)
 
@@ -190,7 +192,7 @@ class AuditReads:
         return [Violation(rule, resource, expected, shown, int(off)) for resource, expected, shown, off in found]
 
     async def held(self) -> AsyncIterator[list[Held]]:
-        """What every trade's account should hold."""
+        """What trades' accounts should hold, of those that should hold something or have a step pending."""
         after = _NONE
         while True:
             async with self._database.read() as connection:
@@ -202,8 +204,23 @@ class AuditReads:
                 return
             after = found[-1].trade_id
 
+    async def known(self, trades: Iterable[str]) -> set[str]:
+        """Those of them that there are."""
+        wanted = [each for trade in trades if (each := _id_of(trade)) is not None]
+        async with self._database.read() as connection:
+            rows = await connection.execute(_KNOWN, {"trade_ids": wanted})
+            return {f"trades/{trade_id}" for trade_id in rows.scalars()}
+
     async def references(self, trade: str) -> set[str]:
         """The transactions that payments' events told of a trade."""
         async with self._database.read() as connection:
             found = await connection.execute(_REFERENCES, {"trade_id": UUID(trade.removeprefix("trades/"))})
             return set(found.scalars())
+
+
+def _id_of(trade: str) -> UUID | None:
+    """None: nothing of ours is called so."""
+    try:
+        return UUID(trade.removeprefix("trades/"))
+    except ValueError:
+        return None

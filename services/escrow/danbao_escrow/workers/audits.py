@@ -1,9 +1,10 @@
-"""Audits again and again, and says what it found."""
+"""Audits again and again, with pauses that leave the store to others, and says what it found."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 
 from opentelemetry.metrics import Meter, Observation, get_meter
 
@@ -18,18 +19,30 @@ AGAIN_AFTER_S = 30.0
 class AuditWorker:
     """Several replicas may audit at once: each only reads."""
 
-    def __init__(self, auditor: Auditor, *, every_s: float, meter: Meter | None = None) -> None:
+    def __init__(
+        self,
+        auditor: Auditor,
+        *,
+        every_s: float,
+        share: float = 1.0,
+        meter: Meter | None = None,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._auditor = auditor
         self._every_s = every_s
+        # What it may take of the time of one core; 1: no pauses.
+        self._share = share
+        self._pause = pause
         self._violations = 0
-        # When a complete audit was last begun; before the first, when there began to be an auditor.
-        self._read_at = time.monotonic()
+        # When something was last read, and when a complete audit was last begun; before the first, when there began to
+        # be an auditor.
+        self._read_at = self._whole_at = time.monotonic()
         self._tell(meter or get_meter("danbao.escrow"))
 
     async def run(self) -> None:
         """Audits until cancelled."""
         while True:
-            await asyncio.sleep(self._every_s)
+            await self._pause(self._every_s)
             try:
                 await self.audit()
             except DanbaoError as error:
@@ -38,7 +51,7 @@ class AuditWorker:
     async def audit(self, again_after_s: float = AGAIN_AFTER_S) -> Look:
         """One audit, told. Raises what keeps it from reading."""
         began = time.monotonic()
-        look = await self._auditor.look(again_after_s=again_after_s)
+        look = await self._auditor.look(again_after_s=again_after_s, rest=self._rest)
         for violation in look.violations:
             log.error(
                 "audit_violation",
@@ -53,8 +66,12 @@ class AuditWorker:
         tell = log.info if look.is_complete else log.warning
         tell("audited" if look.is_complete else "audit_incomplete", **told, seconds=round(look.elapsed_s, 2))
         if look.is_complete:
-            self._violations, self._read_at = len(look.violations), began
+            self._violations, self._whole_at = len(look.violations), began
         return look
+
+    async def _rest(self, took_s: float) -> None:
+        self._read_at = time.monotonic()
+        await self._pause(took_s * (1 / self._share - 1))
 
     def _tell(self, meter: Meter) -> None:
         """Callbacks run in the exporter's own thread and read what is replaced whole."""
@@ -67,6 +84,12 @@ class AuditWorker:
         meter.create_observable_gauge(
             "audit_age_seconds",
             [lambda _: [Observation(time.monotonic() - self._read_at)]],
+            "s",
+            "Since an audit last read something.",
+        )
+        meter.create_observable_gauge(
+            "whole_audit_age_seconds",
+            [lambda _: [Observation(time.monotonic() - self._whole_at)]],
             "s",
             "Since a complete audit was last begun.",
         )

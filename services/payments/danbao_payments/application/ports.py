@@ -12,7 +12,7 @@ from uuid import UUID
 from danbao_kit.decision import RequestKey
 from danbao_kit.money import Money
 from danbao_payments.domain.account import Account
-from danbao_payments.domain.audit import ALWAYS, Look, Window
+from danbao_payments.domain.audit import ALWAYS, Look, Part, Position, Window
 from danbao_payments.domain.chain import Chain
 from danbao_payments.domain.limits import Limits, Usage
 from danbao_payments.domain.movement import Movement, RailResult
@@ -223,12 +223,25 @@ class ChainVerifier(Protocol):
 
 
 class Auditor(Protocol):
-    """Looks at all books at one moment."""
+    """Looks at the books, each time at one moment."""
 
     async def look(
         self, *, now: datetime, budget_s: float | None = None, window: Window = ALWAYS, losses_only: bool = False
     ) -> Look:
-        """`now` is business time. With `losses_only` only what tells a loss. Raises StoreUnavailable."""
+        """At all. `now` is business time. With `losses_only` only what tells a loss. Raises StoreUnavailable."""
+        ...
+
+    def parts(self) -> Sequence[Part]:
+        """What a look at all can be made of, one after the other."""
+        ...
+
+    async def look_at_part(self, part: Part, *, now: datetime, window: Window = ALWAYS) -> Look:
+        """At all rows, but for these rules only. Raises StoreUnavailable."""
+        ...
+
+    async def look_at_new(self, since: Position | None, *, now: datetime, most: int) -> Look:
+        """At what came since, but no more than about the last `most` transfers; None: at the last `most` there are.
+        Raises StoreUnavailable."""
         ...
 
 

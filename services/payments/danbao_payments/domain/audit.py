@@ -71,6 +71,17 @@ class Flows(NamedTuple):
     fraud_minor: int = 0
 
 
+def added(one: Mapping[str, Flows], other: Mapping[str, Flows]) -> dict[str, Flows]:
+    """What moved in either, by currency; what waits is what the first says."""
+    sums = dict(one)
+    for currency, flows in other.items():
+        first = sums.get(currency, Flows())
+        sums[currency] = first._replace(
+            settled_minor=first.settled_minor + flows.settled_minor, fraud_minor=first.fraud_minor + flows.fraud_minor
+        )
+    return sums
+
+
 class Counts(NamedTuple):
     """How many rows there were to look at."""
 
@@ -96,9 +107,38 @@ class Window(NamedTuple):
 ALWAYS = Window()
 
 
+class Part(NamedTuple):
+    """Some of a look at all: the rules by name, or the sums beside them."""
+
+    rules: frozenset[str] = frozenset()
+    flows: bool = False
+    counts: bool = False
+
+
+class Position(NamedTuple):
+    """How far books were looked at: the last transfer and the last event that were seen."""
+
+    sequence: int
+    event_sequence: int
+
+
+_BEGINNING = Position(0, 0)
+
+
+class Extent(StrEnum):
+    """What was looked at."""
+
+    WHOLE = "WHOLE"  # everything there is
+    NEW = "NEW"  # what came after the last look, and what it touched
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One look at all books, at one moment. `flows` is None where the time did not suffice for it."""
+    """One look at books. `flows` is None where the time did not suffice for it.
+
+    `since` is the position of the last look, of a look at what is new; `skipped` are the transfers before it that
+    neither look sees.
+    """
 
     read_time: datetime
     elapsed_s: float
@@ -109,6 +149,14 @@ class Look:
     checked: tuple[Checked, ...]
     currencies: tuple[str, ...]
     flows: Mapping[str, Flows] | None
+    extent: Extent = Extent.WHOLE
+    since: Position = _BEGINNING
+    skipped: int = 0
+
+    @property
+    def position(self) -> Position:
+        """How far it saw."""
+        return Position(self.sequence, self.event_sequence)
 
     @property
     def is_complete(self) -> bool:
@@ -151,13 +199,17 @@ class Loss:
 
 
 def losses(look: Look, currency: str = "") -> Sequence[Loss]:
+    """By currency."""
+    return lost(look.checked, [currency] if currency else look.currencies, look.flows or {})
+
+
+def lost(checked: Sequence[Checked], currencies: Sequence[str], flows: Mapping[str, Flows]) -> Sequence[Loss]:
     """By currency. What is off in no currency is no sum of money, so it is violated but not lost."""
-    flows = look.flows or {}
     found = []
-    for each in [currency] if currency else look.currencies:
+    for currency in currencies:
         terms = dict.fromkeys(Term, 0)
-        for checked in look.checked:
-            if checked.rule.term is not None:
-                terms[checked.rule.term] += (checked.off_minor or {}).get(each, 0)
-        found.append(Loss(each, terms, flows.get(each, Flows())))
+        for each in checked:
+            if each.rule.term is not None:
+                terms[each.rule.term] += (each.off_minor or {}).get(currency, 0)
+        found.append(Loss(currency, terms, flows.get(currency, Flows())))
     return found

@@ -1,10 +1,10 @@
-"""How the books are audited: all checks in one read-only transaction, on a connection of its own, set-based."""
+"""How the books are audited: checks in one read-only transaction, on a connection of its own, set-based."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -15,8 +15,19 @@ from danbao_kit.database import TracedConnection
 from danbao_kit.errors import StoreUnavailable
 from danbao_kit.log import log
 from danbao_kit.money import Money
-from danbao_payments.domain.audit import ALWAYS, Checked, Counts, Flows, Look, Violation, Window
-from danbao_payments.store.audit_checks import CHECKS, FLOWS, Check
+from danbao_payments.domain.audit import (
+    ALWAYS,
+    Checked,
+    Counts,
+    Extent,
+    Flows,
+    Look,
+    Part,
+    Position,
+    Violation,
+    Window,
+)
+from danbao_payments.store.audit_checks import CHECKS, FLOWS, NEW_CHECKS, NEW_FLOWS, Check, Of
 
 # Of one check and currency; how many there are is always told.
 SHOWN = 100
@@ -28,15 +39,21 @@ _GONE = ("08", "57P0", "53300", "40001")
 
 _FIRST = (
     "SELECT * FROM (SELECT found.*,"
-    " row_number() OVER (PARTITION BY currency ORDER BY length(resource), resource) AS place,"
-    " count(*) OVER (PARTITION BY currency) AS total, sum(off) OVER (PARTITION BY currency) AS total_off"
-    " FROM ({}) AS found) AS placed WHERE place <= {} ORDER BY currency, place"
+    " row_number() OVER (PARTITION BY {2}currency ORDER BY length(resource), resource) AS place,"
+    " count(*) OVER (PARTITION BY {2}currency) AS total, sum(off) OVER (PARTITION BY {2}currency) AS total_off"
+    " FROM ({0}) AS found) AS placed WHERE place <= {1} ORDER BY {2}currency, place"
 )
 _HEAD = (
-    "SELECT coalesce((SELECT max(sequence) FROM transfers), 0), (SELECT event_sequence FROM stream_heads),"
-    " coalesce((SELECT hash FROM ledger_batches ORDER BY last_sequence DESC LIMIT 1), ''), clock_timestamp(),"
-    " (SELECT coalesce(array_agg(DISTINCT currency::text), '{}') FROM accounts)"
+    "SELECT coalesce((SELECT max(sequence) FROM transfers), 0) AS sequence,"
+    " (SELECT event_sequence FROM stream_heads) AS event_sequence,"
+    " coalesce((SELECT hash FROM ledger_batches ORDER BY last_sequence DESC LIMIT 1), '') AS chain_hash,"
+    " clock_timestamp() AS read_time, greatest((SELECT max(sequence) FROM transfers),"
+    " (SELECT max(last_sequence) FROM ledger_batches), 0) AS last_number"
 )
+_CURRENCIES = "SELECT DISTINCT currency::text FROM accounts"
+_NEW_CURRENCIES = "SELECT DISTINCT currency::text FROM transfers WHERE sequence > $1 AND sequence <= $2"
+# Where the last transfers begin: with a batch, so that transactions are whole.
+_BATCH = "SELECT coalesce(max(last_sequence), 0) FROM ledger_batches WHERE last_sequence <= $1"
 _COUNTED = (
     "accounts",
     "transactions",
@@ -50,6 +67,8 @@ _COUNTED = (
     "events",
 )
 _COUNTS = "SELECT " + ", ".join(f"(SELECT count(*) FROM {table})" for table in _COUNTED)
+
+_NOT_COUNTED = Counts(*[0] * len(_COUNTED))
 
 ReplyAmount = Callable[[str, bytes], Money | None]
 
@@ -69,34 +88,84 @@ class BooksAuditor:
 
         `now` is business time. Raises StoreUnavailable.
         """
-        started = time.monotonic()
-        until = started + min(_MOST_S if budget_s is None else budget_s, _MOST_S)
-        async with self._turn, self._snapshot() as connection:
-            sequence, event_sequence, chain_hash, read_time, currencies = (await connection.fetch(_HEAD))[0]
-            flows = await self._flows(connection, until, window, now)
-            checked = [
-                await self._check(connection, until, check)
-                for check in CHECKS
-                if check.rule.term is not None or not losses_only
-            ]
-            counted = None if losses_only else await _in_time(connection, until, _COUNTS)
+        rules = {check.rule.name for check in CHECKS if check.rule.term is not None or not losses_only}
+        part, until = Part(frozenset(rules), flows=True, counts=not losses_only), _until(budget_s)
+        async with self._turn:
+            return await self._look(part, now, until, window)
+
+    def parts(self) -> Sequence[Part]:
+        """Each is one statement, but for the sums."""
+        by_query: dict[str, set[str]] = {}
+        for check in CHECKS:
+            by_query.setdefault(check.query, set()).add(check.rule.name)
+        return Part(flows=True), *[Part(frozenset(names)) for names in by_query.values()], Part(counts=True)
+
+    async def look_at_part(self, part: Part, *, now: datetime, window: Window = ALWAYS) -> Look:
+        """Some of a look at all, on a snapshot of its own. Raises StoreUnavailable."""
+        return await self._look(part, now, _until(None), window)
+
+    async def look_at_new(self, since: Position | None, *, now: datetime, most: int) -> Look:
+        """Checks what came after `since` and what it touched, as far as the last `most` transfers go.
+
+        `now` is business time. Raises StoreUnavailable.
+        """
+        started, until = time.monotonic(), _until(None)
+        async with self._snapshot() as connection:
+            (head,) = await connection.fetch(_HEAD)
+            seen = since or Position(0, max(head["event_sequence"] - most, 0))
+            begin = seen.sequence
+            if head["last_number"] - begin > most:
+                begin = max(begin, await connection.fetchval(_BATCH, head["last_number"] - most))
+            numbers: Mapping[Of, tuple[int, ...]] = {
+                Of.NOTHING: (),
+                Of.TRANSFERS: (begin, head["last_number"]),
+                Of.EVENTS: (seen.event_sequence, head["event_sequence"]),
+            }
+            moved = numbers[Of.TRANSFERS]
+            flows = await self._flows(connection, until, NEW_FLOWS, *moved, now)
+            checked = await self._checks(connection, until, NEW_CHECKS, numbers)
+            currencies = await _in_time(connection, until, _NEW_CURRENCIES, *moved)
         return Look(
-            read_time.astimezone(UTC),
+            head["read_time"].astimezone(UTC),
             time.monotonic() - started,
-            sequence,
-            event_sequence,
-            chain_hash,
-            Counts(*counted[0]) if counted else Counts(*[0] * len(_COUNTED)),
-            tuple(checked),
-            tuple(sorted(currencies)),
+            head["last_number"],
+            head["event_sequence"],
+            head["chain_hash"],
+            _NOT_COUNTED,
+            checked,
+            tuple(sorted(row[0] for row in currencies or ())),
+            flows,
+            Extent.NEW,
+            Position(begin, seen.event_sequence),
+            begin - seen.sequence,
+        )
+
+    async def _look(self, part: Part, now: datetime, until: float, window: Window) -> Look:
+        started = time.monotonic()
+        chosen = [check for check in CHECKS if check.rule.name in part.rules]
+        async with self._snapshot() as connection:
+            (head,) = await connection.fetch(_HEAD)
+            flows = await self._flows(connection, until, FLOWS, window.since, window.until, now) if part.flows else None
+            currencies = await _in_time(connection, until, _CURRENCIES) if part.flows else None
+            checked = await self._checks(connection, until, chosen, {Of.NOTHING: ()})
+            counted = await _in_time(connection, until, _COUNTS) if part.counts else None
+        return Look(
+            head["read_time"].astimezone(UTC),
+            time.monotonic() - started,
+            head["sequence"],
+            head["event_sequence"],
+            head["chain_hash"],
+            Counts(*counted[0]) if counted else _NOT_COUNTED,
+            checked,
+            tuple(sorted(row[0] for row in currencies or ())),
             flows,
         )
 
     async def _flows(
-        self, connection: asyncpg.Connection, until: float, window: Window, now: datetime
+        self, connection: asyncpg.Connection, until: float, query: str, *arguments: Any
     ) -> dict[str, Flows] | None:
         try:
-            rows = await _in_time(connection, until, FLOWS, window.since, window.until, now)
+            rows = await _in_time(connection, until, query, *arguments)
         except Exception as error:
             if _is_gone(error):
                 raise
@@ -106,21 +175,50 @@ class BooksAuditor:
             return None
         return {row[0]: Flows(*[int(number or 0) for number in tuple(row)[1:]]) for row in rows}
 
-    async def _check(self, connection: asyncpg.Connection, until: float, check: Check) -> Checked:
+    async def _checks(
+        self,
+        connection: asyncpg.Connection,
+        until: float,
+        checks: Sequence[Check],
+        numbers: Mapping[Of, tuple[int, ...]],
+    ) -> tuple[Checked, ...]:
+        """What came of each, in their order; a query that several share is run once."""
+        found: dict[str, Mapping[str, Checked]] = {}
+        for check in checks:
+            if check.query not in found:
+                alike = [each for each in checks if each.query == check.query]
+                found[check.query] = await self._run(connection, until, alike, numbers[check.of])
+        return tuple(found[check.query][check.rule.name] for check in checks)
+
+    async def _run(
+        self, connection: asyncpg.Connection, until: float, alike: Sequence[Check], numbers: Sequence[int]
+    ) -> Mapping[str, Checked]:
+        check = alike[0]
+        query = _FIRST.format(check.query, SHOWN, "rule, " if check.shared else "")
         try:
-            rows = await _in_time(connection, until, _FIRST.format(check.query, SHOWN))
+            rows = await _in_time(connection, until, query, *numbers)
         except asyncpg.DataError as error:
             # Numbers so wrong that they cannot even be added up.
             broken = Violation(check.rule, "books", "", "numbers that can be compared", str(error), 0)
-            return Checked(check.rule, True, (broken,), {"": 1})
+            return {
+                each.rule.name: Checked(each.rule, True, (broken._replace(rule=each.rule),), {"": 1}) for each in alike
+            }
         except Exception as error:
             if _is_gone(error):
                 raise
             # Whatever stands in the row that it stumbled over, the others look on.
             log.exception("audit_check_failed", check=check.rule.name)
-            return Checked(check.rule, done=False)
+            rows = None
         if rows is None:
-            return Checked(check.rule, done=False)
+            return {each.rule.name: Checked(each.rule, done=False) for each in alike}
+        return {
+            each.rule.name: self._checked(
+                each, [row for row in rows if not each.shared or row["rule"] == each.rule.name]
+            )
+            for each in alike
+        }
+
+    def _checked(self, check: Check, rows: Sequence[asyncpg.Record]) -> Checked:
         violations = tuple(self._violation(check, row) for row in rows)
         counts = {row["currency"].strip(): row["total"] for row in rows}
         off = {row["currency"].strip(): int(row["total_off"] or 0) for row in rows}
@@ -164,6 +262,10 @@ class BooksAuditor:
                 # Ends what still runs for a caller who has gone.
                 with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
                     await connection.close(timeout=_TO_END_S)
+
+
+def _until(budget_s: float | None) -> float:
+    return time.monotonic() + min(_MOST_S if budget_s is None else budget_s, _MOST_S)
 
 
 def _is_gone(error: Exception) -> bool:

@@ -1,10 +1,10 @@
-"""What moved, and what waits: sums beside the checks. $1 and $2: the window; $3: business time."""
+"""What moved, and what waits: sums beside the checks. $3: business time."""
 
 from __future__ import annotations
 
 from danbao_payments.store.audit_checks.words import RAIL
 
-FLOWS = f"""
+_FLOWS = f"""
     SELECT currency, sum(settled) AS settled_minor, sum(limbo) AS limbo_minor, count(limbo) AS limbo_count,
         sum(fraud) AS fraud_minor
     FROM (
@@ -20,8 +20,7 @@ FLOWS = f"""
             END AS fraud
         FROM transfers JOIN accounts AS debit ON debit.id = debit_account
         JOIN accounts AS credit ON credit.id = credit_account
-        WHERE transfers.kind IN ('POSTED', 'POST') AND ($1::timestamptz IS NULL OR transfers.create_time >= $1)
-            AND ($2::timestamptz IS NULL OR transfers.create_time < $2)
+        WHERE transfers.kind IN ('POSTED', 'POST') AND {{moved}}
         UNION ALL
         SELECT currency, NULL, amount_minor, NULL FROM top_ups
         WHERE state IN ('PENDING', 'UNKNOWN') AND recorded_at < now() - interval '30 s'
@@ -38,3 +37,9 @@ FLOWS = f"""
         SELECT currency, NULL, authorized_minor - captured_minor - released_minor, NULL FROM payments
         WHERE hold_id IS NOT NULL AND expire_time < $3::timestamptz - interval '30 s'
     ) AS moves GROUP BY currency"""
+# $1 and $2: the window's times, or the last transfer that was seen and the last that there is.
+FLOWS = _FLOWS.format(
+    moved="($1::timestamptz IS NULL OR transfers.create_time >= $1)"
+    " AND ($2::timestamptz IS NULL OR transfers.create_time < $2)"
+)
+NEW_FLOWS = _FLOWS.format(moved="sequence > $1 AND sequence <= $2")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from danbao_payments.store.audit_checks.words import RAIL
+from danbao_payments.store.audit_checks.words import RAIL, Rows
 
 # What crossed the border to a rail, by the movement that the transaction names; what only passes between a rail's own
 # accounts does not count. Refunds of before movements were named cannot be told apart.
@@ -78,14 +78,16 @@ SETTLED = """
     ) AS legs ON movement = name
     WHERE due <> coalesce(moved, 0)"""
 
-# What left a wallet for a rail and is not there yet; by currency, for the clearing accounts are the platform's.
-ON_ITS_WAY = """
+
+def on_its_way(rows: Rows) -> str:
+    """What left a wallet for a rail and is not there yet; by currency, for the clearing accounts are the platform's."""
+    return f"""
     SELECT coalesce('accounts/' || accounts.id, 'currencies/' || way.currency) AS resource,
         coalesce(accounts.currency, way.currency) AS currency, coalesce(accounts.kind, way.kind) || ' '
             || coalesce(minor, 0) AS expected,
         coalesce(credits_posted - debits_posted, 0) || '' AS found,
         abs(coalesce(credits_posted - debits_posted, 0) - coalesce(minor, 0)) AS off
-    FROM (SELECT * FROM accounts WHERE kind IN ('clearing.refund', 'clearing.payout')) AS accounts
+    FROM (SELECT * FROM {rows.platforms} AS platforms WHERE kind IN ('clearing.refund', 'clearing.payout')) AS accounts
     FULL JOIN (
         SELECT 'clearing.refund' AS kind, currency, sum(amount_minor) AS minor FROM rail_refunds
         WHERE state IN ('PENDING', 'UNKNOWN') GROUP BY currency
@@ -94,6 +96,7 @@ ON_ITS_WAY = """
         WHERE state IN ('PENDING', 'UNKNOWN') GROUP BY currency
     ) AS way ON way.kind = accounts.kind AND way.currency = accounts.currency
     WHERE coalesce(credits_posted - debits_posted, 0) <> coalesce(minor, 0)"""
+
 
 REFUNDS_OVER_RAILS = """
     SELECT 'topUps/' || top_ups.id AS resource, top_ups.currency,

@@ -21,30 +21,44 @@ PAYMENT_OF_A_REQUEST = f"""
     ) AS made ON made.name = 'payments/' || id
     WHERE coalesce(requests, 0) <> 1"""
 
+# What answers name, and mostly once: only those that name several are taken apart.
+_NAMES = """
+    SELECT reply, place, position('transactions/'::bytea IN substr(reply, place + 13)) > 0 AS again
+    FROM request_records CROSS JOIN LATERAL (SELECT position('transactions/'::bytea IN reply) AS place) AS found
+    WHERE state = 1 AND place > 0"""
+
 # The answer to what was asked names its transaction. A movement's transactions name the movement, a break's posting the
 # break; and time ends holds.
-TRANSACTION_OF_A_REQUEST = """
+TRANSACTION_OF_A_REQUEST = f"""
     SELECT 'transactions/' || transactions.id AS resource, coalesce(currency, '') AS currency,
         'an answer that names it' AS expected, 'none' AS found, coalesce(amount_minor, 0) AS off
     FROM transactions
-    LEFT JOIN (
-        SELECT transaction_id, min(transfers.currency) AS currency, sum(transfers.amount_minor) AS amount_minor,
+    LEFT JOIN LATERAL (
+        SELECT min(transfers.currency) AS currency, sum(transfers.amount_minor) AS amount_minor,
             bool_or(transfers.kind = 'EXPIRE' OR transfers.kind = 'POST' AND on_expiry = 'CAPTURE'
                 AND transfers.create_time >= expire_time) AS by_time
-        FROM transfers LEFT JOIN payments ON payments.id = payment_id GROUP BY transaction_id
-    ) AS legs ON transaction_id = transactions.id
-    LEFT JOIN (
-        SELECT DISTINCT left(behind, 36) AS id FROM request_records
-        CROSS JOIN LATERAL unnest(string_to_array(encode(reply, 'escape'), 'transactions/')) AS pieces (behind)
-        WHERE state = 1
-    ) AS asked ON asked.id = transactions.id::text
-    LEFT JOIN (
-        SELECT 'topUps/' || id AS name FROM top_ups
-        UNION ALL SELECT 'withdrawals/' || id FROM withdrawals
-        UNION ALL SELECT 'refunds/' || id FROM rail_refunds
-        UNION ALL SELECT 'payments/' || id FROM payments WHERE rail <> ''
-    ) AS movement ON movement.name = coalesce(metadata ->> 'movement', metadata ->> 'top_up')
-    WHERE asked.id IS NULL AND by_time IS NOT TRUE AND movement.name IS NULL AND NOT metadata ? 'reconciliation_item'"""
+        FROM transfers LEFT JOIN payments ON payments.id = payment_id
+        WHERE sequence BETWEEN first_sequence AND last_sequence AND transaction_id = transactions.id
+    ) AS legs ON true
+    WHERE NOT metadata ? 'reconciliation_item'
+        AND NOT EXISTS (
+            SELECT FROM (
+                SELECT substr(reply, place + 13, 36) AS id FROM ({_NAMES}) AS once WHERE NOT again
+                UNION ALL
+                SELECT convert_to(left(behind, 36), 'UTF8') FROM ({_NAMES}) AS several
+                CROSS JOIN LATERAL unnest(string_to_array(encode(reply, 'escape'), 'transactions/')) AS pieces (behind)
+                WHERE again
+            ) AS asked WHERE asked.id = convert_to(transactions.id::text, 'UTF8')
+        )
+        AND NOT EXISTS (
+            SELECT FROM (
+                SELECT 'topUps/' || id AS name FROM top_ups
+                UNION ALL SELECT 'withdrawals/' || id FROM withdrawals
+                UNION ALL SELECT 'refunds/' || id FROM rail_refunds
+                UNION ALL SELECT 'payments/' || id FROM payments WHERE rail <> ''
+            ) AS movement WHERE movement.name = coalesce(metadata ->> 'movement', metadata ->> 'top_up')
+        )
+        AND by_time IS NOT TRUE"""
 
 MOVEMENT_ONCE = """
     SELECT name AS resource, currency, 'the only one of its request' AS expected, 'number ' || place AS found,

@@ -1,4 +1,8 @@
-"""danbao-credit serve | migrate: runs the service, or brings its store to the newest migration."""
+"""danbao-credit serve | migrate | train … | yardstick --data DIR
+
+serve runs the service, migrate brings its store to the newest migration, train makes a model of the events in payments'
+and escrow's streams (train --help), yardstick measures the trainer on public data sets in a folder.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from functools import partial
 from pydantic import ValidationError
 
 from danbao_credit.app import NAME, CreditSettings, serve
-from danbao_credit.domain.errors import DefinitionInvalid
+from danbao_credit.domain.errors import DefinitionInvalid, TrainingImpossible
 from danbao_kit.business_clock import ClockMixed
 from danbao_kit.migrations import upgrade
 from danbao_kit.server import run_service
@@ -23,6 +27,14 @@ def main(arguments: list[str] | None = None) -> int:
             return _told(_serve)
         case ["migrate"]:
             return _told(_migrate)
+        case ["train", *rest]:
+            from danbao_credit.training_command import train_main
+
+            return _told(partial(train_main, rest), doing="train")
+        case ["yardstick", *rest]:
+            from danbao_credit.yardstick_command import yardstick_main
+
+            return _told(partial(yardstick_main, rest), doing="measure")
         case _:
             print(__doc__, file=sys.stderr)
             return 2
@@ -38,16 +50,16 @@ def _migrate() -> None:
     upgrade(package="danbao_credit", dsn=settings.migration_dsn, role=settings.database_role)
 
 
-def _told(work: Callable[[], None]) -> int:
+def _told(work: Callable[[], None], *, doing: str = "start") -> int:
     """Runs it; what the operator got wrong is one sentence, not a traceback."""
     try:
         work()
     except ValidationError as error:
         wrong = "; ".join(f"DANBAO_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
-        print(f"credit cannot start: {wrong}", file=sys.stderr)
+        print(f"credit cannot {doing}: {wrong}", file=sys.stderr)
         return 1
-    except (DefinitionInvalid, ClockMixed) as error:
-        print(f"credit cannot start: {error}", file=sys.stderr)
+    except (DefinitionInvalid, ClockMixed, TrainingImpossible) as error:
+        print(f"credit cannot {doing}: {error}", file=sys.stderr)
         return 1
     return 0
 

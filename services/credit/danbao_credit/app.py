@@ -67,16 +67,16 @@ class CreditSettings(ServiceSettings):
 
 def load_judge(settings: CreditSettings) -> Judge:
     """Catalogue, model and texts. Raises DefinitionInvalid."""
-    catalogue = catalogue_from(_read(None, "catalogue.yaml"))
-    model = model_from(_read(settings.model_file, "model.yaml"), catalogue)
-    return Judge(catalogue, model, texts_from(_read(None, "reasons.en.yaml"), catalogue, model))
+    catalogue = catalogue_from(read_definition(None, "catalogue.yaml"))
+    model = model_from(read_definition(settings.model_file, "model.yaml"), catalogue)
+    return Judge(catalogue, model, texts_from(read_definition(None, "reasons.en.yaml"), catalogue, model))
 
 
 def load_terms(settings: CreditSettings, judge: Judge) -> TermsTable:
     """The terms table. Raises DefinitionInvalid when a currency on offer has no row, or newcomers another grade."""
     currencies = [code.strip() for code in settings.currencies.split(",") if code.strip()]
     members = [subject.strip() for subject in settings.members.split(",") if subject.strip()]
-    table = terms_from(_read(settings.terms_file, "terms.yaml"), currencies, members)
+    table = terms_from(read_definition(settings.terms_file, "terms.yaml"), currencies, members)
     newcomer = judge.evaluate(Profile.empty(), kind=SubjectKind.MERCHANT, as_of_s=0).grade
     if newcomer is not table.default_grade:
         raise DefinitionInvalid(
@@ -85,7 +85,8 @@ def load_terms(settings: CreditSettings, judge: Judge) -> TermsTable:
     return table
 
 
-def _read(file: Path | None, shipped: str) -> Mapping[str, Any]:
+def read_definition(file: Path | None, shipped: str) -> Mapping[str, Any]:
+    """A definitions file: `file`, or the one of that name that ships. Raises DefinitionInvalid."""
     try:
         text = file.read_text() if file else (resources.files("danbao_credit.definitions") / shipped).read_text()
         definition = yaml.safe_load(text)

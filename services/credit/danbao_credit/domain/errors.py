@@ -4,6 +4,7 @@ CurrencyWithoutTerms   FAILED_PRECONDITION  the terms table has no row for the c
 StreamGap              ABORTED              events before these have not been applied; for the reader only
 EventMalformed         (never leaves)       an event that cannot be understood is parked with this reason
 DefinitionInvalid      (never leaves)       a file that ships with the service contradicts itself; refused at start
+TrainingImpossible     (never leaves)       rows from which nothing can be learnt; for the train command only
 """
 
 from __future__ import annotations
@@ -47,3 +48,7 @@ class EventMalformed(Exception):
 
 class DefinitionInvalid(Exception):
     """A definition file (catalogue, model, terms, texts) contradicts itself or another one."""
+
+
+class TrainingImpossible(Exception):
+    """The rows do not allow a scorecard to be trained."""

@@ -14,7 +14,7 @@ import yaml
 from pydantic import Field
 
 from danbao.credit.v1 import credit_pb2, credit_pb2_grpc
-from danbao_credit.application.apply_events import decide
+from danbao_credit.application.decide import decide
 from danbao_credit.clients.event_streams import EventStreamClient, escrow_stream, payments_stream
 from danbao_credit.domain.catalogue import SubjectKind, catalogue_from
 from danbao_credit.domain.errors import DefinitionInvalid
@@ -25,8 +25,8 @@ from danbao_credit.domain.scorecard import model_from
 from danbao_credit.domain.terms import TermsTable, terms_from
 from danbao_credit.rpc.codec import CreditCodec
 from danbao_credit.rpc.credit import CreditServicer
+from danbao_credit.store.credit_store import CreditStore
 from danbao_credit.store.queries import CreditQueries
-from danbao_credit.store.working_set import CreditStore
 from danbao_credit.workers.stream_reader import stream_reader
 from danbao_kit.background import keep_running
 from danbao_kit.business_clock import ClockServicer, follow_clock, open_clock

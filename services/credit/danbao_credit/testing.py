@@ -14,7 +14,8 @@ from danbao.escrow.v1 import event_pb2_grpc as escrow_event_pb2_grpc
 from danbao.escrow.v1 import trade_pb2
 from danbao.payments.v1 import event_pb2 as payments_event_pb2
 from danbao.payments.v1 import event_pb2_grpc as payments_event_pb2_grpc
-from danbao_credit.application.apply_events import Profiles, apply_events, command_for
+from danbao_credit.application.apply_events import apply_events, command_for
+from danbao_credit.application.working_set import CreditSet
 from danbao_credit.clients.decoding import EscrowEvent, PaymentsEvent
 from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.events import Source
@@ -150,7 +151,7 @@ def numbered(events: Iterable[Any], first: int = 1) -> list[Any]:
 
 def lived(catalogue: Catalogue, *stories: TradeStory, payments: Iterable[Any] = ()) -> dict[str, Profile]:
     """The profiles of everybody after these stories, without a store."""
-    profiles = Profiles()
+    profiles = CreditSet()
     escrow = [EscrowEvent(event) for event in numbered(event for story in stories for event in story.events)]
     others = [PaymentsEvent(event) for event in numbered(payments)]
     for source, events in ((Source.ESCROW, escrow), (Source.PAYMENTS, others)):

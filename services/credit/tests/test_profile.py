@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from danbao_credit.application.apply_events import ApplyEvents, Profiles, apply_events
+from danbao_credit.application.apply_events import ApplyEvents, apply_events
+from danbao_credit.application.working_set import CreditSet
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.facts import Facts
 from danbao_credit.domain.profile import EXACT_PEERS, Change, Profile, peer_hash
@@ -81,7 +82,7 @@ def test_a_thousand_events_sent_three_times_count_once() -> None:
         )
         for sequence in range(1, 1001)
     ]
-    once, thrice = Profiles(), Profiles()
+    once, thrice = CreditSet(), CreditSet()
     apply_events(ApplyEvents(Source.ESCROW, 0, 1000, tuple(facts)), once)
     sent = [(start, facts[start : start + 50]) for start in range(0, 1000, 50)]
     # Twice again, shuffled, after each first time: what lies before the cursor is left out wherever it comes from.

@@ -154,10 +154,11 @@ async def test_a_poison_event_is_parked_with_its_reason_and_the_stream_goes_on(c
 async def test_a_gap_is_refused_and_nothing_of_its_chunk_applied(credit, catalogue: Catalogue) -> None:
     """A stream that leaves something out (a restored backup, say) never moves the cursor past it."""
     from danbao_credit.app import Database
-    from danbao_credit.application.apply_events import ApplyEvents, decide
+    from danbao_credit.application.apply_events import ApplyEvents
+    from danbao_credit.application.decide import decide
     from danbao_credit.domain.events import Source
     from danbao_credit.rpc.codec import CreditCodec
-    from danbao_credit.store.working_set import CreditStore
+    from danbao_credit.store.credit_store import CreditStore
     from danbao_kit.clock import RealClock
     from danbao_kit.ids import TimeOrderedIds
 

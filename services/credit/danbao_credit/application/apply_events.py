@@ -6,22 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from danbao_credit.application.ports import RawEvent, StreamProgress
+from danbao_credit.application.working_set import CreditSet, ParkedEvent
 from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.errors import StreamGap
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.facts import Facts, facts_of
 from danbao_credit.domain.profile import Change, Profile
-from danbao_kit.working_set import Log, Rows, WorkingSet
-
-
-@dataclass(frozen=True, slots=True)
-class ParkedEvent:
-    """An event that cannot be understood, set aside as it came, with the reason."""
-
-    source: Source
-    sequence: int
-    reason: str
-    payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +28,6 @@ class ApplyEvents:
         return {subject for fact in self.facts if isinstance(fact, Facts) for subject, _ in fact.changes}
 
 
-class Profiles(WorkingSet):
-    """The rows that chunks of events change."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.progress: Rows[Source, StreamProgress] = self.rows()
-        self.subjects: Rows[str, Profile] = self.rows()
-        self.parked: Log[ParkedEvent] = self.log()
-
-
 def command_for(
     source: Source, after_sequence: int, through_sequence: int, events: Iterable[RawEvent], catalogue: Catalogue
 ) -> ApplyEvents:
@@ -61,12 +41,12 @@ def command_for(
     return ApplyEvents(source, after_sequence, through_sequence, tuple(facts))
 
 
-def apply_events(command: ApplyEvents, profiles: Profiles) -> None:
+def apply_events(command: ApplyEvents, working: CreditSet, moment: object = None) -> None:
     """Applies what lies beyond the cursor and moves the cursor; what lies before it was applied already.
 
     Raises StreamGap if the chunk does not follow on the cursor.
     """
-    progress = profiles.progress.get(command.source) or StreamProgress()
+    progress = working.progress.get(command.source) or StreamProgress()
     if command.after_sequence > progress.sequence:
         raise StreamGap(command.source, progress.sequence, command.after_sequence)
     applied = duplicates = parked = 0
@@ -79,7 +59,7 @@ def apply_events(command: ApplyEvents, profiles: Profiles) -> None:
             continue
         reached = fact.sequence
         if isinstance(fact, ParkedEvent):
-            profiles.parked.append(fact)
+            working.parked.append(fact)
             parked += 1
             continue
         applied += 1
@@ -87,9 +67,9 @@ def apply_events(command: ApplyEvents, profiles: Profiles) -> None:
         for subject, change in fact.changes:
             changes.setdefault(subject, []).append((fact.at_us, change))
     for subject, moved in changes.items():
-        profile = profiles.subjects.get(subject) or Profile.empty()
-        profiles.subjects.put(subject, profile.with_changes(moved))
-    profiles.progress.put(
+        profile = working.subjects.get(subject) or Profile.empty()
+        working.subjects.put(subject, profile.with_changes(moved))
+    working.progress.put(
         command.source,
         replace(
             progress,
@@ -100,8 +80,3 @@ def apply_events(command: ApplyEvents, profiles: Profiles) -> None:
             last_event_us=last_event_us,
         ),
     )
-
-
-def decide(command: ApplyEvents, profiles: Profiles, moment: object) -> None:
-    """What the write path runs."""
-    apply_events(command, profiles)

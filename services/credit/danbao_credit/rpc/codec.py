@@ -1,25 +1,27 @@
-"""What the write path puts on the wire for credit: nothing yet. Its commands come from streams and emit no events."""
+"""How answers and events are written down: the messages of the contract."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
 from google.protobuf.message import Message
 
+# By the operation: what its recorded answer is.
+_REPLIES: Mapping[str, type[Message]] = {}
+# By what a decision gives: its message.
+_MESSAGES: Mapping[type, Callable[[Any], Message]] = {}
+
 
 class CreditCodec:
-    """Answers and events of credit's commands."""
+    """The group commit's codec. Chunks of events have no answer; nothing is told in events of credit's own yet."""
 
     def reply(self, command: Any, reply: Any) -> Message:
-        raise _none("reply")
+        return _MESSAGES[type(reply)](reply)
 
     def parse_reply(self, method: str, data: bytes) -> Message:
-        raise _none("recorded reply")
+        return _REPLIES[method].FromString(data)
 
     def event(self, event: Any, *, sequence: int, create_time: datetime, traceparent: str) -> tuple[str, bytes]:
-        raise _none("event")
-
-
-def _none(what: str) -> AssertionError:
-    return AssertionError(f"credit's commands have no {what}")
+        raise AssertionError(f"{type(event).__name__} is no event of the contract")

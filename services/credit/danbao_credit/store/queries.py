@@ -9,7 +9,7 @@ from sqlalchemy import text
 from danbao_credit.application.ports import Snapshot, StreamProgress
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.profile import Profile
-from danbao_credit.store.working_set import progress_of
+from danbao_credit.store.streams import progress_of
 from danbao_kit.database import Database
 from danbao_kit.tables import PARTITION
 

@@ -9,8 +9,9 @@ from contextlib import ExitStack, contextmanager
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanContext
 
-from danbao_credit.application.apply_events import ApplyEvents, ParkedEvent, command_for
+from danbao_credit.application.apply_events import ApplyEvents, command_for
 from danbao_credit.application.ports import EventChunk, EventSource
+from danbao_credit.application.working_set import ParkedEvent
 from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.facts import Facts
 from danbao_kit.event_reader import EventReader

@@ -1,4 +1,4 @@
-"""How the rows that a batch of chunks touches are read and written, set-based."""
+"""How what the streams move is read and written: cursors, counts, profiles, parked events."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 import asyncpg
 
-from danbao_credit.application.apply_events import ApplyEvents, Profiles
+from danbao_credit.application.apply_events import ApplyEvents
 from danbao_credit.application.ports import StreamProgress
+from danbao_credit.application.working_set import CreditSet
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.profile import Profile
 from danbao_kit.tables import PARTITION
@@ -45,34 +46,36 @@ SELECT *, now() FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bytea[])
 """
 
 
-class CreditStore:
-    """What the write path loads and saves."""
+class Streams:
+    """The part of the store that chunks of events move."""
 
     async def load(
         self,
         connection: asyncpg.Connection,
-        commands: Sequence[ApplyEvents],
+        working: CreditSet,
+        commands: Sequence[Any],
         needs: Mapping[str, set[Any]],
         now: datetime,
-    ) -> Profiles:
-        profiles = Profiles()
+    ) -> None:
+        chunks = [command for command in commands if isinstance(command, ApplyEvents)]
+        if not chunks:
+            return
         cursors = await connection.fetch(_LOCK_CURSORS, PARTITION)
         counts = {row["source"]: row for row in await connection.fetch(_COUNTS, PARTITION)}
         for row in cursors:
-            profiles.progress.load(Source(row["source"]), progress_of(row["sequence"], counts[row["source"]]))
-        subjects = sorted(set().union(*(command.subjects() for command in commands)))
+            working.progress.load(Source(row["source"]), progress_of(row["sequence"], counts[row["source"]]))
+        subjects = sorted(set().union(*(chunk.subjects() for chunk in chunks)))
         if subjects:
             for row in await connection.fetch(_LOCK_SUBJECTS, subjects):
-                profiles.subjects.load(row["subject"], Profile.from_bytes(row["profile"]))
-        return profiles
+                working.subjects.load(row["subject"], Profile.from_bytes(row["profile"]))
 
-    async def save(self, connection: asyncpg.Connection, working_set: Profiles) -> None:
-        subjects = working_set.subjects.created() + working_set.subjects.updated()
+    async def save(self, connection: asyncpg.Connection, working: CreditSet) -> None:
+        subjects = working.subjects.created() + working.subjects.updated()
         if subjects:
             await connection.execute(
                 _SAVE_SUBJECTS, [subject for subject, _ in subjects], [profile.to_bytes() for _, profile in subjects]
             )
-        parked = working_set.parked.accepted
+        parked = working.parked.accepted
         if parked:
             await connection.execute(
                 _SAVE_PARKED,
@@ -81,7 +84,7 @@ class CreditStore:
                 [event.reason for event in parked],
                 [event.payload for event in parked],
             )
-        moved = working_set.progress.created() + working_set.progress.updated()
+        moved = working.progress.created() + working.progress.updated()
         if moved:
             sources = [source.value for source, _ in moved]
             await connection.execute(_SAVE_CURSORS, sources, PARTITION, [item.sequence for _, item in moved])

@@ -1,0 +1,19 @@
+"""Which function decides which command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from danbao_credit.application.apply_events import ApplyEvents, apply_events
+from danbao_credit.application.working_set import CreditSet
+from danbao_kit.decision import Moment
+
+_BY_TYPE: Mapping[type, Callable[[Any, CreditSet, Moment], object]] = {
+    ApplyEvents: apply_events,
+}
+
+
+def decide(command: object, working: CreditSet, moment: Moment) -> object:
+    """What the write path runs."""
+    return _BY_TYPE[type(command)](command, working, moment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -13,24 +14,31 @@ from typing import Any
 import yaml
 from pydantic import Field
 
-from danbao.credit.v1 import credit_pb2, credit_pb2_grpc
+from danbao.credit.v1 import credit_pb2, credit_pb2_grpc, model_pb2, model_pb2_grpc
 from danbao_credit.application.decide import decide
+from danbao_credit.application.model_commands import RegisterShipped
 from danbao_credit.clients.event_streams import EventStreamClient, escrow_stream, payments_stream
-from danbao_credit.domain.catalogue import SubjectKind, catalogue_from
+from danbao_credit.domain.artefact import sha256_of
+from danbao_credit.domain.catalogue import Catalogue, SubjectKind, catalogue_from
 from danbao_credit.domain.errors import DefinitionInvalid
 from danbao_credit.domain.evaluation import Judge
+from danbao_credit.domain.model_check import ModelCheck
 from danbao_credit.domain.profile import Profile
 from danbao_credit.domain.reasons import texts_from
 from danbao_credit.domain.scorecard import model_from
 from danbao_credit.domain.terms import TermsTable, terms_from
 from danbao_credit.rpc.codec import CreditCodec
 from danbao_credit.rpc.credit import CreditServicer
+from danbao_credit.rpc.models import ModelServicer
 from danbao_credit.store.credit_store import CreditStore
+from danbao_credit.store.models import ModelQueries
 from danbao_credit.store.queries import CreditQueries
+from danbao_credit.workers.model_watcher import ModelWatcher
 from danbao_credit.workers.stream_reader import stream_reader
 from danbao_kit.background import keep_running
 from danbao_kit.business_clock import ClockServicer, follow_clock, open_clock
 from danbao_kit.clock import SettableClock
+from danbao_kit.commands import CommandRunner
 from danbao_kit.database import Database
 from danbao_kit.group_commit import GroupCommit
 from danbao_kit.ids import TimeOrderedIds
@@ -40,12 +48,13 @@ from danbao_kit.settings import ServiceSettings
 
 NAME = "credit"
 CREDIT_SERVICE = credit_pb2.DESCRIPTOR.services_by_name["CreditService"].full_name
+MODEL_SERVICE = model_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 
 # Which peer may call what. Users reach credit through the gateway only.
 PEERS: Mapping[str, tuple[str, ...]] = {
-    "gateway": (CREDIT_SERVICE,),
+    "gateway": (CREDIT_SERVICE, MODEL_SERVICE),
     "escrow": tuple(f"{CREDIT_SERVICE}/{method}" for method in ("GetTerms", "BatchGetTerms", "Evaluate")),
-    "operator": (CREDIT_SERVICE, CLOCK_SERVICE),
+    "operator": (CREDIT_SERVICE, MODEL_SERVICE, CLOCK_SERVICE),
 }
 
 
@@ -68,8 +77,20 @@ class CreditSettings(ServiceSettings):
 def load_judge(settings: CreditSettings) -> Judge:
     """Catalogue, model and texts. Raises DefinitionInvalid."""
     catalogue = catalogue_from(read_definition(None, "catalogue.yaml"))
-    model = model_from(read_definition(settings.model_file, "model.yaml"), catalogue)
+    return judge_of(read_definition(settings.model_file, "model.yaml"), catalogue=catalogue)
+
+
+def judge_of(artefact: Mapping[str, Any], *, catalogue: Catalogue) -> Judge:
+    """A judge by that artefact. Raises DefinitionInvalid."""
+    model = model_from(artefact, catalogue)
     return Judge(catalogue, model, texts_from(read_definition(None, "reasons.en.yaml"), catalogue, model))
+
+
+def shipped_model(settings: CreditSettings) -> RegisterShipped:
+    """The model that this release brings. Raises DefinitionInvalid."""
+    artefact = read_definition(settings.model_file, "model.yaml")
+    text = json.dumps(artefact, ensure_ascii=False)
+    return RegisterShipped(version=str(artefact["version"]), artefact=text, sha256=sha256_of(artefact))
 
 
 def load_terms(settings: CreditSettings, judge: Judge) -> TermsTable:
@@ -128,9 +149,21 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
             )
             _in_background(stack, f"reader of {stream.source}", reader.run)
 
+        models = ModelQueries(database)
+        watcher = ModelWatcher(
+            judge, shipped_model(settings), partial(judge_of, catalogue=judge.catalogue), models, group_commit
+        )
+        _in_background(stack, "models", watcher.run)
+
         server = Server(settings, name=NAME, peers=PEERS, ready=database.ready)
         servicer = CreditServicer(judge, table, queries, clock, {stream.source: stream for stream in streams})
         server.add(credit_pb2_grpc.add_CreditServiceServicer_to_server, servicer, CREDIT_SERVICE)
+        check = ModelCheck(judge.catalogue, read_definition(None, "reasons.en.yaml"), table.default_grade)
+        server.add(
+            model_pb2_grpc.add_ModelServiceServicer_to_server,
+            ModelServicer(CommandRunner(group_commit), models, check.findings, judge, watcher, clock),
+            MODEL_SERVICE,
+        )
         if isinstance(clock, SettableClock):
             server.add_clock(ClockServicer(clock, database))
             _in_background(stack, "clock", partial(follow_clock, clock, database))

@@ -23,9 +23,8 @@ def yardstick_main(words: list[str]) -> None:
     known = [(public, rows) for public in PUBLIC_SETS if (rows := _rows(folder, public.name))]
     if not known:
         raise TrainingImpossible(f"{folder} has none of {', '.join(public.name for public in PUBLIC_SETS)}")
-    print(
-        f"{'data set':<15}{'rows':>7}{'bad':>7}{'AUC':>8}{'KS':>7}{'Gini':>7}  {FOLDS} folds, mean of {len(_SEEDS)} splits"
-    )
+    splits = f"{FOLDS} folds, mean of {len(_SEEDS)} splits"
+    print(f"{'data set':<15}{'rows':>7}{'bad':>7}{'AUC':>8}{'KS':>7}{'Gini':>7}  {splits}")
     for public, rows in known:
         runs = [measure(public, rows[0], rows[1:], seed=seed) for seed in _SEEDS]
         folds = [fold for run in runs for fold in run.folds]
@@ -35,9 +34,11 @@ def yardstick_main(words: list[str]) -> None:
 
 
 def _rows(folder: Path, name: str) -> list[list[str]]:
-    for path in (folder / f"{name}.csv", folder / f"{name}.csv.gz"):
-        if path.is_file():
-            opened = gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="")
-            with opened as file:
-                return [row for row in csv.reader(file) if row]
-    return []
+    plain, packed = folder / f"{name}.csv", folder / f"{name}.csv.gz"
+    if plain.is_file():
+        text = plain.read_text()
+    elif packed.is_file():
+        text = gzip.decompress(packed.read_bytes()).decode()
+    else:
+        return []
+    return [row for row in csv.reader(text.splitlines()) if row]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from danbao_credit.application.ports import StreamProgress
 from danbao_credit.domain.events import Source
+from danbao_credit.domain.models import ModelChange, ModelVersion
 from danbao_credit.domain.profile import Profile
 from danbao_kit.working_set import Log, Rows, WorkingSet
 
@@ -28,3 +29,5 @@ class CreditSet(WorkingSet):
         self.progress: Rows[Source, StreamProgress] = self.rows()
         self.subjects: Rows[str, Profile] = self.rows()
         self.parked: Log[ParkedEvent] = self.log()
+        self.models: Rows[str, ModelVersion] = self.rows()
+        self.model_changes: Log[ModelChange] = self.log()

@@ -37,13 +37,17 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class TrainingFacts:
-    """What a scorecard was learnt from. `anchor_shift`: points by which all scores were moved to give a newcomer's."""
+    """What a scorecard was learnt from. `anchor_shift`: points by which all scores were moved to give a newcomer's.
+
+    `score_psi`: how far the grades moved from the training rows to the later ones.
+    """
 
     source: str
     outcome: str
     anchor_shift: int
     in_time: Measured
     out_of_time: Measured | None
+    score_psi: float
 
 
 def sha256_of(definition: Mapping[str, Any]) -> str:
@@ -102,6 +106,7 @@ def training_of(kind: str, definition: Any) -> TrainingFacts | None:
             anchor_shift=int(definition["anchor_shift"]),
             in_time=Measured(**definition["in_time"]),
             out_of_time=None if out_of_time is None else Measured(**out_of_time),
+            score_psi=float(definition["score_psi"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DefinitionInvalid(f"{kind}: what it was trained on cannot be read: {error}") from error

@@ -8,10 +8,20 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from danbao.credit.v1 import model_pb2
+from danbao_credit.domain.models import ModelVersion
+from danbao_credit.rpc.models import model_message
+
 # By the operation: what its recorded answer is.
-_REPLIES: Mapping[str, type[Message]] = {}
+_REPLIES: Mapping[str, type[Message]] = {
+    "CreateModelVersion": model_pb2.ModelVersion,
+    "ValidateModelVersion": model_pb2.ModelVersion,
+    "PromoteModelVersion": model_pb2.ModelVersion,
+    "RollbackModel": model_pb2.ModelVersion,
+    "SetChallenger": model_pb2.ModelVersion,
+}
 # By what a decision gives: its message.
-_MESSAGES: Mapping[type, Callable[[Any], Message]] = {}
+_MESSAGES: Mapping[type, Callable[[Any], Message]] = {ModelVersion: model_message}
 
 
 class CreditCodec:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import asyncpg
 
 from danbao_credit.application.working_set import CreditSet
+from danbao_credit.store.models import Models
 from danbao_credit.store.streams import Streams
 
 
@@ -32,7 +33,7 @@ class Part(Protocol):
 
 
 # Rows are locked in this order.
-_PARTS: tuple[Part, ...] = (Streams(),)
+_PARTS: tuple[Part, ...] = (Streams(), Models())
 
 
 class CreditStore:

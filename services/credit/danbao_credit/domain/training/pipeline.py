@@ -19,7 +19,7 @@ from danbao_credit.domain.scorecard import Scorecard, fingerprint_of, scorecard_
 from danbao_credit.domain.training.columns import Floats
 from danbao_credit.domain.training.conduct import unfair
 from danbao_credit.domain.training.histories import Histories
-from danbao_credit.domain.training.metrics import Strength, strength
+from danbao_credit.domain.training.metrics import Strength, psi, strength
 from danbao_credit.domain.training.plan import KindPlan, TrainingPlan
 from danbao_credit.domain.training.rows import Rows, cuts_between, rows_of
 from danbao_credit.domain.training.scoring import Scored, score_rows, shares_by_bin, shares_by_grade
@@ -139,6 +139,7 @@ def _train_kind(
             "anchor_shift": shift,
             "in_time": _measured(rows, in_time, scored.sums),
             "out_of_time": _measured(rows, out_of_time, scored.sums) if out_of_time.any() else None,
+            "score_psi": _score_psi(scored.scores, in_time, out_of_time),
         },
     }
     return TrainedKind(
@@ -226,6 +227,13 @@ def _measured(rows: Rows, which: Flags, sums: Floats) -> dict[str, Any]:
         "ks": round(found.ks, 4),
         "gini": round(found.gini, 4),
     }
+
+
+def _score_psi(scores: Floats, in_time: Flags, out_of_time: Flags) -> float:
+    if not out_of_time.any():
+        return 0.0
+    before, after = (list(shares_by_grade(scores[which]).values()) for which in (in_time, out_of_time))
+    return round(psi(before, after), 4)
 
 
 def _progress(told: Told, kind: SubjectKind) -> Callable[[int, int], None]:

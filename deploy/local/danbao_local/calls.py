@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from danbao_local import case_calls
+from danbao_local import case_calls, model_calls
 from danbao_local.card import Card
 from danbao_local.client import CallFailed, GatewayClient
 from danbao_local.contracts import HttpRule, unary_rules
@@ -66,6 +66,7 @@ class _Fixtures:
     to_check_out: list[str]
     checkout: str
     cases: case_calls.CaseFixtures
+    models: model_calls.ModelFixtures
 
 
 _Example = tuple[str, Callable[[_Fixtures], dict[str, Any]]]
@@ -73,6 +74,12 @@ _Example = tuple[str, Callable[[_Fixtures], dict[str, Any]]]
 
 def _of_cases(body_of: Callable[[case_calls.CaseFixtures], dict[str, Any]]) -> Callable[[_Fixtures], dict[str, Any]]:
     return lambda made: body_of(made.cases)
+
+
+def _of_models(
+    body_of: Callable[[model_calls.ModelFixtures], dict[str, Any]],
+) -> Callable[[_Fixtures], dict[str, Any]]:
+    return lambda made: body_of(made.models)
 
 
 EXAMPLES: dict[str, _Example] = {
@@ -196,6 +203,7 @@ EXAMPLES: dict[str, _Example] = {
     f"{_CREDIT}/ListIndicators": ("partner", lambda _: {"category": "fulfilment"}),
     f"{_CREDIT}/ListIndicatorValues": ("partner", lambda _: {"subject": SELLER}),
     f"{_CREDIT}/GetIngestStatus": ("operator", lambda _: {}),
+    **{rpc: (role, _of_models(body_of)) for rpc, (role, body_of) in model_calls.EXAMPLES.items()},
 }
 """By RPC: the role to call it with, and the body."""
 
@@ -272,6 +280,7 @@ def _make_fixtures(client: GatewayClient, demo: DemoResult) -> _Fixtures:
         to_check_out=unpaid[:2],
         checkout=client.call(f"{_TRADES}/CreateCheckout", checkout_body(unpaid[2:]), role="partner").name,
         cases=case_calls.make(client, disputable, demo.trade.name),
+        models=model_calls.make(client),
     )
 
 

@@ -17,7 +17,7 @@ from danbao_credit.domain.profile import Change, Profile
 from danbao_credit.domain.reasons import texts_from
 from danbao_credit.domain.scorecard import Model, fingerprint_of, model_from, scorecard_from
 
-_RANDOM_SUBJECTS = 200
+_RANDOM_SUBJECTS = 100
 _AS_OF_S = 1_800_000_000
 # So much weaker out of time than in time, and what it learnt was the training rows.
 _MOST_LOST_AUC = 0.05

@@ -42,7 +42,10 @@ class Bins:
 
     @property
     def information(self) -> float:
-        """Information value: Σ (share of goods − share of bads) · WOE; missing values included."""
+        """Information value: Σ (share of goods − share of bads) · WOE; missing values included.
+
+        Below zero where what a missing value must not be worth costs more than the bins tell.
+        """
         goods = np.array([*self.goods, self.missing_goods], float)
         bads = np.array([*self.bads, self.missing_bads], float)
         if not goods.sum() or not bads.sum():

@@ -89,6 +89,7 @@ class TradeStory:
 
     def refunded(self, at: datetime, *lines: str, by: int = SELLER) -> TradeStory:
         amount = self._settle(at, lines, trade_pb2.Line.STATE_REFUNDED)
+        self._trade.refunded_minor += amount
         return self._tell("lines_refunded", at, by, lines, amount)
 
     def cancelled(self, at: datetime, *, by: int = SYSTEM) -> TradeStory:

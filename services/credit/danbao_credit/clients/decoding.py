@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from danbao.escrow.v1 import claim_pb2, dispute_pb2, refund_pb2, trade_pb2
 from danbao.escrow.v1 import event_pb2 as escrow_event_pb2
-from danbao.escrow.v1 import trade_pb2
+from danbao.payments.v1 import account_pb2, payment_pb2, rail_pb2
 from danbao.payments.v1 import event_pb2 as payments_event_pb2
 from danbao_credit.domain.errors import EventMalformed
 from danbao_credit.domain.events import (
+    AccountEvent,
+    CaseEvent,
+    ClaimEvent,
+    DisputeEvent,
     Event,
     Line,
     OtherEvent,
     PaymentEvent,
+    RailRefundEvent,
     Role,
     TopUpEvent,
     TradeEvent,
     TradeState,
+    WithdrawalEvent,
 )
 
 _ROLES = {
@@ -33,6 +41,14 @@ _ENDS = {
     trade_pb2.Trade.STATE_COMPLETED: TradeState.COMPLETED,
     trade_pb2.Trade.STATE_CLOSED: TradeState.CLOSED,
     trade_pb2.Trade.STATE_CANCELLED: TradeState.CANCELLED,
+}
+_REASONS = {
+    refund_pb2.REFUND_REASON_NOT_RECEIVED: "not_received",
+    refund_pb2.REFUND_REASON_NOT_AS_DESCRIBED: "not_as_described",
+    refund_pb2.REFUND_REASON_DAMAGED: "damaged",
+    refund_pb2.REFUND_REASON_LATE: "late",
+    refund_pb2.REFUND_REASON_COUNTERFEIT: "counterfeit",
+    refund_pb2.REFUND_REASON_CHANGED_MIND: "changed_mind",
 }
 # A payload that a newer service sends and this one does not know; it says nothing we could count.
 _UNKNOWN = "unknown"
@@ -63,40 +79,126 @@ class EscrowEvent:
         kind = message.WhichOneof("payload")
         if kind is None:
             return OtherEvent(message.sequence, _UNKNOWN, at_us, message.traceparent)
-        trade = getattr(message, kind)
-        if not isinstance(trade, trade_pb2.Trade):
-            # Refund cases, disputes and claims: what they do to the trade comes as the trade's own event.
-            return OtherEvent(message.sequence, kind, at_us, message.traceparent)
+        payload = getattr(message, kind)
         actor = _ROLES.get(message.actor.role)
         if actor is None:
             raise EventMalformed(f"{kind}: nobody is named as its actor")
-        return TradeEvent(
-            sequence=message.sequence,
-            kind=kind,
-            at_us=at_us,
-            traceparent=message.traceparent,
-            trade=trade.name,
-            buyer=trade.buyer,
-            seller=trade.seller,
-            currency=trade.currency,
-            state=_ENDS.get(trade.state, TradeState.OPEN),
-            actor=actor,
-            line_ids=tuple(message.line_ids),
-            amount_minor=message.amount_minor,
-            lines=tuple(
-                Line(
-                    line_id=line.line_id,
-                    is_refunded=line.state == trade_pb2.Line.STATE_REFUNDED,
-                    ship_us=_us(line, "ship_time"),
-                    deliver_us=_us(line, "deliver_time"),
-                    settle_us=_us(line, "settle_time"),
-                )
-                for line in trade.lines
-            ),
-            create_us=_required_us(trade, "create_time"),
-            pay_us=_us(trade, "pay_time"),
-            ship_by_us=_us(trade, "ship_by_time"),
-        )
+        read = _READERS.get(type(payload))
+        if read is None:
+            return OtherEvent(message.sequence, kind, at_us, message.traceparent)
+        event: Event = read(message, kind, at_us, payload, actor)
+        return event
+
+
+def _trade(message: escrow_event_pb2.Event, kind: str, at_us: int, trade: trade_pb2.Trade, actor: Role) -> TradeEvent:
+    return TradeEvent(
+        sequence=message.sequence,
+        kind=kind,
+        at_us=at_us,
+        traceparent=message.traceparent,
+        trade=trade.name,
+        buyer=trade.buyer,
+        seller=trade.seller,
+        currency=trade.currency,
+        state=_ENDS.get(trade.state, TradeState.OPEN),
+        actor=actor,
+        line_ids=tuple(message.line_ids),
+        amount_minor=message.amount_minor,
+        lines=tuple(
+            Line(
+                line_id=line.line_id,
+                is_refunded=line.state == trade_pb2.Line.STATE_REFUNDED,
+                is_to_ship=line.state == trade_pb2.Line.STATE_PAID,
+                ship_us=_us(line, "ship_time"),
+                deliver_us=_us(line, "deliver_time"),
+                settle_us=_us(line, "settle_time"),
+                extended_days=line.extended_days,
+            )
+            for line in trade.lines
+        ),
+        create_us=_required_us(trade, "create_time"),
+        pay_us=_us(trade, "pay_time"),
+        ship_by_us=_us(trade, "ship_by_time"),
+        total_minor=trade.total_minor,
+        refunded_minor=trade.refunded_minor,
+        by_rail=bool(trade.rail),
+        in_checkout=bool(trade.checkout),
+        is_adjusted=trade.HasField("adjust_time"),
+        reason=message.reason,
+    )
+
+
+def _case(
+    message: escrow_event_pb2.Event, kind: str, at_us: int, case: refund_pb2.RefundCase, actor: Role
+) -> CaseEvent:
+    return CaseEvent(
+        sequence=message.sequence,
+        kind=kind,
+        at_us=at_us,
+        traceparent=message.traceparent,
+        case=case.name,
+        trade=case.trade,
+        buyer=case.buyer,
+        seller=case.seller,
+        currency=case.currency,
+        actor=actor,
+        amount_minor=case.amount_minor,
+        moved_minor=message.amount_minor,
+        reason=_REASONS.get(case.reason_code, "other"),
+        with_return=case.with_return,
+        is_returned=bool(case.return_tracking),
+        create_us=_required_us(case, "create_time"),
+    )
+
+
+def _dispute(
+    message: escrow_event_pb2.Event, kind: str, at_us: int, dispute: dispute_pb2.Dispute, actor: Role
+) -> DisputeEvent:
+    is_decided = dispute.HasField("decision")
+    division = dispute.decision if is_decided else dispute.offer
+    return DisputeEvent(
+        sequence=message.sequence,
+        kind=kind,
+        at_us=at_us,
+        traceparent=message.traceparent,
+        dispute=dispute.name,
+        trade=dispute.trade,
+        buyer=dispute.buyer,
+        seller=dispute.seller,
+        currency=dispute.currency,
+        actor=actor,
+        frozen_minor=dispute.frozen_minor,
+        is_decided=is_decided,
+        buyer_minor=division.buyer_minor,
+        seller_minor=division.seller_minor,
+        moved_minor=message.amount_minor,
+        create_us=_required_us(dispute, "create_time"),
+    )
+
+
+def _claim(message: escrow_event_pb2.Event, kind: str, at_us: int, claim: claim_pb2.Claim, actor: Role) -> ClaimEvent:
+    return ClaimEvent(
+        sequence=message.sequence,
+        kind=kind,
+        at_us=at_us,
+        traceparent=message.traceparent,
+        claim=claim.name,
+        trade=claim.trade,
+        buyer=claim.buyer,
+        seller=claim.seller,
+        currency=claim.currency,
+        amount_minor=claim.amount_minor,
+        compensated_minor=claim.compensated_minor,
+        create_us=_required_us(claim, "create_time"),
+    )
+
+
+_READERS: dict[type, Any] = {
+    trade_pb2.Trade: _trade,
+    refund_pb2.RefundCase: _case,
+    dispute_pb2.Dispute: _dispute,
+    claim_pb2.Claim: _claim,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,25 +224,40 @@ class PaymentsEvent:
         message = self.message
         at_us = _required_us(message, "create_time")
         kind = message.WhichOneof("payload")
-        if kind is not None and kind.startswith("payment_"):
-            payment = getattr(message, kind)
+        if kind is None:
+            return OtherEvent(message.sequence, _UNKNOWN, at_us, message.traceparent)
+        payload = getattr(message, kind)
+        head = (message.sequence, kind, at_us, message.traceparent)
+        if isinstance(payload, payment_pb2.Payment):
             return PaymentEvent(
-                message.sequence, kind, at_us, message.traceparent, payment.name, payment.payer, payment.amount.currency
+                *head,
+                payment=payload.name,
+                payer=payload.payer,
+                currency=payload.amount.currency,
+                payee=payload.payee.owner,
+                amount_minor=payload.amount.amount_minor,
+                charged_back_minor=payload.charged_back_minor,
+                funding_source=f"{payload.rail} {payload.instrument}" if payload.rail else "",
             )
-        if kind is not None and kind.startswith("top_up_"):
-            top_up = getattr(message, kind)
-            return TopUpEvent(
-                sequence=message.sequence,
-                kind=kind,
-                at_us=at_us,
-                traceparent=message.traceparent,
-                top_up=top_up.name,
-                owner=top_up.owner,
-                currency=top_up.amount.currency,
-                amount_minor=top_up.amount.amount_minor,
-                funding_source=f"{top_up.rail} {top_up.instrument}",
-            )
-        return OtherEvent(message.sequence, kind or _UNKNOWN, at_us, message.traceparent)
+        if isinstance(payload, account_pb2.Account):
+            return AccountEvent(*head, account=payload.name, owner=payload.owner, currency=payload.currency)
+        if not isinstance(payload, payment_pb2.TopUp | rail_pb2.Withdrawal | rail_pb2.RailRefund):
+            return OtherEvent(*head)
+        owner, money = payload.owner, payload.amount
+        if isinstance(payload, payment_pb2.TopUp):
+            source = f"{payload.rail} {payload.instrument}"
+            return TopUpEvent(*head, payload.name, owner, money.currency, money.amount_minor, funding_source=source)
+        if isinstance(payload, rail_pb2.RailRefund):
+            return RailRefundEvent(*head, payload.name, owner, money.currency, money.amount_minor)
+        return WithdrawalEvent(
+            *head,
+            withdrawal=payload.name,
+            owner=owner,
+            currency=money.currency,
+            amount_minor=money.amount_minor,
+            destination=f"{payload.rail} {payload.instrument}",
+            create_us=_required_us(payload, "create_time"),
+        )
 
 
 def _us(message: object, field: str) -> int | None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from danbao_credit.domain.errors import DefinitionInvalid
 from danbao_credit.domain.expression import Expression, Value, compile_expression
-from danbao_credit.domain.profile import NEWEST, Kind, Profile
+from danbao_credit.domain.peers import PEER_WINDOWS, Peers
+from danbao_credit.domain.profile import NEWEST, PEER_SLOTS, Kind, Profile
+from danbao_credit.domain.reports import COMMON, ReportKind, reports_from
+from danbao_credit.domain.vector import Program, program_of
 from danbao_credit.domain.windows import DAY_S, LIFE, WINDOWS, Window
 
 
@@ -22,29 +27,39 @@ class SubjectKind(StrEnum):
     MERCHANT = "merchant"
 
 
-_KEEPS = ("sum", "first", "last", "peers")
+_KEEPS = ("sum", "first", "last", "peers", "orders")
+# Orders by value: below the first mark of their currency, from it on, from the second, from the third.
+SIZES = ("tiny", "small", "medium", "large")
 _DIRECTIONS = ("high", "low", "none")
 _BOTH = "both"
+_WHERE = re.compile(r"where (\w+) (\d+)\.\.(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """When `event` happens, the subject in `role` of it gets `sign` times `measure`."""
+    """When `event` happens, the subject in `role` of it gets `sign` times `measure`.
+
+    `where`: only if that measure of the event is given and lies from `lowest` to `highest`; empty: always.
+    """
 
     event: str
     role: str
     measure: str
     sign: int
+    where: str = ""
+    lowest: int = 0
+    highest: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One thing that is counted. `currency`: only in trades of it; empty: in all."""
+    """One thing that is counted, in trades of `currency` and orders of `sizes` only; empty: in all."""
 
     id: int
     name: str
     keep: str
     currency: str
+    sizes: tuple[str, ...]
     feeds: tuple[Feed, ...]
 
 
@@ -60,12 +75,23 @@ class Indicator:
     better: str
     reason: str
     applies_to: str
+    # What is measured, in words and without its window.
+    says: str
+
+    @property
+    def description(self) -> str:
+        """What is measured, in words."""
+        return f"{self.says} {self.window.words}"
 
     def applies(self, kind: SubjectKind) -> bool:
         return self.applies_to in (_BOTH, kind)
 
     def value(self, facts: SubjectFacts) -> Value:
         return self.expression.value(facts, self.window.name)
+
+    def written(self) -> str:
+        """How a program computes it."""
+        return self.expression.write(self.window.name)
 
 
 @dataclass(frozen=True)
@@ -80,7 +106,14 @@ class Catalogue:
     # (event, role) → what its slots take from it.
     feeds: Mapping[tuple[str, str], tuple[tuple[Slot, Feed], ...]]
     by_name: Mapping[str, Indicator]
+    reports: Mapping[str, ReportKind]
+    # By currency: from how many minor units on an order is small, medium, large.
+    sizes: Mapping[str, tuple[int, int, int]]
     _lines: Mapping[str, Any] = field(repr=False)
+    _feeds_in: dict[tuple[str, str, str], tuple[tuple[Slot, Feed], ...]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+    _programs: dict[SubjectKind | None, Program] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def slot_ids(self) -> int:
@@ -95,11 +128,39 @@ class Catalogue:
             if category in ("", indicator.category) and (kind is None or indicator.applies(kind))
         ]
 
+    def values(self, facts: SubjectFacts, kind: SubjectKind | None) -> list[Value]:
+        """The values of all indicators of a kind (none: of all), in the order of `listed`, computed at once."""
+        program = self._programs.get(kind)
+        if program is None:
+            program = self._programs[kind] = program_of(self.listed(category="", kind=kind))
+        return program(facts)
+
+    def feeds_in(self, event: str, role: str, currency: str) -> tuple[tuple[Slot, Feed], ...]:
+        """What slots take from this role of this event in this currency."""
+        if currency not in self.currencies:
+            currency = ""
+        feeds = self._feeds_in.get((event, role, currency))
+        if feeds is None:
+            taken = (pair for pair in self.feeds.get((event, role), ()) if pair[0].currency in ("", currency))
+            feeds = self._feeds_in[event, role, currency] = tuple(taken)
+        return feeds
+
+    def size_of(self, currency: str, order_minor: int) -> str:
+        """How large an order is; in a currency without marks every one is medium."""
+        marks = self.sizes.get(currency)
+        return "medium" if marks is None else SIZES[bisect_right(marks, order_minor)]
+
     def fingerprint(self, names: Iterable[str]) -> str:
         """A hash of everything these indicators are computed from: what a model pins."""
         used = sorted(set(names))
         slots = {slot for name in used for slot in self.by_name[name].expression.slots}
-        return _digest({"indicators": [self._lines[name] for name in used], "slots": _described(self.slots, slots)})
+        return _digest(
+            {
+                "indicators": [self._lines[name] for name in used],
+                "slots": _described(self.slots, slots),
+                "sizes": self.sizes if any(slot.sizes for slot in self.slots if slot.id in slots) else {},
+            }
+        )
 
 
 def catalogue_from(definition: Mapping[str, Any]) -> Catalogue:
@@ -108,13 +169,18 @@ def catalogue_from(definition: Mapping[str, Any]) -> Catalogue:
     currencies = tuple(str(code) for code in definition["currencies"])
     slots = tuple(slot for line in definition["slots"] for slot in _slots_of(line, currencies))
     names = _SlotNames(slots)
+    reports = reports_from(definition["reports"])
+    sizes = {str(code): _marks(code, marks) for code, marks in definition["sizes"].items()}
     indicators: list[Indicator] = []
     lines: dict[str, Any] = {}
     for line in definition["indicators"]:
         for indicator in _indicators_of(line, currencies, categories, names):
             if indicator.name in lines:
                 raise DefinitionInvalid(f"two indicators are called {indicator.name}")
-            lines[indicator.name] = {**line, "currencies": currencies}
+            # What is said of it changes nothing of what it is.
+            lines[indicator.name] = {key: part for key, part in line.items() if key != "says"} | {
+                "currencies": currencies
+            }
             indicators.append(indicator)
     empty = set(categories) - {indicator.category for indicator in indicators}
     if empty:
@@ -122,6 +188,7 @@ def catalogue_from(definition: Mapping[str, Any]) -> Catalogue:
     feeds: dict[tuple[str, str], list[tuple[Slot, Feed]]] = {}
     for slot in slots:
         for feed in slot.feeds:
+            _check_report(slot, feed, reports)
             feeds.setdefault((feed.event, feed.role), []).append((slot, feed))
     indicators.sort(key=lambda indicator: (categories.index(indicator.category), indicator.name))
     return Catalogue(
@@ -129,9 +196,19 @@ def catalogue_from(definition: Mapping[str, Any]) -> Catalogue:
         indicators=tuple(indicators),
         categories=categories,
         currencies=currencies,
-        version=_digest({"slots": _described(slots, None), "indicators": lines, "categories": categories}),
+        version=_digest(
+            {
+                "slots": _described(slots, None),
+                "indicators": lines,
+                "categories": categories,
+                "sizes": sizes,
+                "reports": definition["reports"],
+            }
+        ),
         feeds={key: tuple(value) for key, value in feeds.items()},
         by_name={indicator.name: indicator for indicator in indicators},
+        reports=reports,
+        sizes=sizes,
         _lines=lines,
     )
 
@@ -139,21 +216,26 @@ def catalogue_from(definition: Mapping[str, Any]) -> Catalogue:
 class SubjectFacts:
     """A profile seen at one moment; what indicators are computed from. Windows are added up when first asked for."""
 
-    __slots__ = ("_as_of_s", "_profile", "_slots", "_totals")
+    __slots__ = ("_as_of_s", "_peers", "_profile", "_slots", "_totals")
 
     def __init__(self, profile: Profile, *, as_of_s: int, slots: int) -> None:
         self._profile = profile
         self._as_of_s = as_of_s
         self._slots = slots
         self._totals: dict[str, list[int]] = {}
+        self._peers: Peers | None = None
 
-    def total(self, slot: int, window: str) -> int:
+    def totals(self, window: str) -> list[int]:
+        """By slot id."""
         totals = self._totals.get(window)
         if totals is None:
             span = WINDOWS[window]
             totals = self._profile.totals(hop_s=span.hop_s, tiles=span.tiles, as_of_s=self._as_of_s, slots=self._slots)
             self._totals[window] = totals
-        return totals[slot]
+        return totals
+
+    def total(self, slot: int, window: str) -> int:
+        return self.totals(window)[slot]
 
     def days_since(self, slot: int) -> int | None:
         for kind in (Kind.FIRST, Kind.LAST):
@@ -162,12 +244,30 @@ class SubjectFacts:
                 return max(self._as_of_s - moment, 0) // DAY_S
         return None
 
-    def distinct(self, slot: int) -> int | None:
-        return self._profile.distinct_peers(slot) or None
+    def distinct(self, slot: int, window: str) -> int | None:
+        return self.peers.distinct(slot, window) or None
 
-    def top_share(self, slot: int) -> float | None:
-        _, counts = self._profile.peers(slot)
-        return float(counts.max() / counts.sum()) if len(counts) else None
+    def repeated(self, slot: int, window: str) -> int | None:
+        return self.peers.repeated(slot, window) if self.peers.distinct(slot, window) else None
+
+    def top_share(self, slot: int, window: str) -> float | None:
+        return self.peers.top_share(slot, window)
+
+    def capped(self, slot: int, most: int, window: str) -> int:
+        return self.peers.capped(slot, most, window)
+
+    def mutual(self, slot: int, other: int, window: str) -> int:
+        return self.peers.mutual(slot, other, window)
+
+    def orders(self, slot: int, window: str) -> int:
+        return self.peers.distinct(slot, window)
+
+    @property
+    def peers(self) -> Peers:
+        """Peers and orders in their windows."""
+        if self._peers is None:
+            self._peers = Peers(self._profile, as_of_s=self._as_of_s)
+        return self._peers
 
 
 class _SlotNames:
@@ -177,7 +277,7 @@ class _SlotNames:
         for slot in slots:
             if slot.name in self._by_name:
                 raise DefinitionInvalid(f"two slots are called {slot.name}")
-            if slot.id in ids or not 0 < slot.id < 65_536:
+            if slot.id in ids or not 0 < slot.id < (PEER_SLOTS if slot.keep in ("peers", "orders") else 65_536):
                 raise DefinitionInvalid(f"slot {slot.name}: id {slot.id} is taken or out of range")
             ids.add(slot.id)
             self._by_name[slot.name] = slot
@@ -195,21 +295,44 @@ def _slots_of(line: Mapping[str, Any], currencies: tuple[str, ...]) -> Iterable[
     if keep not in _KEEPS:
         raise DefinitionInvalid(f"slot {line['name']}: keep is one of {', '.join(_KEEPS)}")
     feeds = tuple(_feed(text, line["name"]) for text in line["feeds"])
+    sizes = tuple(line.get("sizes", ()))
+    if not set(sizes) <= set(SIZES):
+        raise DefinitionInvalid(f"slot {line['name']}: sizes are {', '.join(SIZES)}")
     if "id" in line:
-        yield Slot(line["id"], line["name"], keep, "", feeds)
+        yield Slot(line["id"], line["name"], keep, "", sizes, feeds)
         return
     if set(line["ids"]) != set(currencies):
         raise DefinitionInvalid(f"slot {line['name']}: needs an id for each of {', '.join(currencies)}")
     for currency in currencies:
-        yield Slot(line["ids"][currency], _in_currency(line["name"], currency), keep, currency, feeds)
+        yield Slot(line["ids"][currency], _in_currency(line["name"], currency), keep, currency, sizes, feeds)
 
 
 def _feed(text: str, slot: str) -> Feed:
     words = text.split()
-    if len(words) != 3:
-        raise DefinitionInvalid(f"slot {slot}: {text!r} is not 'event role measure'")
-    event, role, measure = words
-    return Feed(event, role, measure.removeprefix("-"), -1 if measure.startswith("-") else 1)
+    found = _WHERE.fullmatch(" ".join(words[3:])) if len(words) > 3 else None
+    if len(words) < 3 or (len(words) > 3 and found is None):
+        raise DefinitionInvalid(f"slot {slot}: {text!r} is not 'event role measure [where measure lowest..highest]'")
+    event, role, measure = words[:3]
+    feed = Feed(event, role, measure.removeprefix("-"), -1 if measure.startswith("-") else 1)
+    if found is None:
+        return feed
+    return replace(feed, where=found[1], lowest=int(found[2]), highest=int(found[3]))
+
+
+def _check_report(slot: Slot, feed: Feed, reports: Mapping[str, ReportKind]) -> None:
+    source, _, kind = feed.event.partition(".")
+    if source != "reports":
+        return
+    known = (*COMMON, *reports[kind].measures) if kind in reports else ()
+    if feed.measure not in known or feed.where not in ("", *known) or feed.role not in ("subject", "peer"):
+        raise DefinitionInvalid(f"slot {slot.name}: no report gives {feed.event} {feed.role} {feed.measure}")
+
+
+def _marks(currency: str, marks: Iterable[int]) -> tuple[int, int, int]:
+    small, medium, large = (int(mark) for mark in marks)
+    if not 0 < small < medium < large:
+        raise DefinitionInvalid(f"sizes of {currency}: three marks that rise")
+    return small, medium, large
 
 
 def _indicators_of(
@@ -229,6 +352,8 @@ def _indicators_of(
         for window in line["windows"]:
             if window not in WINDOWS:
                 raise DefinitionInvalid(f"indicator {name}: there is no window {window}")
+            if expression.by_days and window not in PEER_WINDOWS:
+                raise DefinitionInvalid(f"indicator {name}: peers are kept by days, not by hours")
             yield Indicator(
                 name=f"{_in_currency(name, currency)}_{window}",
                 category=line["category"],
@@ -238,6 +363,7 @@ def _indicators_of(
                 better=line["better"],
                 reason=line.get("reason", ""),
                 applies_to=line["for"],
+                says=line["says"].replace("{currency}", currency),
             )
 
 
@@ -247,7 +373,7 @@ def _in_currency(text: str, currency: str) -> str:
 
 def _described(slots: Iterable[Slot], wanted: set[int] | None) -> list[list[Any]]:
     return [
-        [slot.id, slot.name, slot.keep, slot.currency, [[f.event, f.role, f.measure, f.sign] for f in slot.feeds]]
+        [slot.id, slot.name, slot.keep, slot.currency, slot.sizes, [astuple(feed) for feed in slot.feeds]]
         for slot in sorted(slots, key=lambda slot: slot.id)
         if wanted is None or slot.id in wanted
     ]

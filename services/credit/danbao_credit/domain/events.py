@@ -1,20 +1,23 @@
-"""What credit is told: the events of payments and escrow, in credit's own words.
+"""What credit is told: the events of payments and escrow and what other teams report, in credit's own words.
 
 Times are microseconds since the epoch, in business time. None where something has not happened.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
 
 class Source(StrEnum):
-    """Whose stream."""
+    """From where it is told."""
 
     PAYMENTS = "payments"
     ESCROW = "escrow"
+    # What other teams tell, by RecordEvents.
+    REPORTS = "reports"
 
 
 class Role(StrEnum):
@@ -42,10 +45,15 @@ class Line:
     """A line of a trade, as it was right after the event."""
 
     line_id: str
+    # Its whole amount went back.
     is_refunded: bool
+    # It waits for shipment.
+    is_to_ship: bool
     ship_us: int | None
     deliver_us: int | None
     settle_us: int | None
+    # By how many days the buyer put off auto-confirm.
+    extended_days: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,83 @@ class TradeEvent:
     create_us: int
     pay_us: int | None
     ship_by_us: int | None
+    # Lines and postage.
+    total_minor: int = 0
+    # What went back to the buyer so far, this event included.
+    refunded_minor: int = 0
+    # The money came over a rail, not from the wallet.
+    by_rail: bool = False
+    in_checkout: bool = False
+    is_adjusted: bool = False
+    # Why, as the event puts it.
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CaseEvent:
+    """One thing that happened to a refund case."""
+
+    sequence: int
+    kind: str
+    at_us: int
+    traceparent: str
+    case: str
+    trade: str
+    buyer: str
+    seller: str
+    currency: str
+    actor: Role
+    # What is claimed.
+    amount_minor: int
+    # What moved by this event.
+    moved_minor: int
+    # Why: not_received, not_as_described, damaged, late, counterfeit, changed_mind or other.
+    reason: str
+    with_return: bool
+    # The goods were sent back.
+    is_returned: bool
+    create_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class DisputeEvent:
+    """One thing that happened to a dispute. `buyer_minor` and `seller_minor` are what was decided, else offered."""
+
+    sequence: int
+    kind: str
+    at_us: int
+    traceparent: str
+    dispute: str
+    trade: str
+    buyer: str
+    seller: str
+    currency: str
+    actor: Role
+    frozen_minor: int
+    is_decided: bool
+    buyer_minor: int
+    seller_minor: int
+    # What moved by this event; 0 also at the end of a dispute that a chargeback ended.
+    moved_minor: int
+    create_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimEvent:
+    """One thing that happened to a claim for compensation."""
+
+    sequence: int
+    kind: str
+    at_us: int
+    traceparent: str
+    claim: str
+    trade: str
+    buyer: str
+    seller: str
+    currency: str
+    amount_minor: int
+    compensated_minor: int
+    create_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +166,12 @@ class PaymentEvent:
     payment: str
     payer: str
     currency: str
+    # The owner of the account that receives: a subject, or a trade.
+    payee: str = ""
+    amount_minor: int = 0
+    charged_back_minor: int = 0
+    # Where the money comes from; empty: the payer's wallet.
+    funding_source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +190,67 @@ class TopUpEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class WithdrawalEvent:
+    """One thing that happened to a withdrawal. `destination` says where the money goes."""
+
+    sequence: int
+    kind: str
+    at_us: int
+    traceparent: str
+    withdrawal: str
+    owner: str
+    currency: str
+    amount_minor: int
+    destination: str
+    create_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class RailRefundEvent:
+    """One thing that happened to money on its way back over a rail. `owner` is whose it is if the rail refuses."""
+
+    sequence: int
+    kind: str
+    at_us: int
+    traceparent: str
+    refund: str
+    owner: str
+    currency: str
+    amount_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccountEvent:
+    """One thing that happened to an account; its owner may be a subject, a trade or the platform."""
+
+    sequence: int
+    kind: str
+    at_us: int
+    traceparent: str
+    account: str
+    owner: str
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedEvent:
+    """Something that another team knows: about `subject`, maybe with a `peer`, maybe `about` an order. Empty: none.
+
+    `measures` are whole numbers by name; which ones a kind has stands in the catalogue.
+    """
+
+    sequence: int
+    kind: str
+    at_us: int
+    traceparent: str
+    subject: str
+    peer: str
+    about: str
+    currency: str
+    measures: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class OtherEvent:
     """Something that says nothing about anybody's credit."""
 
@@ -108,4 +260,16 @@ class OtherEvent:
     traceparent: str
 
 
-Event: TypeAlias = TradeEvent | PaymentEvent | TopUpEvent | OtherEvent
+Event: TypeAlias = (
+    TradeEvent
+    | CaseEvent
+    | DisputeEvent
+    | ClaimEvent
+    | PaymentEvent
+    | TopUpEvent
+    | WithdrawalEvent
+    | RailRefundEvent
+    | AccountEvent
+    | ReportedEvent
+    | OtherEvent
+)

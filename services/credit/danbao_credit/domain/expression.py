@@ -2,16 +2,26 @@
 
     seller_orders_late / max(seller_orders_shipped, seller_orders_late)
     seller_orders_paid["30d"] / seller_orders_paid["90d"]
-    days_since(first_sale)      distinct(buyers)      top_share(buyers)
+    days_since(first_sale)      distinct(buyers)      top_share(buyers)      capped(completed_buyers, 6)
 
 Names are slots, read in the indicator's window unless another one stands in brackets. There are + - * / min max, whole
-numbers and parentheses; nothing else, and nothing is ever executed. A missing operand, or a denominator that is not
-above zero, makes the whole missing.
+numbers, parentheses and the functions below; nothing else, and nothing of the text is ever executed: it is parsed,
+checked and built anew. A missing operand, or a denominator that is not above zero, makes the whole missing.
+
+    days_since(moment)    whole days since then
+    distinct(peers)       how many distinct ones were met; missing without any
+    repeated(peers)       how many were met more than once; missing without any
+    top_share(peers)      the most frequent one's share of all meetings; missing without any
+    capped(peers, n)      meetings, of each peer and month at most n
+    mutual(peers, peers)  how many stand in both
+    orders(orders)        how many distinct orders; 0 without any
+    spread(n, sum, squares)  standard deviation / mean of n amounts; missing below two of them
 """
 
 from __future__ import annotations
 
 import ast
+import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -35,12 +45,28 @@ class Facts(Protocol):
         """Whole days since a moment; None if it has not come."""
         ...
 
-    def distinct(self, slot: int) -> int | None:
+    def distinct(self, slot: int, window: str) -> int | None:
         """How many distinct peers were met; None without any."""
         ...
 
-    def top_share(self, slot: int) -> float | None:
+    def repeated(self, slot: int, window: str) -> int | None:
+        """How many peers were met more than once; None without any."""
+        ...
+
+    def top_share(self, slot: int, window: str) -> float | None:
         """The most frequent peer's share; None without any."""
+        ...
+
+    def capped(self, slot: int, most: int, window: str) -> int:
+        """Meetings, of each peer and month at most `most`."""
+        ...
+
+    def mutual(self, slot: int, other: int, window: str) -> int:
+        """How many peers were met in both slots."""
+        ...
+
+    def orders(self, slot: int, window: str) -> int:
+        """How many distinct orders are concerned."""
         ...
 
 
@@ -56,23 +82,38 @@ Term: TypeAlias = Callable[[Facts, str], Value]
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    """A part of an expression: how it is computed, and how to write it in a program that computes many at once.
+
+    `write` gives its text for a window; totals are read from lists called t_{window}, all else from `facts`.
+    """
+
+    term: Term
+    write: Callable[[str], str]
+    can_be_missing: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Expression:
-    """A compiled expression. A quotient also knows its two sides."""
+    """A compiled expression. A quotient also knows its two sides. `by_days`: it needs a window of days, or life."""
 
     text: str
     value: Term
     numerator: Term | None
     denominator: Term | None
     slots: frozenset[int]
+    by_days: bool
+    write: Callable[[str], str]
 
 
-_OPERATORS: Mapping[type[ast.operator], Callable[[int | float, int | float], int | float]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
+_OPERATORS: Mapping[type[ast.operator], tuple[str, Callable[[int | float, int | float], int | float]]] = {
+    ast.Add: ("+", operator.add),
+    ast.Sub: ("-", operator.sub),
+    ast.Mult: ("*", operator.mul),
 }
 _PICKS: Mapping[str, Callable[..., int | float]] = {"min": min, "max": max}
-_MARKS = {"days_since": "mark", "distinct": "peers", "top_share": "peers"}
+# Functions of peers that are missing without any.
+_OF_PEERS = ("distinct", "repeated", "top_share")
 
 
 def compile_expression(text: str, slots: Slots) -> Expression:
@@ -84,11 +125,13 @@ def compile_expression(text: str, slots: Slots) -> Expression:
     compiler = _Compiler(text, slots)
     numerator = denominator = None
     if isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.Div):
-        numerator, denominator = compiler.term(tree.left), compiler.term(tree.right)
-        value = _quotient(numerator, denominator)
+        left, right = compiler.node(tree.left), compiler.node(tree.right)
+        numerator, denominator = left.term, right.term
+        whole = _quotient(left, right)
     else:
-        value = compiler.term(tree)
-    return Expression(text, value, numerator, denominator, frozenset(compiler.used))
+        whole = compiler.node(tree)
+    slots_used = frozenset(compiler.used)
+    return Expression(text, whole.term, numerator, denominator, slots_used, compiler.by_days, whole.write)
 
 
 class _Compiler:
@@ -96,40 +139,64 @@ class _Compiler:
         self._text = text
         self._slots = slots
         self.used: set[int] = set()
+        self.by_days = False
 
-    def term(self, node: ast.expr) -> Term:
+    def node(self, node: ast.expr) -> Node:
         if isinstance(node, ast.Constant) and type(node.value) is int:
             return _constant(node.value)
-        if isinstance(node, ast.Name):
-            return _total(self._slot(node, "sum"), None)
-        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
-            return _total(self._slot(node.value, "sum"), self._window(node.slice))
+        if isinstance(node, ast.Name | ast.Subscript):
+            return _total(*self._slot(node, "sum"))
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
-            return _quotient(self.term(node.left), self.term(node.right))
+            return _quotient(self.node(node.left), self.node(node.right))
         if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-            return _binary(_OPERATORS[type(node.op)], self.term(node.left), self.term(node.right))
+            sign, apply = _OPERATORS[type(node.op)]
+            return _binary(f"({{}} {sign} {{}})", apply, self.node(node.left), self.node(node.right))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
             return self._call(node.func.id, node.args)
         raise self._wrong(node)
 
-    def _call(self, name: str, arguments: list[ast.expr]) -> Term:
+    def _call(self, name: str, arguments: list[ast.expr]) -> Node:
         if name in _PICKS and len(arguments) == 2:
-            return _binary(_PICKS[name], self.term(arguments[0]), self.term(arguments[1]))
-        if name in _MARKS and len(arguments) == 1 and isinstance(arguments[0], ast.Name):
-            slot = self._slot(arguments[0], _MARKS[name])
-            if name == "days_since":
-                return lambda facts, _: facts.days_since(slot)
-            if name == "distinct":
-                return lambda facts, _: facts.distinct(slot)
-            return lambda facts, _: facts.top_share(slot)
-        raise DefinitionInvalid(f"{self._text!r}: {name} with {len(arguments)} arguments is not of the language")
+            return _binary(f"{name}({{}}, {{}})", _PICKS[name], self.node(arguments[0]), self.node(arguments[1]))
+        if name == "days_since" and len(arguments) == 1:
+            slot, fixed = self._slot(arguments[0], "mark")
+            if fixed is None:
+                return Node(lambda facts, _: facts.days_since(slot), lambda _: f"facts.days_since({slot})", True)
+        if name == "spread" and len(arguments) == 3:
+            return _spread([_total(*self._slot(argument, "sum")) for argument in arguments])
+        return self._of_peers(name, arguments)
 
-    def _slot(self, node: ast.Name, keep: str) -> int:
+    def _of_peers(self, name: str, arguments: list[ast.expr]) -> Node:
+        self.by_days = True
+        if name in _OF_PEERS and len(arguments) == 1:
+            slot, fixed = self._slot(arguments[0], "peers")
+            return _from_facts(name, (slot,), fixed, can_be_missing=True)
+        if name == "orders" and len(arguments) == 1:
+            slot, fixed = self._slot(arguments[0], "orders")
+            return _from_facts(name, (slot,), fixed, can_be_missing=False)
+        if name == "mutual" and len(arguments) == 2:
+            (slot, fixed), (other, _) = (self._slot(argument, "peers") for argument in arguments)
+            return _from_facts(name, (slot, other), fixed, can_be_missing=False)
+        if name == "capped" and len(arguments) == 2 and isinstance(arguments[1], ast.Constant):
+            slot, fixed = self._slot(arguments[0], "peers")
+            most = arguments[1].value
+            if type(most) is int and most > 0:
+                return _from_facts(name, (slot, most), fixed, can_be_missing=False)
+        raise DefinitionInvalid(f"{self._text!r}: {name} with these arguments is not of the language")
+
+    def _slot(self, node: ast.expr, keep: str) -> tuple[int, str | None]:
+        """The slot and, if one is given, the window in brackets."""
+        fixed = None
+        if isinstance(node, ast.Subscript):
+            fixed = self._window(node.slice)
+            node = node.value
+        if not isinstance(node, ast.Name):
+            raise self._wrong(node)
         slot = self._slots.find(node.id, keep=keep)
         if slot is None:
             raise DefinitionInvalid(f"{self._text!r}: there is no slot {node.id} that keeps a {keep}")
         self.used.add(slot)
-        return slot
+        return slot, fixed
 
     def _window(self, node: ast.expr) -> str:
         if isinstance(node, ast.Constant) and node.value in WINDOWS:
@@ -141,29 +208,73 @@ class _Compiler:
         return DefinitionInvalid(f"{self._text!r}: {place!r} is not of the language")
 
 
-def _constant(value: int) -> Term:
-    return lambda facts, window: value
+def quotient(numerator: Value, denominator: Value) -> Value:
+    """Missing if a side is, or if the denominator is not above zero."""
+    if numerator is None or denominator is None or denominator <= 0:
+        return None
+    return numerator / denominator
 
 
-def _total(slot: int, fixed: str | None) -> Term:
+def both(apply: Callable[..., int | float], left: Value, right: Value) -> Value:
+    """Missing if a side is."""
+    return None if left is None or right is None else apply(left, right)
+
+
+def spread(count: Value, total: Value, squares: Value) -> Value:
+    """Coefficient of variation: sqrt(n Σx² / (Σx)² − 1); missing below two values, or without a sum above zero."""
+    if count is None or total is None or squares is None or count < 2 or total <= 0:
+        return None
+    return math.sqrt(max(count * squares / total**2 - 1, 0))
+
+
+def _constant(value: int) -> Node:
+    return Node(lambda facts, window: value, lambda window: str(value), False)
+
+
+def _total(slot: int, fixed: str | None) -> Node:
     if fixed is None:
-        return lambda facts, window: facts.total(slot, window)
-    return lambda facts, window: facts.total(slot, fixed)
+        return Node(lambda facts, window: facts.total(slot, window), lambda window: f"t_{window}[{slot}]", False)
+    return Node(lambda facts, window: facts.total(slot, fixed), lambda window: f"t_{fixed}[{slot}]", False)
 
 
-def _binary(apply: Callable[..., int | float], left: Term, right: Term) -> Term:
-    def value(facts: Facts, window: str) -> Value:
-        a = left(facts, window)
-        b = right(facts, window)
-        return None if a is None or b is None else apply(a, b)
+def _from_facts(name: str, arguments: tuple[int, ...], fixed: str | None, *, can_be_missing: bool) -> Node:
+    def term(facts: Facts, window: str) -> Value:
+        value: Value = getattr(facts, name)(*arguments, fixed or window)
+        return value
 
-    return value
+    def write(window: str) -> str:
+        return f"facts.{name}({', '.join(map(str, arguments))}, {(fixed or window)!r})"
+
+    return Node(term, write, can_be_missing)
 
 
-def _quotient(left: Term, right: Term) -> Term:
-    def value(facts: Facts, window: str) -> Value:
-        a = left(facts, window)
-        b = right(facts, window)
-        return None if a is None or b is None or b <= 0 else a / b
+def _binary(text: str, apply: Callable[..., int | float], left: Node, right: Node) -> Node:
+    def term(facts: Facts, window: str) -> Value:
+        return both(apply, left.term(facts, window), right.term(facts, window))
 
-    return value
+    def write(window: str) -> str:
+        if left.can_be_missing or right.can_be_missing:
+            return f"both(lambda a, b: {text.format('a', 'b')}, {left.write(window)}, {right.write(window)})"
+        return text.format(left.write(window), right.write(window))
+
+    return Node(term, write, left.can_be_missing or right.can_be_missing)
+
+
+def _quotient(left: Node, right: Node) -> Node:
+    def term(facts: Facts, window: str) -> Value:
+        return quotient(left.term(facts, window), right.term(facts, window))
+
+    def write(window: str) -> str:
+        if left.can_be_missing or right.can_be_missing:
+            return f"quotient({left.write(window)}, {right.write(window)})"
+        return f"({left.write(window)} / d if (d := {right.write(window)}) > 0 else None)"
+
+    return Node(term, write, True)
+
+
+def _spread(parts: list[Node]) -> Node:
+    def term(facts: Facts, window: str) -> Value:
+        count, total, squares = (part.term(facts, window) for part in parts)
+        return spread(count, total, squares)
+
+    return Node(term, lambda window: f"spread({', '.join(part.write(window) for part in parts)})", True)

@@ -4,14 +4,22 @@ Every count goes into its hour, its day and the life total. Hours and days fall 
 event of the subject, so what a profile holds depends on which events were applied and never on their order: replayed,
 shuffled or cut into other chunks, the bytes are the same.
 
-Bytes: a version byte, then n keys, then n values, both little-endian int64, ascending by key.
-Key: 8 bits kind | 32 bits hour or day | 16 bits slot; for a peer 8 bits kind | 16 bits slot | 32 bits hash.
+Peers are kept by month (30 days, counted from the epoch) and hash with how often they were met; orders that must count
+once whatever happens to them are kept the same way, by day. What is kept of them is bounded and still never depends on
+order: an entry stays if its hash is among the EXACT_PEERS + 1 lowest of its month, for the months that reach into the
+last 365 days, or among the EXACT_PEERS + 1 lowest of the slot's whole life. Either set only ever loses what lower
+hashes push out, and what was pushed out could never be in it again, so counts of what stays are complete.
+
+Bytes, version 2: a version byte, then n keys, then n values, both little-endian int64, ascending by key.
+Key: 5 bits kind | 43 bits hour or day | 16 bits slot; for peers and orders 5 bits kind | 11 bits slot | 32 bits hash |
+16 bits month or day. Version 1 (other shifts, peers without months) is read: its peers count for life only, from month
+0, until a rebuild from the log gives them their months.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from hashlib import blake2b
 from typing import TypeAlias
@@ -19,17 +27,23 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from danbao_credit.domain.windows import DAY_S, DAY_TILES, DAY_US, HOUR_S, HOUR_TILES, HOUR_US
+from danbao_credit.domain.windows import DAY_S, DAY_TILES, DAY_US, HOUR_S, HOUR_TILES, HOUR_US, MONTH_DAYS
 
-_VERSION = b"\x01"
-_KIND_SHIFT = 48
-_INDEX_SHIFT = 16
-_PEER_SHIFT = 32
+_VERSION = 2
+KIND_SHIFT = 59
+OWNER_SHIFT = 48
+HASH_SHIFT = 16
+TILE_MASK = 0xFFFF
 _SLOT_MASK = 0xFFFF
 _HASH_MASK = 0xFFFF_FFFF
+_KIND_SHIFT_1, _PEER_SHIFT_1 = 48, 32
 # Distinct peers are told apart up to this number; beyond, their number is estimated from the lowest hashes. One more is
 # kept than that, to know that there are more.
 EXACT_PEERS = 256
+# Slots of peers and orders have 11 bits in a key.
+PEER_SLOTS = 2_048
+# Fewer entries than this are added up faster one by one.
+_FEW = 200
 # The slot that no catalogue may use: when the newest event happened.
 NEWEST = 0
 
@@ -45,19 +59,30 @@ class Kind(IntEnum):
     FIRST = 4
     LAST = 5
     PEER = 6
+    ORDER = 7
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one event does to one slot: adds `amount`, marks its time, or meets a peer (`amount` is the peer's hash)."""
+    """What one event does to one slot.
+
+    sum: adds `amount`. first, last: marks its time. peers, orders: meets the one whose hash is `amount`, `times` times.
+    """
 
     slot: int
     keep: str
     amount: int
+    times: int = 1
+
+    def reversed(self) -> Change | None:
+        """What takes it back, applied at the same time; None: a moment that came stays."""
+        if self.keep == "sum":
+            return replace(self, amount=-self.amount)
+        return replace(self, times=-self.times) if self.keep in ("peers", "orders") else None
 
 
 def peer_hash(peer: str) -> int:
-    """32 bits that stand for a peer within a profile."""
+    """32 bits that stand for a peer or an order within a profile."""
     return int.from_bytes(blake2b(peer.encode(), digest_size=4, person=b"danbao-peer").digest(), "big")
 
 
@@ -76,40 +101,50 @@ class Profile:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Profile:
-        """The profile of these bytes; no bytes are the empty profile."""
+        """The profile of these bytes, of this version or the one before; no bytes are the empty profile."""
         if not data:
             return cls.empty()
-        assert data[:1] == _VERSION, f"profile version {data[0]}"
         numbers = np.frombuffer(data, "<i8", offset=1)
         half = len(numbers) // 2
-        return cls(numbers[:half], numbers[half:])
+        keys, values = numbers[:half], numbers[half:]
+        if data[0] == 1:
+            return cls(_keys_of_version_1(keys), values)
+        assert data[0] == _VERSION, f"profile version {data[0]}"
+        return cls(keys, values)
 
     def to_bytes(self) -> bytes:
-        return _VERSION + self.keys.astype("<i8").tobytes() + self.values.astype("<i8").tobytes()
+        return bytes((_VERSION,)) + self.keys.astype("<i8").tobytes() + self.values.astype("<i8").tobytes()
 
     def with_changes(self, changes: Iterable[tuple[int, Change]]) -> Profile:
         """The profile after changes, each with its time in microseconds since the epoch."""
         sums: dict[int, int] = {}
         firsts: dict[int, int] = {}
         lasts: dict[int, int] = {}
+        newest_us = -1
+        known = sums.get
         for at_us, change in changes:
-            at_s = at_us // 1_000_000
-            _mark(lasts, _key(Kind.LAST, 0, NEWEST), at_s, max)
-            keep, slot, amount = change.keep, change.slot, change.amount
+            if at_us > newest_us:
+                newest_us = at_us
+            keep, slot = change.keep, change.slot
             if keep == "sum":
-                for key in (
-                    _key(Kind.HOUR, at_us // HOUR_US, slot),
-                    _key(Kind.DAY, at_us // DAY_US, slot),
-                    _key(Kind.LIFE, 0, slot),
-                ):
-                    sums[key] = sums.get(key, 0) + amount
-            elif keep == "peers":
-                key = Kind.PEER << _KIND_SHIFT | slot << _PEER_SHIFT | (amount & _HASH_MASK)
-                sums[key] = sums.get(key, 0) + 1
+                amount = change.amount
+                key = _HOUR | at_us // HOUR_US << 16 | slot
+                sums[key] = known(key, 0) + amount
+                key = _DAY | at_us // DAY_US << 16 | slot
+                sums[key] = known(key, 0) + amount
+                key = _LIFE | slot
+                sums[key] = known(key, 0) + amount
             elif keep == "first":
-                _mark(firsts, _key(Kind.FIRST, 0, slot), at_s, min)
+                _mark(firsts, _FIRST | slot, at_us // 1_000_000, min)
+            elif keep == "last":
+                _mark(lasts, _LAST | slot, at_us // 1_000_000, max)
             else:
-                _mark(lasts, _key(Kind.LAST, 0, slot), at_s, max)
+                day = at_us // DAY_US
+                kind, tile = (Kind.ORDER, day) if keep == "orders" else (Kind.PEER, day // MONTH_DAYS)
+                key = kind << KIND_SHIFT | slot << OWNER_SHIFT | (change.amount & _HASH_MASK) << HASH_SHIFT | tile
+                sums[key] = known(key, 0) + change.times
+        if newest_us >= 0:
+            _mark(lasts, _LAST | NEWEST, newest_us // 1_000_000, max)
         keys, values = self.keys, self.values
         for entries, merge in ((sums, np.add), (firsts, np.minimum), (lasts, np.maximum)):
             keys, values = _merged(keys, values, entries, merge)
@@ -122,7 +157,7 @@ class Profile:
     def mark(self, kind: Kind, slot: int) -> int | None:
         """A remembered moment, seconds since the epoch."""
         key = _key(kind, 0, slot)
-        place = int(np.searchsorted(self.keys, key))
+        place = int(self.keys.searchsorted(key))
         if place < len(self.keys) and self.keys[place] == key:
             return int(self.values[place])
         return None
@@ -130,38 +165,44 @@ class Profile:
     def totals(self, *, hop_s: int, tiles: int, as_of_s: int, slots: int) -> list[int]:
         """By slot id below `slots`: the sum of the last `tiles` tiles up to that of `as_of_s`; no tiles: for life."""
         if tiles == 0:
-            first, beyond = _key(Kind.LIFE, 0, 0), _key(Kind.LIFE, 1, 0)
+            first, beyond = _LIFE, _LIFE | 1 << 16
         else:
             kind = Kind.HOUR if hop_s == HOUR_S else Kind.DAY
             index = as_of_s // hop_s
             first, beyond = _key(kind, max(index - tiles + 1, 0), 0), _key(kind, index + 1, 0)
-        low, high = np.searchsorted(self.keys, (first, beyond))
+        low, high = self.keys.searchsorted((first, beyond))
+        if high - low < _FEW:
+            few = [0] * slots
+            keys, values = self.keys[low:high].tolist(), self.values[low:high].tolist()
+            for key, value in zip(keys, values, strict=True):
+                few[key & _SLOT_MASK] += value
+            return few
         sums = np.zeros(slots, np.int64)
         np.add.at(sums, self.keys[low:high] & _SLOT_MASK, self.values[low:high])
         totals: list[int] = sums.tolist()
         return totals
 
-    def peers(self, slot: int) -> tuple[Integers, Integers]:
-        """Hashes of the peers that are told apart, ascending, and how often each was met."""
-        low, high = np.searchsorted(self.keys, (_peer_key(slot, 0), _peer_key(slot + 1, 0)))
-        return self.keys[low:high] & _HASH_MASK, self.values[low:high]
-
-    def distinct_peers(self, slot: int) -> int:
-        """How many distinct peers were met: exact up to EXACT_PEERS, then by how low the lowest hashes are."""
-        hashes, _ = self.peers(slot)
-        kept = len(hashes)
-        if kept <= EXACT_PEERS:
-            return kept
-        # The k-th lowest of n uniform hashes lies at k / (n + 1) of their range (Bar-Yossef et al., 2002).
-        return max(kept, (kept - 1) * (_HASH_MASK + 1) // max(int(hashes[-1]), 1))
+    def met(self) -> tuple[Integers, Integers]:
+        """The entries of peers and orders: keys ascending by kind, slot, hash and tile, and how often."""
+        low, high = self.keys.searchsorted((_PEER, _BEYOND))
+        return self.keys[low:high], self.values[low:high]
 
 
 def _key(kind: Kind, index: int, slot: int) -> int:
-    return kind << _KIND_SHIFT | index << _INDEX_SHIFT | slot
+    return kind << KIND_SHIFT | index << 16 | slot
 
 
-def _peer_key(slot: int, low: int) -> int:
-    return Kind.PEER << _KIND_SHIFT | slot << _PEER_SHIFT | low
+_HOUR, _DAY, _LIFE = (_key(kind, 0, 0) for kind in (Kind.HOUR, Kind.DAY, Kind.LIFE))
+_FIRST, _LAST, _PEER = (_key(kind, 0, 0) for kind in (Kind.FIRST, Kind.LAST, Kind.PEER))
+_BEYOND = (Kind.ORDER + 1) << KIND_SHIFT
+
+
+def _keys_of_version_1(keys: Integers) -> Integers:
+    kinds = keys >> _KIND_SHIFT_1
+    rest = keys & ((1 << _KIND_SHIFT_1) - 1)
+    slots, hashes = rest >> _PEER_SHIFT_1, rest & _HASH_MASK
+    peers = slots << OWNER_SHIFT | hashes << HASH_SHIFT
+    return kinds << KIND_SHIFT | np.where(kinds == Kind.PEER, peers, rest)
 
 
 def _mark(marks: dict[int, int], key: int, at_s: int, pick: Callable[[int, int], int]) -> None:
@@ -174,7 +215,7 @@ def _merged(keys: Integers, values: Integers, entries: Mapping[int, int], merge:
         return keys, values
     all_keys = np.concatenate([keys, np.fromiter(entries.keys(), np.int64, len(entries))])
     all_values = np.concatenate([values, np.fromiter(entries.values(), np.int64, len(entries))])
-    order = np.argsort(all_keys, kind="stable")
+    order = all_keys.argsort(kind="stable")
     all_keys, all_values = all_keys[order], all_values[order]
     starts = np.flatnonzero(np.concatenate([[True], all_keys[1:] != all_keys[:-1]]))
     return all_keys[starts], merge.reduceat(all_values, starts)
@@ -183,15 +224,49 @@ def _merged(keys: Integers, values: Integers, entries: Mapping[int, int], merge:
 def _trimmed(keys: Integers, values: Integers) -> Profile:
     """Drops what cancelled out, what is too old for any window, and peers beyond the lowest hashes."""
     profile = Profile(keys, values)
-    newest = profile.newest_s()
-    kinds = keys >> _KIND_SHIFT
-    indexes = (keys >> _INDEX_SHIFT) & 0xFFFF_FFFF
+    newest_s = profile.newest_s()
     keep = values != 0
-    keep &= (kinds != Kind.HOUR) | (indexes > newest // HOUR_S - HOUR_TILES)
-    keep &= (kinds != Kind.DAY) | (indexes > newest // DAY_S - DAY_TILES)
-    peers = np.flatnonzero(kinds == Kind.PEER)
-    if len(peers) > EXACT_PEERS + 1:
-        owners = (keys[peers] >> _PEER_SHIFT) & _SLOT_MASK
-        ranks = np.arange(len(peers)) - np.searchsorted(owners, owners)
-        keep[peers[ranks > EXACT_PEERS]] = False
+    for kind, oldest in (
+        (Kind.HOUR, newest_s // HOUR_S - HOUR_TILES + 1),
+        (Kind.DAY, newest_s // DAY_S - DAY_TILES + 1),
+    ):
+        low, high = keys.searchsorted((_key(kind, 0, 0), _key(kind, max(oldest, 0), 0)))
+        keep[low:high] = False
+    first = int(keys.searchsorted(_PEER))
+    if len(keys) - first > EXACT_PEERS:
+        keep[first:] &= _among_lowest(keys[first:], newest_s // DAY_S)
     return Profile(keys[keep], values[keep])
+
+
+def _among_lowest(keys: Integers, newest_day: int) -> npt.NDArray[np.bool_]:
+    """Which of these entries of peers and orders stay, by the rule at the top."""
+    owners, pairs, hashes = keys >> OWNER_SHIFT, keys >> HASH_SHIFT, (keys >> HASH_SHIFT) & _HASH_MASK
+    keep = _ranks(owners, pairs) <= EXACT_PEERS
+    months = months_of(keys)
+    order = np.lexsort((hashes, months, owners))
+    groups = owners[order] << 16 | months[order]
+    lowest = np.empty(len(keys), np.bool_)
+    lowest[order] = _ranks(groups, hashes[order]) <= EXACT_PEERS
+    return keep | (lowest & (months >= oldest_month(newest_day)))
+
+
+def _ranks(groups: Integers, items: Integers) -> Integers:
+    """Of sorted items in sorted groups: how many distinct ones stand before each in its group."""
+    new_group = np.concatenate([[True], groups[1:] != groups[:-1]])
+    new_item = new_group | np.concatenate([[True], items[1:] != items[:-1]])
+    ordinals = np.cumsum(new_item)
+    starts = np.flatnonzero(new_group)
+    ranks: Integers = ordinals - np.repeat(ordinals[starts], np.diff(np.append(starts, len(groups))))
+    return ranks
+
+
+def months_of(keys: Integers) -> Integers:
+    """The 30-day months of entries of peers and orders."""
+    tiles = keys & TILE_MASK
+    months: Integers = np.where(keys >> KIND_SHIFT == Kind.ORDER, tiles // MONTH_DAYS, tiles)
+    return months
+
+
+def oldest_month(day: int) -> int:
+    """The oldest month that reaches into the last 365 days before the end of a day, both counted from the epoch."""
+    return max(day - 364, 0) // MONTH_DAYS

@@ -52,7 +52,7 @@ class Texts:
             denominator=_number(measured.denominator),
             window=indicator.window.words,
             completed=str(completed),
-            measure=self.measures.get(_line_name(indicator.name), ""),
+            measure=self.measures.get(_line_name(indicator.name), indicator.says.rstrip(",")),
         )
 
     def adjustment(self, code: str, *, score: int, value: Value, completed: int) -> str:
@@ -91,8 +91,6 @@ def texts_from(definition: Mapping[str, Any], catalogue: Catalogue, model: Model
             indicator = characteristic.indicator
             if not {_line_name(indicator.name), indicator.reason} & set(texts.reasons):
                 raise DefinitionInvalid(f"there is no text for {indicator.name} or its reason {indicator.reason}")
-            if indicator.expression.denominator is not None and _line_name(indicator.name) not in texts.measures:
-                raise DefinitionInvalid(f"there is no name among the measures for {indicator.name}")
         for cap in scorecard.caps:
             _check_adjustment(cap, texts)
     for template in (*texts.reasons.values(), texts.no_history):

@@ -3,6 +3,9 @@
 An event at t counts at `as_of` iff 0 <= floor(as_of / hop) - floor(t / hop) < size / hop, with a hop of an hour up to
 seven days and of a UTC day from thirty days on. So what happened on 1 January at 10:15Z is in the 24 hours of 2 January
 09:59:59Z and no longer in those of 10:00:00Z.
+
+Peers are kept by months of 30 days. A month counts in a window of days as long as a day of it lies in the window, so a
+window holds up to 29 days more of peers than of counts; none that belongs to it is ever missing.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ HOUR_S = 3_600
 DAY_S = 86_400
 HOUR_US = HOUR_S * 1_000_000
 DAY_US = DAY_S * 1_000_000
+# Peers are kept by months of so many days, counted from the epoch.
+MONTH_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True)

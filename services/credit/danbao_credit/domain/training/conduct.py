@@ -11,7 +11,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from danbao_credit.domain.catalogue import Catalogue, Indicator, SubjectFacts, SubjectKind
-from danbao_credit.domain.events import Event, Line, PaymentEvent, Role, Source, TopUpEvent, TradeEvent, TradeState
+from danbao_credit.domain.events import (
+    DisputeEvent,
+    Event,
+    Line,
+    PaymentEvent,
+    Role,
+    Source,
+    TopUpEvent,
+    TradeEvent,
+    TradeState,
+)
 from danbao_credit.domain.expression import Value
 from danbao_credit.domain.facts import facts_of
 from danbao_credit.domain.profile import Change, Profile
@@ -19,6 +29,8 @@ from danbao_credit.domain.profile import Change, Profile
 _HOUR_US = 3_600_000_000
 _DAY_US = 24 * _HOUR_US
 _START_US = 20_000 * _DAY_US
+# Neither tiny nor large.
+_AMOUNT_MINOR = 20_000
 SELLER, BUYER = "subjects/tried-seller", "subjects/tried-buyer"
 
 
@@ -77,7 +89,7 @@ def _after(catalogue: Catalogue, profile: Profile, subject: str, told: Iterable[
 
 def _changes(catalogue: Catalogue, subject: str, told: Told) -> list[tuple[int, Change]]:
     event = told.event
-    if isinstance(event, TradeEvent):
+    if isinstance(event, TradeEvent | DisputeEvent):
         # The other side is called by the story, so that there are several of them.
         other = f"subjects/of-{event.trade.rpartition('/')[2]}"
         event = replace(event, buyer=other) if subject == SELLER else replace(event, seller=other)
@@ -108,11 +120,15 @@ def _good_stories() -> Iterator[list[Told]]:
 def _slips() -> Iterator[list[Told]]:
     for number in range(5):
         yield list(_slip(number, _START_US, "bad"))
+    for loses in (True, False):
+        yield [*_good(_START_US - 10 * _DAY_US, "argued"), *_dispute(_START_US, "argued", seller_loses=loses)]
 
 
 def _all_slips(at_us: int, name: str) -> Iterator[Told]:
     for number in range(5):
         yield from _slip(number, at_us, f"{name}-{number}")
+    for loses in (True, False):
+        yield from _dispute(at_us, f"{name}-{loses}", seller_loses=loses)
 
 
 def _good(
@@ -132,7 +148,12 @@ def _good(
     paid_us = at_us + pay_hours * _HOUR_US
     yield Told(Source.PAYMENTS, PaymentEvent(1, "payment_captured", paid_us, "", f"payments/{name}", BUYER, "CNY"))
     paid = replace(
-        created, kind="trade_paid", at_us=paid_us, pay_us=paid_us, ship_by_us=paid_us + 3 * _DAY_US, amount_minor=1000
+        created,
+        kind="trade_paid",
+        at_us=paid_us,
+        pay_us=paid_us,
+        ship_by_us=paid_us + 3 * _DAY_US,
+        amount_minor=_AMOUNT_MINOR,
     )
     yield Told(Source.ESCROW, paid)
     ship_us = paid_us + ship_hours * _HOUR_US
@@ -165,7 +186,12 @@ def _slip(number: int, at_us: int, name: str) -> Iterator[Told]:
         yield Told(Source.ESCROW, ended, individual)
         return
     paid = replace(
-        created, kind="trade_paid", at_us=at_us, pay_us=at_us, ship_by_us=at_us + 3 * _DAY_US, amount_minor=1000
+        created,
+        kind="trade_paid",
+        at_us=at_us,
+        pay_us=at_us,
+        ship_by_us=at_us + 3 * _DAY_US,
+        amount_minor=_AMOUNT_MINOR,
     )
     yield Told(Source.ESCROW, paid)
     if number == 0:
@@ -198,13 +224,56 @@ def _created(at_us: int, name: str) -> TradeEvent:
         create_us=at_us,
         pay_us=None,
         ship_by_us=None,
+        total_minor=_AMOUNT_MINOR,
     )
 
 
 def _line(*, ship_us: int | None = None, deliver_us: int | None = None) -> Line:
-    return Line("L1", is_refunded=False, ship_us=ship_us, deliver_us=deliver_us, settle_us=None)
+    return Line(
+        "L1",
+        is_refunded=False,
+        is_to_ship=ship_us is None,
+        ship_us=ship_us,
+        deliver_us=deliver_us,
+        settle_us=None,
+        extended_days=0,
+    )
+
+
+def _dispute(at_us: int, name: str, *, seller_loses: bool) -> Iterator[Told]:
+    """A dispute that an arbiter decides against one side."""
+    opened = DisputeEvent(
+        sequence=1,
+        kind="dispute_opened",
+        at_us=at_us,
+        traceparent="",
+        dispute=f"disputes/{name}",
+        trade=f"trades/{name}",
+        buyer=BUYER,
+        seller=SELLER,
+        currency="CNY",
+        actor=Role.BUYER,
+        frozen_minor=_AMOUNT_MINOR,
+        is_decided=False,
+        buyer_minor=0,
+        seller_minor=0,
+        moved_minor=0,
+        create_us=at_us,
+    )
+    yield Told(Source.ESCROW, opened, (SubjectKind.MERCHANT,))
+    closed = replace(
+        opened,
+        kind="dispute_closed",
+        at_us=at_us + 5 * _DAY_US,
+        actor=Role.ARBITER,
+        is_decided=True,
+        buyer_minor=_AMOUNT_MINOR if seller_loses else 0,
+        seller_minor=0 if seller_loses else _AMOUNT_MINOR,
+        moved_minor=_AMOUNT_MINOR,
+    )
+    yield Told(Source.ESCROW, closed, (SubjectKind.MERCHANT if seller_loses else SubjectKind.INDIVIDUAL,))
 
 
 def _top_up(kind: str, at_us: int, name: str, slips: tuple[SubjectKind, ...] = ()) -> Told:
-    event = TopUpEvent(1, kind, at_us, "", f"topUps/{name}", BUYER, "CNY", 1000, "rails/tried")
+    event = TopUpEvent(1, kind, at_us, "", f"topUps/{name}", BUYER, "CNY", _AMOUNT_MINOR, "rails/tried")
     return Told(Source.PAYMENTS, event, slips)

@@ -27,12 +27,18 @@ class History:
         return bisect_left(self.times_us, time_us)
 
     def total(self, slots: Collection[int], *, from_us: int, before_us: int) -> int:
-        """The sum of what went into these slots from one time on and before another."""
-        return sum(
-            self.changes[place].amount
-            for place in range(self.before(from_us), self.before(before_us))
-            if self.changes[place].slot in slots
-        )
+        """What went into these slots from one time on and before another: sums, and of orders how many there were."""
+        total = 0
+        orders: set[int] = set()
+        for place in range(self.before(from_us), self.before(before_us)):
+            change = self.changes[place]
+            if change.slot not in slots:
+                continue
+            if change.keep == "orders":
+                orders.add(change.amount)
+            else:
+                total += change.amount
+        return total + len(orders)
 
 
 class Histories:

@@ -77,8 +77,8 @@ def _kind(definition: Mapping[str, Any], catalogue: Catalogue) -> KindPlan:
 
 
 def _slots(names: list[str], catalogue: Catalogue) -> frozenset[int]:
-    by_name = {slot.name: slot.id for slot in catalogue.slots if slot.keep == "sum"}
+    by_name = {slot.name: slot.id for slot in catalogue.slots if slot.keep in ("sum", "orders")}
     unknown = [name for name in names if name not in by_name]
     if unknown or not names:
-        raise DefinitionInvalid(f"the training plan: there is no slot {', '.join(unknown) or 'at all'} that is summed")
+        raise DefinitionInvalid(f"the training plan: there is no slot {', '.join(unknown) or 'at all'} that counts")
     return frozenset(by_name[name] for name in names)

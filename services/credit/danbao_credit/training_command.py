@@ -4,7 +4,7 @@
 --payments-address H:P --escrow-address H:P --tls-cert F --tls-key F --tls-ca F
                                             services, with a certificate that may read their streams, or
 --events DIR                                streams that an earlier call kept with --keep DIR
---out FILE [--report FILE.html] [--version NAME] [--plan FILE] [--source WORDS]
+--out FILE [--report FILE.html] [--version NAME] [--plan FILE] [--source WORDS], or --keep DIR --only-keep
 """
 
 from __future__ import annotations
@@ -53,7 +53,14 @@ def train_main(words: list[str]) -> None:
         prog="danbao-credit train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_arguments(parser)
-    train(parser.parse_args(words))
+    arguments = parser.parse_args(words)
+    if arguments.only_keep and arguments.keep is None:
+        parser.error("--only-keep needs --keep")
+    if not arguments.only_keep and arguments.out is None:
+        parser.error("say where the artefact goes: --out")
+    histories = read(arguments)
+    if not arguments.only_keep:
+        train(arguments, histories)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,17 +73,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         source.add_argument(f"--tls-{name}", type=Path)
     source.add_argument("--events", type=Path, help="a folder that --keep has filled")
     parser.add_argument("--keep", type=Path, help="keep the events that are read in this folder")
-    parser.add_argument("--out", type=Path, required=True, help="the artefact")
+    parser.add_argument("--only-keep", action="store_true", help="keep the events and train nothing")
+    parser.add_argument("--out", type=Path, help="the artefact")
     parser.add_argument("--report", type=Path, help="an HTML page for people; needs danbao-credit[train]")
     parser.add_argument("--version", help="the model's version; unset: trained- and the last event's day")
     parser.add_argument("--plan", type=Path, help="another plan than the training.yaml that ships")
     parser.add_argument("--source", default="the event streams of payments and escrow", help="words for the artefact")
 
 
-def train(arguments: argparse.Namespace) -> Trained:
-    """Reads, trains, and writes the artefact and the report. Raises DefinitionInvalid and TrainingImpossible."""
+def read(arguments: argparse.Namespace) -> Histories:
+    """What happened to whom, by the events of the streams. Raises DefinitionInvalid."""
     catalogue = catalogue_from(read_definition(None, "catalogue.yaml"))
-    plan = plan_from(read_definition(arguments.plan, "training.yaml"), catalogue)
     histories = Histories()
     _say(f"catalogue {catalogue.version}: {len(catalogue.indicators)} indicators")
     if arguments.events is not None:
@@ -89,6 +96,13 @@ def train(arguments: argparse.Namespace) -> Trained:
         asyncio.run(_read_streams(_peers(arguments), arguments.keep, catalogue, histories))
     histories.sort()
     _say(f"{len(histories.by_subject)} subjects")
+    return histories
+
+
+def train(arguments: argparse.Namespace, histories: Histories) -> Trained:
+    """Trains, and writes the artefact and the report. Raises DefinitionInvalid and TrainingImpossible."""
+    catalogue = catalogue_from(read_definition(None, "catalogue.yaml"))
+    plan = plan_from(read_definition(arguments.plan, "training.yaml"), catalogue)
     version = arguments.version or _version(histories)
     trained = train_model(histories, catalogue, plan, version=version, source=arguments.source, told=_say)
     # What would be refused at start is refused here.

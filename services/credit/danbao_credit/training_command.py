@@ -192,6 +192,8 @@ async def _until(stream: EventStreamClient, sequence: int) -> AsyncIterator[RawE
             yield event
         if chunk.through_sequence >= sequence:
             return
+    # A service that stops ends its streams in order: what was read so far is then not all of it.
+    raise TrainingImpossible(f"the stream of {stream.source} ended before event {sequence}: is the service stopping?")
 
 
 def _gather(events: Iterator[RawEvent], source: Source, catalogue: Catalogue, histories: Histories) -> None:

@@ -110,7 +110,8 @@ def read_definition(file: Path | None, shipped: str) -> Mapping[str, Any]:
     """A definitions file: `file`, or the one of that name that ships. Raises DefinitionInvalid."""
     try:
         text = file.read_text() if file else (resources.files("danbao_credit.definitions") / shipped).read_text()
-        definition = yaml.safe_load(text)
+        # The loader in C, where there is one, reads the catalogue ten times faster.
+        definition = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (OSError, yaml.YAMLError) as error:
         raise DefinitionInvalid(f"{file or shipped} cannot be read: {error}") from error
     if not isinstance(definition, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,25 @@ import yaml
 
 from danbao_credit.__main__ import main
 from danbao_credit.app import CreditSettings, load_judge, load_terms
-from danbao_credit.domain.catalogue import Catalogue, catalogue_from
+from danbao_credit.domain.catalogue import Catalogue, SubjectKind, catalogue_from
 from danbao_credit.domain.errors import DefinitionInvalid
 from danbao_credit.domain.evaluation import Judge
 from danbao_credit.domain.grades import Grade
 from danbao_credit.domain.reasons import texts_from
-from danbao_credit.domain.scorecard import model_from
+from danbao_credit.domain.scorecard import Characteristic, Measured, model_from
 from danbao_credit.domain.terms import TermsTable, terms_from
 
 
+@cache
+def loaded(name: str) -> dict[str, Any]:
+    content = yaml.safe_load((resources.files("danbao_credit.definitions") / name).read_text())
+    assert isinstance(content, dict)
+    return content
+
+
 def definition(name: str) -> dict[str, Any]:
-    loaded = yaml.safe_load((resources.files("danbao_credit.definitions") / name).read_text())
-    assert isinstance(loaded, dict)
-    return copy.deepcopy(loaded)
+    """A copy to be changed."""
+    return copy.deepcopy(loaded(name))
 
 
 def test_the_catalogue_has_twelve_categories_with_two_indicators_or_more_each(catalogue: Catalogue) -> None:
@@ -40,6 +47,41 @@ def test_every_reason_of_the_model_has_words_and_every_characteristic_its_catego
         assert all(c.indicator.reason for c in scorecard.characteristics)
 
 
+def test_the_catalogue_has_hundreds_of_indicators_for_each_kind(catalogue: Catalogue) -> None:
+    assert len(catalogue.listed(category="", kind=SubjectKind.MERCHANT)) >= 400
+    assert len(catalogue.listed(category="", kind=SubjectKind.INDIVIDUAL)) >= 350
+    for kind in SubjectKind:
+        assert {indicator.category for indicator in catalogue.listed(category="", kind=kind)} == set(
+            catalogue.categories
+        )
+
+
+def test_every_directed_indicator_can_be_a_reason_without_a_new_text(judge: Judge) -> None:
+    """Each line with a direction has words of its own, and they can be filled in for somebody."""
+    texts = definition("reasons.en.yaml")["reasons"]
+    lines = {line["name"]: line for line in definition("catalogue.yaml")["indicators"]}
+    unnamed = {
+        indicator.name
+        for indicator in judge.catalogue.indicators
+        if indicator.reason and indicator.name.rpartition("_")[0] not in texts
+    }
+    assert unnamed == set()
+    known = {indicator.name.rpartition("_")[0] for indicator in judge.catalogue.indicators if indicator.reason}
+    assert set(texts) - known == set(), "texts of nothing"
+    assert all(line["says"] for line in lines.values())
+    for indicator in judge.catalogue.indicators:
+        if not indicator.reason:
+            continue
+        quotient = indicator.expression.denominator is not None
+        characteristic = Characteristic(indicator, (1,), (0, 1), 0, 0)
+        for value in (1, 2.5, None):
+            sides = (3, 200) if quotient else (None, None)
+            text = judge.texts.reason(Measured(characteristic, value, *sides, points=0), completed=1)
+            assert text
+            assert "{" not in text
+            assert " no " not in f" {text} " or value is None or not quotient, text
+
+
 def test_another_comment_or_order_of_lines_is_the_same_catalogue(catalogue: Catalogue) -> None:
     changed = definition("catalogue.yaml")
     changed["slots"].reverse()
@@ -50,9 +92,10 @@ def test_another_comment_or_order_of_lines_is_the_same_catalogue(catalogue: Cata
 def test_one_more_line_is_one_more_indicator_and_leaves_the_model_alone(catalogue: Catalogue) -> None:
     changed = definition("catalogue.yaml")
     line = "{name: delivered_orders, category: service, value: seller_orders_delivered, windows: [30d, 90d], "
-    line += "for: merchant, better: none, unit: count}"
+    line += "for: merchant, better: none, unit: count, says: orders delivered}"
     changed["indicators"].append(yaml.safe_load(line))
     grown = catalogue_from(changed)
+    assert grown.by_name["delivered_orders_90d"].description == "orders delivered in the last 90 days"
     assert set(grown.by_name) - set(catalogue.by_name) == {"delivered_orders_30d", "delivered_orders_90d"}
     assert grown.version != catalogue.version
     model_from(definition("model.yaml"), grown)
@@ -76,6 +119,16 @@ def test_a_model_is_refused_when_what_it_scores_has_changed() -> None:
         (lambda d: d["slots"].append({"id": 1, "name": "again", "feeds": []}), "taken"),
         (lambda d: d["slots"].append({"id": 0, "name": "zero", "feeds": []}), "taken or out of range"),
         (lambda d: d["slots"].append({"id": 999, "name": "buyers", "feeds": []}), "two slots"),
+        (lambda d: d["slots"].append({"id": 2048, "name": "x", "keep": "peers", "feeds": []}), "out of range"),
+        (lambda d: d["slots"].append({"id": 999, "name": "x", "sizes": ["huge"], "feeds": []}), "sizes are"),
+        (lambda d: d["slots"].append({"id": 999, "name": "x", "feeds": ["a b c where d 1"]}), "event role"),
+        (lambda d: d["slots"].append({"id": 999, "name": "x", "feeds": ["reports.gossip subject one"]}), "no report"),
+        (lambda d: d["slots"].append({"id": 999, "name": "x", "feeds": ["reports.login subject luck"]}), "no report"),
+        (lambda d: d["slots"].append({"id": 999, "name": "x", "feeds": ["reports.login friend one"]}), "no report"),
+        (lambda d: d["reports"]["login"].update(peer="perhaps"), "peer is one of"),
+        (lambda d: d["reports"]["login"].update(measures={"one": [0, 1]}), "is taken"),
+        (lambda d: d["reports"]["login"]["measures"].update(failed=[1, 0]), "bounds"),
+        (lambda d: d["sizes"].update(CNY=[5, 5, 9]), "three marks"),
         (lambda d: d["slots"].append({"id": 999, "name": "x", "feeds": ["escrow.trade_paid seller"]}), "event role"),
         (lambda d: d["slots"].append({"id": 999, "name": "x", "keep": "mean", "feeds": []}), "keep is one of"),
         (lambda d: d["slots"].append({"ids": {"CNY": 999}, "name": "x_{currency}", "feeds": []}), "an id for each"),
@@ -84,6 +137,7 @@ def test_a_model_is_refused_when_what_it_scores_has_changed() -> None:
         (lambda d: d["indicators"][0].update(better="up"), "better is one of"),
         (lambda d: d["indicators"][0].update({"for": "robots"}), "for is"),
         (lambda d: d["indicators"][0].update(windows=["2d"]), "no window"),
+        (lambda d: d["indicators"][0].update(value="distinct(buyers)", windows=["7d"]), "kept by days"),
         (lambda d: d["indicators"][0].update(value="nothing_counted"), "no slot"),
         (lambda d: d["indicators"][0].pop("reason"), "a reason belongs"),
         (lambda d: d["categories"].append("empty"), "without an indicator"),

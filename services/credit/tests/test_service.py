@@ -110,6 +110,7 @@ async def test_indicators_and_their_values(credit) -> None:
         better="low",
         reason_code="LATE_SHIPMENT",
         applies_to="merchant",
+        description="share of orders shipped late in the last 30 days",
     )
     merchants = await stub.ListIndicators(
         credit_pb2.ListIndicatorsRequest(category="fulfilment", kind=credit_pb2.SUBJECT_KIND_MERCHANT), timeout=5

@@ -66,3 +66,14 @@ def test_tiles_agree_with_the_rule_event_by_event() -> None:
             as_of = newest + timedelta(hours=hours)
             expected = sum(window.holds(us(event), us(as_of)) for event in events)
             assert total(profile, name, as_of) == expected, (name, as_of)
+
+
+def test_hours_are_kept_so_that_short_windows_may_look_back_a_day() -> None:
+    """At the newest event, the windows up to seven days are known as of any second of the 24 hours before."""
+    events = [at("2026-05-01T00:00:00") + timedelta(minutes=97 * number) for number in range(200)]
+    profile = Profile.empty().with_changes([(us(event), Change(3, "sum", 1)) for event in events])
+    for name in ("24h", "7d"):
+        for back in range(0, 24 * 3600 + 1, 1801):
+            as_of = events[-1] - timedelta(seconds=back)
+            expected = sum(WINDOWS[name].holds(us(event), us(as_of)) for event in events)
+            assert total(profile, name, as_of) == expected, (name, back)

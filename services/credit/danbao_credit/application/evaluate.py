@@ -41,8 +41,9 @@ async def list_indicator_values(
     as_of = clock.now()
     profile = snapshot.profile(subject)
     facts = judge.facts(profile, seconds(as_of))
-    listed = judge.catalogue.listed(category="", kind=kind or judge.kind_of(profile))
-    values = [(indicator.name, indicator.value(facts)) for indicator in listed]
+    wanted = kind or judge.kind_of(profile)
+    names = [indicator.name for indicator in judge.catalogue.listed(category="", kind=wanted)]
+    values = zip(names, judge.catalogue.values(facts, wanted), strict=True)
     return [(name, float(value)) for name, value in values if value is not None], as_of
 
 

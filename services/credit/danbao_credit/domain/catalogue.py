@@ -9,15 +9,17 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeAlias
 
 from danbao_credit.domain.errors import DefinitionInvalid
 from danbao_credit.domain.expression import Expression, Value, compile_expression
-from danbao_credit.domain.peers import PEER_WINDOWS, Peers
-from danbao_credit.domain.profile import NEWEST, PEER_SLOTS, Kind, Profile
+from danbao_credit.domain.peers import PEER_WINDOWS
+from danbao_credit.domain.profile import NEWEST, PEER_SLOTS, Change
 from danbao_credit.domain.reports import COMMON, ReportKind, reports_from
+from danbao_credit.domain.subject_facts import SubjectFacts as SubjectFacts
 from danbao_credit.domain.vector import Program, program_of
-from danbao_credit.domain.windows import DAY_S, LIFE, WINDOWS, Window
+from danbao_credit.domain.windows import LIFE, WINDOWS, Window
 
 
 class SubjectKind(StrEnum):
@@ -75,13 +77,13 @@ class Indicator:
     better: str
     reason: str
     applies_to: str
-    # What is measured, in words and without its window.
+    # What is measured, in words: those of its window follow, unless a full stop says that nothing does.
     says: str
 
     @property
     def description(self) -> str:
         """What is measured, in words."""
-        return f"{self.says} {self.window.words}"
+        return self.says[:-1] if self.says.endswith(".") else f"{self.says} {self.window.words}"
 
     def applies(self, kind: SubjectKind) -> bool:
         return self.applies_to in (_BOTH, kind)
@@ -92,6 +94,9 @@ class Indicator:
     def written(self) -> str:
         """How a program computes it."""
         return self.expression.write(self.window.name)
+
+
+Taking: TypeAlias = tuple[Slot, Feed, Change]
 
 
 @dataclass(frozen=True)
@@ -110,12 +115,10 @@ class Catalogue:
     # By currency: from how many minor units on an order is small, medium, large.
     sizes: Mapping[str, tuple[int, int, int]]
     _lines: Mapping[str, Any] = field(repr=False)
-    _feeds_in: dict[tuple[str, str, str], tuple[tuple[Slot, Feed], ...]] = field(
-        default_factory=dict, repr=False, compare=False
-    )
+    _feeds_in: dict[tuple[str, str, str], tuple[Taking, ...]] = field(default_factory=dict, repr=False, compare=False)
     _programs: dict[SubjectKind | None, Program] = field(default_factory=dict, repr=False, compare=False)
 
-    @property
+    @cached_property
     def slot_ids(self) -> int:
         """One more than the highest slot id."""
         return max((slot.id for slot in self.slots), default=0) + 1
@@ -135,14 +138,17 @@ class Catalogue:
             program = self._programs[kind] = program_of(self.listed(category="", kind=kind))
         return program(facts)
 
-    def feeds_in(self, event: str, role: str, currency: str) -> tuple[tuple[Slot, Feed], ...]:
-        """What slots take from this role of this event in this currency."""
+    def feeds_in(self, event: str, role: str, currency: str) -> tuple[Taking, ...]:
+        """What slots take from this role of this event in this currency, each with its change for a measure of one."""
         if currency not in self.currencies:
             currency = ""
         feeds = self._feeds_in.get((event, role, currency))
         if feeds is None:
-            taken = (pair for pair in self.feeds.get((event, role), ()) if pair[0].currency in ("", currency))
-            feeds = self._feeds_in[event, role, currency] = tuple(taken)
+            feeds = self._feeds_in[event, role, currency] = tuple(
+                (slot, feed, Change(slot.id, slot.keep, feed.sign))
+                for slot, feed in self.feeds.get((event, role), ())
+                if slot.currency in ("", currency)
+            )
         return feeds
 
     def size_of(self, currency: str, order_minor: int) -> str:
@@ -211,63 +217,6 @@ def catalogue_from(definition: Mapping[str, Any]) -> Catalogue:
         sizes=sizes,
         _lines=lines,
     )
-
-
-class SubjectFacts:
-    """A profile seen at one moment; what indicators are computed from. Windows are added up when first asked for."""
-
-    __slots__ = ("_as_of_s", "_peers", "_profile", "_slots", "_totals")
-
-    def __init__(self, profile: Profile, *, as_of_s: int, slots: int) -> None:
-        self._profile = profile
-        self._as_of_s = as_of_s
-        self._slots = slots
-        self._totals: dict[str, list[int]] = {}
-        self._peers: Peers | None = None
-
-    def totals(self, window: str) -> list[int]:
-        """By slot id."""
-        totals = self._totals.get(window)
-        if totals is None:
-            span = WINDOWS[window]
-            totals = self._profile.totals(hop_s=span.hop_s, tiles=span.tiles, as_of_s=self._as_of_s, slots=self._slots)
-            self._totals[window] = totals
-        return totals
-
-    def total(self, slot: int, window: str) -> int:
-        return self.totals(window)[slot]
-
-    def days_since(self, slot: int) -> int | None:
-        for kind in (Kind.FIRST, Kind.LAST):
-            moment = self._profile.mark(kind, slot)
-            if moment is not None:
-                return max(self._as_of_s - moment, 0) // DAY_S
-        return None
-
-    def distinct(self, slot: int, window: str) -> int | None:
-        return self.peers.distinct(slot, window) or None
-
-    def repeated(self, slot: int, window: str) -> int | None:
-        return self.peers.repeated(slot, window) if self.peers.distinct(slot, window) else None
-
-    def top_share(self, slot: int, window: str) -> float | None:
-        return self.peers.top_share(slot, window)
-
-    def capped(self, slot: int, most: int, window: str) -> int:
-        return self.peers.capped(slot, most, window)
-
-    def mutual(self, slot: int, other: int, window: str) -> int:
-        return self.peers.mutual(slot, other, window)
-
-    def orders(self, slot: int, window: str) -> int:
-        return self.peers.distinct(slot, window)
-
-    @property
-    def peers(self) -> Peers:
-        """Peers and orders in their windows."""
-        if self._peers is None:
-            self._peers = Peers(self._profile, as_of_s=self._as_of_s)
-        return self._peers
 
 
 class _SlotNames:

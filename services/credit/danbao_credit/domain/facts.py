@@ -75,13 +75,13 @@ def changes_of(kind: str, telling: Telling, catalogue: Catalogue, source: Source
     size = "" if order_minor is None else catalogue.size_of(currency, order_minor)
     event = f"{source.value}.{kind}"
     for role, subject in telling.roles:
-        for slot, feed in catalogue.feeds_in(event, role, currency):
+        for slot, feed, once in catalogue.feeds_in(event, role, currency):
             amount = told(feed.measure)
             if not amount or (slot.sizes and size not in slot.sizes):
                 continue
             if feed.where and not feed.lowest <= told(feed.where, -1) <= feed.highest:
                 continue
-            changes.append((subject, Change(slot.id, slot.keep, feed.sign * amount)))
+            changes.append((subject, once if amount == 1 else Change(slot.id, slot.keep, feed.sign * amount)))
     return tuple(changes)
 
 

@@ -55,6 +55,7 @@ class Peers:
         "_per_pair",
         "_slots",
         "_values",
+        "_within",
     )
 
     def __init__(self, profile: Profile, *, as_of_s: int) -> None:
@@ -104,7 +105,7 @@ class Peers:
 
     def _count(self) -> None:
         keys = self._keys
-        within = self._values * _within(keys, self._day)
+        self._within = within = self._values * _within(keys, self._day)
         pairs = keys >> HASH_SHIFT
         owners = keys >> OWNER_SHIFT
         self._pair_starts = _starts(pairs)
@@ -138,11 +139,10 @@ class Peers:
 
     def _count_capped(self, slot: int, most: int) -> list[int]:
         low, high = self._entries_of(slot)
-        keys = self._keys[low:high]
-        counted = np.minimum(self._values[low:high], most) * _within(keys, self._day)
+        counted = np.minimum(self._within[:, low:high], most)
         capped: list[int] = counted.sum(axis=1).tolist()
         if self._slots[slot].distinct[_LIFE] > EXACT_PEERS:
-            hashes = (keys >> HASH_SHIFT) & (_HASHES - 1)
+            hashes = (self._keys[low:high] >> HASH_SHIFT) & (_HASHES - 1)
             for row in range(len(PEER_WINDOWS)):
                 limit = self._limit(slot, row)
                 if limit < _HASHES:

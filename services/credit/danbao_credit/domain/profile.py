@@ -145,10 +145,8 @@ class Profile:
                 sums[key] = known(key, 0) + change.times
         if newest_us >= 0:
             _mark(lasts, _LAST | NEWEST, newest_us // 1_000_000, max)
-        keys, values = self.keys, self.values
-        for entries, merge in ((sums, np.add), (firsts, np.minimum), (lasts, np.maximum)):
-            keys, values = _merged(keys, values, entries, merge)
-        return _trimmed(keys, values)
+        entries = sums | firsts | lasts
+        return _trimmed(*_merged(self.keys, self.values, entries)) if entries else self
 
     def newest_s(self) -> int:
         """When the newest event happened, seconds since the epoch; 0 without any."""
@@ -162,25 +160,38 @@ class Profile:
             return int(self.values[place])
         return None
 
-    def totals(self, *, hop_s: int, tiles: int, as_of_s: int, slots: int) -> list[int]:
-        """By slot id below `slots`: the sum of the last `tiles` tiles up to that of `as_of_s`; no tiles: for life."""
+    def marks(self) -> dict[int, int]:
+        """All remembered moments by slot, seconds since the epoch; the newest event's is that of slot NEWEST."""
+        low, high = self.keys.searchsorted((_FIRST, _PEER))
+        slots, moments = (self.keys[low:high] & _SLOT_MASK).tolist(), self.values[low:high].tolist()
+        return dict(zip(slots, moments, strict=True))
+
+    def totals(
+        self, *, hop_s: int, tiles: int, as_of_s: int, slots: int, newer: tuple[int, list[int]] | None = None
+    ) -> list[int]:
+        """By slot id below `slots`: the sum of the last `tiles` tiles up to that of `as_of_s`; no tiles: for life.
+
+        `newer`: the totals of that many of the tiles, if they are known already.
+        """
+        totals: list[int] = []
         if tiles == 0:
             first, beyond = _LIFE, _LIFE | 1 << 16
         else:
             kind = Kind.HOUR if hop_s == HOUR_S else Kind.DAY
             index = as_of_s // hop_s
-            first, beyond = _key(kind, max(index - tiles + 1, 0), 0), _key(kind, index + 1, 0)
+            known, totals = newer or (0, [])
+            first, beyond = _key(kind, max(index - tiles + 1, 0), 0), _key(kind, index + 1 - known, 0)
         low, high = self.keys.searchsorted((first, beyond))
         if high - low < _FEW:
-            few = [0] * slots
+            few = totals.copy() if totals else [0] * slots
             keys, values = self.keys[low:high].tolist(), self.values[low:high].tolist()
             for key, value in zip(keys, values, strict=True):
                 few[key & _SLOT_MASK] += value
             return few
-        sums = np.zeros(slots, np.int64)
+        sums = np.array(totals, np.int64) if totals else np.zeros(slots, np.int64)
         np.add.at(sums, self.keys[low:high] & _SLOT_MASK, self.values[low:high])
-        totals: list[int] = sums.tolist()
-        return totals
+        many: list[int] = sums.tolist()
+        return many
 
     def met(self) -> tuple[Integers, Integers]:
         """The entries of peers and orders: keys ascending by kind, slot, hash and tile, and how often."""
@@ -210,15 +221,32 @@ def _mark(marks: dict[int, int], key: int, at_s: int, pick: Callable[[int, int],
     marks[key] = at_s if known is None else pick(known, at_s)
 
 
-def _merged(keys: Integers, values: Integers, entries: Mapping[int, int], merge: np.ufunc) -> tuple[Integers, Integers]:
-    if not entries:
+def _merged(keys: Integers, values: Integers, entries: Mapping[int, int]) -> tuple[Integers, Integers]:
+    """With entries that are new put in their places, and the others added, or compared if they are moments."""
+    ordered = sorted(entries)
+    new_keys = np.array(ordered, np.int64)
+    new_values = np.array([entries[key] for key in ordered], np.int64)
+    places = keys.searchsorted(new_keys)
+    known = keys.take(places, mode="clip") == new_keys if len(keys) else np.zeros(len(new_keys), np.bool_)
+    values = values.copy()
+    at, given = places[known], new_values[known]
+    old, kinds = values[at], new_keys[known] >> KIND_SHIFT
+    values[at] = np.where(
+        kinds == Kind.FIRST,
+        np.minimum(old, given),
+        np.where(kinds == Kind.LAST, np.maximum(old, given), old + given),
+    )
+    unknown = ~known
+    targets = places[unknown]
+    if not len(targets):
         return keys, values
-    all_keys = np.concatenate([keys, np.fromiter(entries.keys(), np.int64, len(entries))])
-    all_values = np.concatenate([values, np.fromiter(entries.values(), np.int64, len(entries))])
-    order = all_keys.argsort(kind="stable")
-    all_keys, all_values = all_keys[order], all_values[order]
-    starts = np.flatnonzero(np.concatenate([[True], all_keys[1:] != all_keys[:-1]]))
-    return all_keys[starts], merge.reduceat(all_values, starts)
+    targets += np.arange(len(targets))
+    all_keys, all_values = np.empty((2, len(keys) + len(targets)), np.int64)
+    is_old = np.ones(len(all_keys), np.bool_)
+    is_old[targets] = False
+    all_keys[targets], all_keys[is_old] = new_keys[unknown], keys
+    all_values[targets], all_values[is_old] = new_values[unknown], values
+    return all_keys, all_values
 
 
 def _trimmed(keys: Integers, values: Integers) -> Profile:
@@ -235,12 +263,16 @@ def _trimmed(keys: Integers, values: Integers) -> Profile:
     first = int(keys.searchsorted(_PEER))
     if len(keys) - first > EXACT_PEERS:
         keep[first:] &= _among_lowest(keys[first:], newest_s // DAY_S)
-    return Profile(keys[keep], values[keep])
+    return profile if keep.all() else Profile(keys[keep], values[keep])
 
 
 def _among_lowest(keys: Integers, newest_day: int) -> npt.NDArray[np.bool_]:
     """Which of these entries of peers and orders stay, by the rule at the top."""
-    owners, pairs, hashes = keys >> OWNER_SHIFT, keys >> HASH_SHIFT, (keys >> HASH_SHIFT) & _HASH_MASK
+    owners = keys >> OWNER_SHIFT
+    starts = np.flatnonzero(np.concatenate([[True], owners[1:] != owners[:-1], [True]]))
+    if np.diff(starts).max() <= EXACT_PEERS:
+        return np.ones(len(keys), np.bool_)
+    pairs, hashes = keys >> HASH_SHIFT, (keys >> HASH_SHIFT) & _HASH_MASK
     keep = _ranks(owners, pairs) <= EXACT_PEERS
     months = months_of(keys)
     order = np.lexsort((hashes, months, owners))

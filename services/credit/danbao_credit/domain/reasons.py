@@ -52,7 +52,7 @@ class Texts:
             denominator=_number(measured.denominator),
             window=indicator.window.words,
             completed=str(completed),
-            measure=self.measures.get(_line_name(indicator.name), indicator.says.rstrip(",")),
+            measure=self.measures.get(_line_name(indicator.name), indicator.says.rstrip(",.")),
         )
 
     def adjustment(self, code: str, *, score: int, value: Value, completed: int) -> str:

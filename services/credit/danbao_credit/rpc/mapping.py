@@ -92,6 +92,7 @@ def indicator_message(indicator: Indicator) -> credit_pb2.Indicator:
         better=indicator.better,
         reason_code=indicator.reason,
         applies_to=indicator.applies_to,
+        description=indicator.description,
     )
 
 

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from danbao_credit.domain.catalogue import SubjectKind
 from danbao_credit.domain.errors import TrainingImpossible
 from danbao_credit.domain.evaluation import Judge
+from danbao_credit.domain.model_check import random_profile
 from danbao_credit.domain.scale import FACTOR, OFFSET, chance_bad_at, score_at
 from danbao_credit.domain.training.bins import BinRules, bins_of
 from danbao_credit.domain.training.columns import Column, Outcomes
@@ -243,14 +245,13 @@ def test_nothing_to_tell_apart_is_said() -> None:
 
 
 def test_base_and_points_and_adjustments_are_the_score_of_10000_random_subjects(judge: Judge) -> None:
-    from danbao_credit.domain.catalogue import SubjectKind
-    from danbao_credit.domain.model_check import random_profile
-
+    """A thousand histories, each seen at five moments and as both kinds."""
     dice = random.Random(17)
-    for number in range(5000):
+    for number in range(1000):
         profile = random_profile(judge.catalogue, dice, as_of_s=1_800_000_000)
-        for kind in SubjectKind:
-            found = judge.evaluate(profile, kind=kind, as_of_s=1_800_000_000)
-            parts = [points for _, points in found.sub_scores] + [item.points for item in found.adjustments]
-            assert all(type(part) is int for part in parts)
-            assert found.base_points + sum(parts) == found.score, number
+        for days in (0, 10, 40, 100, 200):
+            for kind in SubjectKind:
+                found = judge.evaluate(profile, kind=kind, as_of_s=1_800_000_000 + days * 86_400)
+                parts = [points for _, points in found.sub_scores] + [item.points for item in found.adjustments]
+                assert all(type(part) is int for part in parts)
+                assert found.base_points + sum(parts) == found.score, number

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -104,7 +104,11 @@ def _train_kind(
         raise TrainingImpossible("the events span too little time for a cut with a past and an outcome")
     not_fair = unfair(catalogue, kind)
     directed = [item for item in catalogue.listed(category="", kind=kind) if item.better != "none"]
-    candidates = [item for item in directed if item.name not in not_fair and not _of_a_currency(item, catalogue)]
+    candidates = [
+        item
+        for item in directed
+        if item.name not in not_fair and _line_of(item) not in plan.never and not _of_a_currency(item, catalogue)
+    ]
     told(f"{kind}: {len(candidates)} of {len(directed)} directed indicators may be scored")
     needed = [catalogue.by_name[name] for name in _named(own) if name in catalogue.by_name]
     indicators = list(dict.fromkeys([*candidates, *needed]))
@@ -122,6 +126,8 @@ def _train_kind(
         reference=_newcomer(candidates, catalogue),
         told=lambda line: told(f"{kind}: {line}"),
     )
+    decided = {item.name: plan.never[_line_of(item)] for item in directed if _line_of(item) in plan.never}
+    fitted = replace(fitted, left_out={**not_fair, **decided, **fitted.left_out})
     shift = plan.newcomer_score - fitted.base
     definition = _definition(own, fitted, catalogue, plan.newcomer_score)
     scorecard = scorecard_from(kind, definition, catalogue)
@@ -202,6 +208,10 @@ def _named(own: KindPlan) -> list[str]:
     for cap in own.caps:
         names += [cap[key] for key in ("indicator", "volume") if key in cap]
     return names
+
+
+def _line_of(indicator: Indicator) -> str:
+    return indicator.name.rpartition("_")[0]
 
 
 def _of_a_currency(indicator: Indicator, catalogue: Catalogue) -> bool:

@@ -32,6 +32,8 @@ class TrainingPlan:
     step_days: int
     warm_up_days: int
     test_share: float
+    # By line: why it is never scored.
+    never: Mapping[str, str]
     kinds: Mapping[SubjectKind, KindPlan]
 
 
@@ -45,6 +47,7 @@ def plan_from(definition: Mapping[str, Any], catalogue: Catalogue) -> TrainingPl
             step_days=int(cuts["step_days"]),
             warm_up_days=int(cuts["warm_up_days"]),
             test_share=float(cuts["test_share"]),
+            never={str(line): str(why) for line, why in definition.get("never", {}).items()},
             kinds={kind: _kind(definition["kinds"][kind.value], catalogue) for kind in SubjectKind},
         )
     except (KeyError, TypeError, ValueError) as error:

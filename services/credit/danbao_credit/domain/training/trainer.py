@@ -31,6 +31,8 @@ class TrainingRules:
     least_bads_each: int = 10
     most_windows_of_a_line: int = 2
     l2: float = 4.0
+    # What moves a score by less than this from its worst to its best bin is not worth a reason of its own.
+    least_points: float = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +129,11 @@ def train(
         none = {
             name
             for name, weight in zip(chosen, fit.coefficients, strict=True)
-            if FACTOR * weight * _span(binned[name][1]) < 1
+            if FACTOR * weight * _span(binned[name][1]) < rules.least_points
         }
         if not none:
             break
-        left_out |= dict.fromkeys(none, "adds less than a point to the others")
+        left_out |= dict.fromkeys(none, f"adds less than {rules.least_points:g} points to the others")
         chosen = [name for name in chosen if name not in none]
     return _made(chosen, binned, fit, reference, left_out)
 

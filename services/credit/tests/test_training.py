@@ -1,4 +1,4 @@
-"""From events to an artefact: nothing of the future in a row, nothing unfair in a scorecard, the same bytes every time."""
+"""From events to an artefact: no future in a row, nothing unfair in a scorecard, the same bytes every time."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_an_order_that_fails_twice_is_one_bad_outcome_and_a_large_seller_counts_
 def test_what_a_good_trade_could_make_worse_is_not_scored(catalogue: Catalogue, kind: SubjectKind) -> None:
     found = unfair(catalogue, kind)
     expected = {
-        SubjectKind.MERCHANT: {"hours_to_ship_90d", "top_buyer_share_life", "delivery_report_rate_90d"},
+        SubjectKind.MERCHANT: {"hours_to_ship_90d", "top_buyer_share_life", "confirmation_rate_90d"},
         SubjectKind.INDIVIDUAL: {"minutes_to_pay_90d", "hours_to_confirm_90d", "top_seller_share_life"},
     }[kind]
     assert expected <= set(found), expected - set(found)

@@ -84,7 +84,7 @@ async def test_events_move_both_parties(credit) -> None:
     assert seller.confidence_permille == 6000 // 26
     points = sum(item.points for item in seller.sub_scores) + sum(item.points for item in seller.adjustments)
     assert seller.base_points + points == seller.score
-    assert "1 of 7 orders shipped late in the last 30 days" in [reason.text for reason in seller.reasons]
+    assert "1 of 7 orders shipped late in the last 365 days" in [reason.text for reason in seller.reasons]
     as_buyer = await stub.Evaluate(
         credit_pb2.EvaluateRequest(subject=SELLER, kind=credit_pb2.SUBJECT_KIND_INDIVIDUAL), timeout=5
     )

@@ -4,9 +4,8 @@ import uuid
 
 import pytest
 
-from danbao_local import demo
-from danbao_local.client import CallFailed, RpcClient
-from danbao_local.health import service_channel
+from danbao_local import demo, membership_calls
+from danbao_local.client import CallFailed
 
 TRADES = "danbao.escrow.v1.TradeService"
 REFUNDS = "danbao.escrow.v1.RefundService"
@@ -138,13 +137,18 @@ def test_an_agreement_pays_both_and_the_rest_of_the_line_goes_on(client):
     assert (deal.spent(), deal.earned(), deal.held()) == (9000, 9000, 0)
 
 
-def test_deposit_and_fund_compensate_and_the_fund_gets_it_back(running, client):
-    deal = Deal(client, 100_000, seller=demo.SELLER, feeBps=200)
-    seller = deal.parties["SELLER"]
+def test_deposit_and_fund_compensate_and_the_fund_gets_it_back(client):
+    seller, _ = membership_calls.joined(client)
+    # Both with the terms of before: what is found of one must not change the other's.
+    deal, earlier = Deal(client, 100_000, seller=seller, feeBps=200), Deal(client, 40_000, seller=seller, feeBps=0)
     deal.confirm()
-    fund_before = deal.balance("platform", "guarantee.fund")
-    _deposit(running, client, seller, 60_000 - deal.balance(seller, "guarantee.deposit"))
+    earlier.confirm()
     _as_operator(client, [_leg(("platform", "opening"), ("platform", "guarantee.fund"), 1_000_000)])
+    fund_before = deal.balance("platform", "guarantee.fund") - 1_000_000
+    small = earlier.ask(f"{CLAIMS}/OpenClaim", "BUYER", trade=earlier.name, amount=demo.money(40_000), reason="lost")
+    goodwill = {"name": small.name, "compensationMinor": 40_000, "reason": "lost", "finding": "FINDING_NOT_FRAUD"}
+    earlier.ask(f"{CLAIMS}/DecideClaim", "ARBITER", **goodwill)
+    assert deal.balance(seller, "guarantee.deposit") == 60_000
     claim = deal.ask(
         f"{CLAIMS}/OpenClaim", "BUYER", trade=deal.name, amount=demo.money(100_000), reason="it was a forgery"
     )
@@ -154,7 +158,8 @@ def test_deposit_and_fund_compensate_and_the_fund_gets_it_back(running, client):
         "actor": {"subject": "subjects/j", "role": "ROLE_ARBITER"},
         "name": claim.name,
         "compensationMinor": 100_000,
-        "reason": "it was",
+        "finding": "FINDING_NOT_FRAUD",
+        "reason": "made whole; nobody cheated",
     }
     paid = client.call(f"{CLAIMS}/DecideClaim", body, role="arbiter")
     assert (demo.state_name(paid), paid.compensated_minor) == ("COMPENSATED", 100_000)
@@ -170,11 +175,12 @@ def test_deposit_and_fund_compensate_and_the_fund_gets_it_back(running, client):
 
 
 def test_too_little_guarantee_moves_nothing(client):
-    deal = Deal(client, 1_900_000, seller=demo.SELLER, feeBps=0)
+    seller, _ = membership_calls.joined(client)
+    deal = Deal(client, 1_900_000, seller=seller, feeBps=0)
     deal.confirm()
     fund = deal.balance("platform", "guarantee.fund")
     claim = deal.ask(f"{CLAIMS}/OpenClaim", "BUYER", trade=deal.name, amount=demo.money(200_000), reason="forged")
-    if fund >= 200_000:
+    if fund > 100:
         _as_operator(client, [_leg(("platform", "guarantee.fund"), ("platform", "opening"), fund - 100)])
     with pytest.raises(CallFailed) as refused:
         deal.ask(f"{CLAIMS}/DecideClaim", "ARBITER", name=claim.name, compensationMinor=200_000, reason="it was")
@@ -191,14 +197,3 @@ def _leg(debit, credit, amount):
 
 def _as_operator(client, legs):
     return client.call(f"{LEDGER}/PostTransaction", {"requestId": demo.new_id(), "legs": legs}, role="operator")
-
-
-def _deposit(running, client, seller, amount):
-    """A deposit is credit's to move: by its certificate, straight to payments, out of the seller's wallet."""
-    client.call(
-        "danbao.payments.v1.PaymentService/CreateTopUp", demo.top_up_body(amount) | {"owner": seller}, role="partner"
-    )
-    leg = _leg((seller, "user.available"), (seller, "guarantee.deposit"), amount)
-    certificate = running.stack._certificates["credit"]
-    with service_channel(running.card.services["payments"], service="payments", operator=certificate) as channel:
-        RpcClient(channel).call(f"{LEDGER}/PostTransaction", {"requestId": demo.new_id(), "legs": [leg]})

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from danbao_local import case_calls, model_calls
+from danbao_local import case_calls, membership_calls, model_calls, rights_calls
 from danbao_local.card import Card
 from danbao_local.client import CallFailed, GatewayClient
 from danbao_local.contracts import HttpRule, unary_rules
@@ -67,6 +67,8 @@ class _Fixtures:
     checkout: str
     cases: case_calls.CaseFixtures
     models: model_calls.ModelFixtures
+    memberships: membership_calls.MembershipFixtures
+    rights: rights_calls.RightsFixtures
 
 
 _Example = tuple[str, Callable[[_Fixtures], dict[str, Any]]]
@@ -80,6 +82,18 @@ def _of_models(
     body_of: Callable[[model_calls.ModelFixtures], dict[str, Any]],
 ) -> Callable[[_Fixtures], dict[str, Any]]:
     return lambda made: body_of(made.models)
+
+
+def _of_memberships(
+    body_of: Callable[[membership_calls.MembershipFixtures], dict[str, Any]],
+) -> Callable[[_Fixtures], dict[str, Any]]:
+    return lambda made: body_of(made.memberships)
+
+
+def _of_rights(
+    body_of: Callable[[rights_calls.RightsFixtures], dict[str, Any]],
+) -> Callable[[_Fixtures], dict[str, Any]]:
+    return lambda made: body_of(made.rights)
 
 
 EXAMPLES: dict[str, _Example] = {
@@ -194,6 +208,8 @@ EXAMPLES: dict[str, _Example] = {
         lambda _: {"operations": [{"createTrade": new_trade_body()}, {"createTrade": new_trade_body()}]},
     ),
     **{rpc: (role, _of_cases(body_of)) for rpc, (role, body_of) in case_calls.EXAMPLES.items()},
+    **{rpc: (role, _of_memberships(body_of)) for rpc, (role, body_of) in membership_calls.EXAMPLES.items()},
+    **{rpc: (role, _of_rights(body_of)) for rpc, (role, body_of) in rights_calls.EXAMPLES.items()},
     f"{_CREDIT}/Evaluate": ("partner", lambda _: {"subject": SELLER, "purpose": "checkout"}),
     f"{_CREDIT}/GetTerms": ("partner", lambda _: {"subject": SELLER, "currency": CURRENCY}),
     f"{_CREDIT}/BatchGetTerms": (
@@ -202,8 +218,34 @@ EXAMPLES: dict[str, _Example] = {
     ),
     f"{_CREDIT}/ListIndicators": ("partner", lambda _: {"category": "fulfilment"}),
     f"{_CREDIT}/ListIndicatorValues": ("partner", lambda _: {"subject": SELLER}),
+    f"{_CREDIT}/BatchEvaluate": (
+        "partner",
+        lambda _: {"requests": [{"subject": subject, "purpose": "checkout"} for subject in (SELLER, BUYER)]},
+    ),
+    f"{_CREDIT}/GetProfile": ("partner", lambda _: {"subject": SELLER}),
+    f"{_CREDIT}/RecordEvents": (
+        "partner",
+        lambda _: {
+            "events": [
+                {
+                    "eventId": new_id(),
+                    "kind": "identity_verified",
+                    "subject": SELLER,
+                    "occurTime": "2026-01-05T09:30:00Z",
+                    "measures": {"level": "2"},
+                }
+            ]
+        },
+    ),
+    f"{_CREDIT}/RebuildProfile": ("operator", lambda _: {"requestId": new_id(), "subject": SELLER}),
     f"{_CREDIT}/GetIngestStatus": ("operator", lambda _: {}),
     **{rpc: (role, _of_models(body_of)) for rpc, (role, body_of) in model_calls.EXAMPLES.items()},
+    f"{_CREDIT}/ListScoreHistory": ("partner", lambda _: {"subject": SELLER, "pageSize": 10}),
+    f"{_CREDIT}/SimulateScore": (
+        "partner",
+        lambda _: {"subject": SELLER, "facts": [{"slot": "seller_orders_completed", "amount": 20}]},
+    ),
+    f"{CREDIT}.EventService/GetStreamHead": ("operator", lambda _: {}),
 }
 """By RPC: the role to call it with, and the body."""
 
@@ -281,6 +323,8 @@ def _make_fixtures(client: GatewayClient, demo: DemoResult) -> _Fixtures:
         checkout=client.call(f"{_TRADES}/CreateCheckout", checkout_body(unpaid[2:]), role="partner").name,
         cases=case_calls.make(client, disputable, demo.trade.name),
         models=model_calls.make(client),
+        memberships=membership_calls.make(client),
+        rights=rights_calls.make(client),
     )
 
 

@@ -75,7 +75,14 @@ EXAMPLES: Mapping[str, Example] = {
     f"{_CLAIMS}/OpenClaim": ("user", lambda made: _claim_body(made.completed)),
     f"{_CLAIMS}/DecideClaim": (
         "arbiter",
-        lambda made: command_body(made.claim, "ARBITER", compensationMinor=_CLAIMED_MINOR, reason="it was a forgery"),
+        # A goodwill: fraud would block the seller of all the other bodies.
+        lambda made: command_body(
+            made.claim,
+            "ARBITER",
+            compensationMinor=_CLAIMED_MINOR,
+            finding="FINDING_NOT_FRAUD",
+            reason="nobody cheated, and the buyer is made whole",
+        ),
     ),
     f"{_CLAIMS}/GetClaim": ("partner", lambda made: {"name": made.claim}),
     f"{_CLAIMS}/ListClaims": ("arbiter", lambda _: {"party": BUYER, "pageSize": 10}),

@@ -176,7 +176,7 @@ def state_name(message: Any) -> str:
 
 
 def _evaluate(client: GatewayClient, subject: str) -> Any:
-    body = {"subject": subject, "purpose": "demo"}
+    body = {"subject": subject, "purpose": "checkout"}
     return client.call(f"{CREDIT}.CreditService/Evaluate", body, role="operator")
 
 

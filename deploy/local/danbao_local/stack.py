@@ -29,6 +29,7 @@ from danbao_local.children import PostgresChild, ProcessChild
 from danbao_local.errors import ChildFailed, DiskFull, PortTaken, is_disk_full
 from danbao_local.health import envoy_is_ready, is_serving, takes_connections
 from danbao_local.layout import NEEDED_MIB, StateLayout, check_space
+from danbao_local.local_terms import write_local_terms
 from danbao_local.migration_marks import MigrationMark
 from danbao_local.supervisor import Supervisor
 from danbao_local.tokens import AUDIENCE, DEMO_SELLER, ISSUER, TokenIssuer
@@ -43,8 +44,10 @@ STOP_ORDER = ((GATEWAY,), ("escrow", "credit"), ("payments",), (RECEIVER,), ("po
 Clock = Literal["real", "test"]
 
 
-# So that claims can be tried out; membership itself takes a grade.
-_OWN_SETTINGS = {"credit": {"DANBAO_MEMBERS": f"subjects/{DEMO_SELLER}"}}
+# Of whom fraud may be found without blocking the seller of everything else.
+DEMO_CHEAT = "demo-cheat"
+# So that claims can be tried out without a deposit.
+_OWN_SETTINGS = {"credit": {"DANBAO_MEMBERS": f"subjects/{DEMO_SELLER},subjects/{DEMO_CHEAT}"}}
 
 
 class LocalStack:
@@ -276,6 +279,7 @@ class LocalStack:
             "DANBAO_DRAIN_SECONDS": "5",
             **peers,
             **_OWN_SETTINGS.get(name, {}),
+            **({"DANBAO_TERMS_FILE": str(write_local_terms(self.layout.root))} if name == "credit" else {}),
             **self._service_environment.get(name, {}),
         }
 

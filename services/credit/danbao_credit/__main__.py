@@ -1,11 +1,15 @@
-"""danbao-credit serve | migrate | train … | yardstick --data DIR
+"""danbao-credit serve | migrate | audit | rebuild [--after SUBJECT] | train … | yardstick --data DIR
 
-serve runs the service, migrate brings its store to the newest migration, train makes a model of the events in payments'
-and escrow's streams (train --help), yardstick measures the trainer on public data sets in a folder.
+serve: runs the service. migrate: brings its store to the newest migration. audit: compares every profile with its
+checkpoint and log, prints a line for each that differs, and then exits with 1. rebuild: counts every profile again by
+the catalogue of this version, while the service runs; ended early, it is begun again after the subject it told last.
+train: makes a model of the events in payments' and escrow's streams (train --help). yardstick: measures the trainer on
+public data sets in a folder.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +18,9 @@ from pydantic import ValidationError
 
 from danbao_credit.app import NAME, CreditSettings, serve
 from danbao_credit.domain.errors import DefinitionInvalid, TrainingImpossible
+from danbao_credit.maintenance import StoreSettings, audit_store, rebuild_store
 from danbao_kit.business_clock import ClockMixed
+from danbao_kit.errors import DanbaoError
 from danbao_kit.migrations import upgrade
 from danbao_kit.server import run_service
 from danbao_kit.settings import MigrationSettings
@@ -35,6 +41,12 @@ def main(arguments: list[str] | None = None) -> int:
             from danbao_credit.yardstick_command import yardstick_main
 
             return _told(partial(yardstick_main, rest), doing="measure")
+        case ["audit"]:
+            return _told(_audit)
+        case ["rebuild"]:
+            return _told(partial(_rebuild, ""))
+        case ["rebuild", "--after", subject]:
+            return _told(partial(_rebuild, subject))
         case _:
             print(__doc__, file=sys.stderr)
             return 2
@@ -50,10 +62,18 @@ def _migrate() -> None:
     upgrade(package="danbao_credit", dsn=settings.migration_dsn, role=settings.database_role)
 
 
-def _told(work: Callable[[], None], *, doing: str = "start") -> int:
-    """Runs it; what the operator got wrong is one sentence, not a traceback."""
+def _audit() -> int:
+    return 1 if asyncio.run(audit_store(StoreSettings(), print)) else 0
+
+
+def _rebuild(after: str) -> None:
+    asyncio.run(rebuild_store(StoreSettings(), print, after=after))
+
+
+def _told(work: Callable[[], int | None], *, doing: str = "start") -> int:
+    """Runs it and gives its exit code; what the operator got wrong is one sentence, not a traceback."""
     try:
-        work()
+        return work() or 0
     except ValidationError as error:
         wrong = "; ".join(f"DANBAO_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
         print(f"credit cannot {doing}: {wrong}", file=sys.stderr)
@@ -61,7 +81,9 @@ def _told(work: Callable[[], None], *, doing: str = "start") -> int:
     except (DefinitionInvalid, ClockMixed, TrainingImpossible) as error:
         print(f"credit cannot {doing}: {error}", file=sys.stderr)
         return 1
-    return 0
+    except DanbaoError as error:
+        print(f"credit: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

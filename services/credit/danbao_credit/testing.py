@@ -14,12 +14,16 @@ from danbao.escrow.v1 import event_pb2_grpc as escrow_event_pb2_grpc
 from danbao.escrow.v1 import trade_pb2
 from danbao.payments.v1 import event_pb2 as payments_event_pb2
 from danbao.payments.v1 import event_pb2_grpc as payments_event_pb2_grpc
+from danbao.payments.v1 import ledger_pb2_grpc
 from danbao_credit.application.apply_events import apply_events, command_for
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.clients.decoding import EscrowEvent, PaymentsEvent
 from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.profile import Profile
+from danbao_credit.testing_deposits import ScriptedLedger
+from danbao_kit.decision import Moment
+from danbao_kit.ids import TimeOrderedIds
 from danbao_kit.testing.certificates import CertificateFiles
 
 BUYER, SELLER, OPERATOR, SYSTEM = (
@@ -150,13 +154,18 @@ def numbered(events: Iterable[Any], first: int = 1) -> list[Any]:
     return result
 
 
+def moment(now: datetime = datetime(2100, 1, 1, tzinfo=UTC)) -> Moment:
+    """The moment of a decision without a store."""
+    return Moment(now=now, ids=TimeOrderedIds(), last_number=0)
+
+
 def lived(catalogue: Catalogue, *stories: TradeStory, payments: Iterable[Any] = ()) -> dict[str, Profile]:
     """The profiles of everybody after these stories, without a store."""
     profiles = CreditSet()
     escrow = [EscrowEvent(event) for event in numbered(event for story in stories for event in story.events)]
     others = [PaymentsEvent(event) for event in numbered(payments)]
     for source, events in ((Source.ESCROW, escrow), (Source.PAYMENTS, others)):
-        apply_events(command_for(source, 0, len(events), events, catalogue), profiles)
+        apply_events(command_for(source, 0, len(events), events, catalogue), profiles, moment())
     assert not profiles.parked._draft
     profiles.accept()
     return dict(profiles.subjects.created())
@@ -198,11 +207,12 @@ class _Script:
 
 
 class ScriptedStreams:
-    """payments' and escrow's streams on one port each, with events that a test gives them."""
+    """payments' and escrow's streams on one port each, with events that a test gives them; and payments' ledger."""
 
     def __init__(self) -> None:
         self.payments = _Script(payments_event_pb2.WatchEventsResponse)
         self.escrow = _Script(escrow_event_pb2.WatchEventsResponse)
+        self.ledger = ScriptedLedger()
         self.addresses: dict[str, str] = {}
         self._servers: list[grpc.aio.Server] = []
 
@@ -213,6 +223,8 @@ class ScriptedStreams:
         ):
             server = grpc.aio.server()
             register(_servicer(script), server)
+            if name == "payments":
+                ledger_pb2_grpc.add_LedgerServiceServicer_to_server(self.ledger, server)
             own = files[name]
             credentials = grpc.ssl_server_credentials(
                 [(own.key.read_bytes(), own.cert.read_bytes())], own.ca.read_bytes(), require_client_auth=True

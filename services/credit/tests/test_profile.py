@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from danbao_credit.application.apply_events import ApplyEvents, apply_events
+from danbao_credit.application.apply_events import ApplyEvents, Told, apply_events
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.domain.events import Source
-from danbao_credit.domain.facts import Facts
+from danbao_credit.domain.facts import Telling
 from danbao_credit.domain.peers import Peers
 from danbao_credit.domain.profile import EXACT_PEERS, Change, Kind, Profile, peer_hash
+from danbao_credit.testing import moment
 
 DAY_US = 86_400_000_000
 T0 = 1_700_000_000_000_000
@@ -72,27 +73,22 @@ def test_twenty_permutations_of_one_history_give_one_state() -> None:
     assert len(states) == 1
 
 
+def told(sequence: int, subject: str, slot: int) -> Told:
+    telling = Telling("", "", (("buyer", subject),), {"one": 1})
+    return Told(sequence, "x", T0 + sequence, "", telling, ((subject, Change(slot, "sum", 1)),))
+
+
 def test_a_thousand_events_sent_three_times_count_once() -> None:
     dice = random.Random(3)
-    facts = [
-        Facts(
-            sequence,
-            "x",
-            T0 + sequence,
-            "",
-            "",
-            ((f"subjects/{dice.randrange(20)}", Change(1 + sequence % 4, "sum", 1)),),
-        )
-        for sequence in range(1, 1001)
-    ]
+    events = [told(sequence, f"subjects/{dice.randrange(20)}", 1 + sequence % 4) for sequence in range(1, 1001)]
     once, thrice = CreditSet(), CreditSet()
-    apply_events(ApplyEvents(Source.ESCROW, 0, 1000, tuple(facts)), once)
-    sent = [(start, facts[start : start + 50]) for start in range(0, 1000, 50)]
+    apply_events(ApplyEvents(Source.ESCROW, 0, 1000, tuple(events)), once, moment())
+    sent = [(start, events[start : start + 50]) for start in range(0, 1000, 50)]
     # Twice again, shuffled, after each first time: what lies before the cursor is left out wherever it comes from.
     for position, (start, chunk) in enumerate(sent):
         again = [dice.choice(sent[: position + 1]) for _ in range(2)]
-        for after, events in [(start, chunk), *again]:
-            apply_events(ApplyEvents(Source.ESCROW, after, after + len(events), tuple(events)), thrice)
+        for after, part in [(start, chunk), *again]:
+            apply_events(ApplyEvents(Source.ESCROW, after, after + len(part), tuple(part)), thrice, moment())
     for profiles in (once, thrice):
         profiles.accept()
     assert {s: p.to_bytes() for s, p in once.subjects.created()} == {
@@ -217,7 +213,11 @@ def test_a_reversed_change_leaves_nothing_behind_but_moments() -> None:
     profile = Profile.empty().with_changes([(T0, change) for change in taken])
     reversals = [change.reversed() for change in taken]
     profile = profile.with_changes([(T0, change) for change in reversals if change is not None])
-    assert len(profile.keys) == 1
+    # The newest moment; and who was met stays known, as met no more, so that the lowest ones never depend on order.
+    assert sorted(profile.values.tolist()[1:]) == [0, 0]
+    assert len(profile.keys) == 3
+    peers = Peers(profile, as_of_s=T0 // 1_000_000)
+    assert (peers.distinct(4, "life"), peers.distinct(5, "life")) == (0, 0)
     assert Change(7, "first", 1).reversed() is None
 
 

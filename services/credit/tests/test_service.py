@@ -65,7 +65,7 @@ async def test_a_newcomer_is_a_c_with_the_default_terms(credit) -> None:
         payout_delay_hours=48,
         reserve_bps=500,
         model_version=SHIPPED_VERSION,
-        terms_version="2026-11",
+        terms_version="2026-12",
     )
 
 

@@ -158,12 +158,13 @@ async def test_a_gap_is_refused_and_nothing_of_its_chunk_applied(credit, catalog
     from danbao_credit.application.decide import decide
     from danbao_credit.domain.events import Source
     from danbao_credit.rpc.codec import CreditCodec
+    from danbao_credit.rpc.rights_codec import blank_event
     from danbao_credit.store.credit_store import CreditStore
     from danbao_kit.clock import RealClock
     from danbao_kit.ids import TimeOrderedIds
 
     database = Database(credit.database.dsn)
-    commit = GroupCommit(database, CreditStore(), decide, CreditCodec(), RealClock(), TimeOrderedIds())
+    commit = GroupCommit(database, CreditStore(blank_event), decide, CreditCodec(), RealClock(), TimeOrderedIds())
     commit.start()
     outcome = await commit.submit(Submission(ApplyEvents(Source.ESCROW, 5, 9, ())))
     assert outcome.error is not None

@@ -98,6 +98,9 @@ def wrong_fields(method, helpers):
         cases["reason with NUL"] = ({"reason": "\0"}, "reason")
         if method in ("RejectRefundCase", "DecideDispute", "OpenClaim", "DecideClaim"):
             cases["reason missing"] = ({"reason": ""}, "reason")
+    if "finding" in fields:
+        cases["finding unknown"] = ({"finding": 99}, "finding")
+        cases["fraud without an award"] = ({"finding": 1, "compensation_minor": 0}, "finding")
     if "etag" in fields:
         cases["etag too long"] = ({"etag": "1" * 21}, "etag")
     for field in ("carrier", "tracking"):

@@ -2,11 +2,16 @@
 
 import asyncio
 import contextlib
+from dataclasses import dataclass
 from datetime import UTC
+from uuid import UUID
 
 import pytest
 
-from danbao.escrow.v1 import claim_pb2, dispute_pb2, refund_pb2, trade_pb2
+from danbao.escrow.v1 import claim_pb2, dispute_pb2, event_pb2, refund_pb2, trade_pb2
+from danbao_escrow.domain.model import Actor
+from danbao_escrow.rpc.requests import actor_of
+from danbao_kit.fingerprint import fingerprint
 from danbao_kit.testing.service import as_caller
 
 T, L = trade_pb2.Trade.State, trade_pb2.Line.State
@@ -14,6 +19,16 @@ C, D, K = refund_pb2.RefundCase.State, dispute_pb2.Dispute.State, claim_pb2.Clai
 BUYER, SELLER = "subjects/buyer", "subjects/seller"
 WALLET, PAYABLE, FEE = "user.available", "seller.payable", "fee.escrow"
 DEPOSIT, FUND = "guarantee.deposit", "guarantee.fund"
+
+
+@dataclass(frozen=True, slots=True)
+class DecideClaimBefore:
+    """The business of a decision as it was before there were findings."""
+
+    actor: Actor
+    name: UUID
+    compensation_minor: int
+    reason: str
 
 
 async def reason_of(refusal, call):
@@ -384,6 +399,60 @@ async def test_deposit_and_fund_compensate_a_buyer(stack, client, refusal):
     )
     assert (more.reason, more.metadata["limit"]) == ("LIMIT_EXCEEDED", "100000"), "not above what was paid"
     assert (await kinds(stack))[-2:] == ["claim_opened", "claim_compensated"]
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (claim_pb2.FINDING_UNSPECIFIED, claim_pb2.FINDING_FRAUD),
+        (claim_pb2.FINDING_FRAUD, claim_pb2.FINDING_FRAUD),
+        (claim_pb2.FINDING_NOT_FRAUD, claim_pb2.FINDING_NOT_FRAUD),
+    ],
+)
+async def test_a_claim_and_its_event_say_what_was_found(stack, client, given, found):
+    trade = await claimable(stack, client)
+    stack.payments.balances["platform", FUND] += 1000
+    claim = await client.ask("OpenClaim", trade, "BUYER", amount={"currency": "CNY", "amount_minor": 1000})
+    assert claim.finding == claim_pb2.FINDING_UNSPECIFIED
+    paid = await client.ask("DecideClaim", claim, "ARBITER", compensation_minor=1000, finding=given)
+    assert (paid.state, paid.finding) == (K.STATE_COMPENSATED, found)
+    assert (await client.seen(claim)).finding == found
+    (told,) = await stack.rows("SELECT payload FROM events WHERE kind = 'claim_compensated'")
+    assert event_pb2.Event.FromString(told["payload"]).claim_compensated.finding == found
+
+
+@pytest.mark.parametrize("finding", [claim_pb2.FINDING_UNSPECIFIED, claim_pb2.FINDING_NOT_FRAUD])
+async def test_a_rejected_claim_brands_nobody(stack, client, finding):
+    trade = await claimable(stack, client)
+    claim = await client.ask("OpenClaim", trade, "BUYER", amount={"currency": "CNY", "amount_minor": 1000})
+    rejected = await client.ask("DecideClaim", claim, "ARBITER", compensation_minor=0, finding=finding)
+    assert (rejected.state, rejected.finding) == (K.STATE_REJECTED, finding)
+
+
+async def test_a_finding_whose_award_could_not_be_paid_is_open_again(stack, client, refusal):
+    trade = await claimable(stack, client)
+    claim = await client.ask("OpenClaim", trade, "BUYER", amount={"currency": "CNY", "amount_minor": 1000})
+    await reason_of(refusal, client.ask("DecideClaim", claim, "ARBITER", compensation_minor=1000, finding=1))
+    assert (await client.seen(claim)).finding == claim_pb2.FINDING_UNSPECIFIED
+    stack.payments.balances["platform", FUND] += 500
+    paid = await client.ask("DecideClaim", claim, "ARBITER", compensation_minor=500, finding=2)
+    assert paid.finding == claim_pb2.FINDING_NOT_FRAUD
+
+
+async def test_a_request_that_was_recorded_before_there_were_findings_is_the_same_request(stack, client, refusal):
+    trade = await claimable(stack, client)
+    stack.payments.balances["platform", FUND] += 1000
+    claim = await client.ask("OpenClaim", trade, "BUYER", amount={"currency": "CNY", "amount_minor": 1000})
+    judge = client.as_(subject="judge", roles="arbiter")
+    request = client.case_request("DecideClaim", claim, "ARBITER", compensation_minor=1000)
+    paid = await judge.call("DecideClaim", request)
+    (recorded,) = await stack.rows("SELECT fingerprint FROM request_records WHERE method = 'DecideClaim'")
+    known = DecideClaimBefore(actor_of(request.actor), UUID(claim.name.partition("/")[2]), 1000, "so be it")
+    assert recorded["fingerprint"] == fingerprint(known), "as the version before would have recorded it"
+    assert await judge.call("DecideClaim", request) == paid
+    request.finding = claim_pb2.FINDING_NOT_FRAUD
+    reused = await reason_of(refusal, judge.call("DecideClaim", request))
+    assert (reused.reason, reused.metadata["field"]) == ("REQUEST_ID_REUSED", "finding")
 
 
 async def test_guarantees_that_do_not_suffice_give_nothing(stack, client, refusal):

@@ -145,7 +145,7 @@ class BatchTransaction:
             try:
                 reply = self._decide(submission.command, working_set, moment)
                 message = None
-                if reply is not DEFERRED and submission.request is not None:
+                if reply is not DEFERRED and (submission.request is not None or submission.wants_reply):
                     message = self._codec.reply(submission.command, reply)
                 encoded = [
                     (sequence, *self._encoded(event, sequence, moment))
@@ -186,7 +186,7 @@ class BatchTransaction:
                 self._records.answered(submission, message, now, answers)
                 answers.outcomes.append((item, Outcome(message=message)))
             else:
-                answers.outcomes.append((item, Outcome()))
+                answers.outcomes.append((item, Outcome(message)))
         answers.working_set = working_set
         await self._store.save(connection, working_set)
         recorded, completed = answers.rows()

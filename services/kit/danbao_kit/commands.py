@@ -26,17 +26,19 @@ class CommandRunner:
     def __init__(self, group_commit: GroupCommit) -> None:
         self._group_commit = group_commit
 
-    async def run(self, context: grpc.aio.ServicerContext, method: str, request_id: str, command: Any) -> Any:
+    async def run(
+        self, context: grpc.aio.ServicerContext, method: str, request_id: str, command: Any, *, caller: str = ""
+    ) -> Any:
         """The reply message of one command. Raises what refused it.
 
         `method` is the operation itself, such as "CreatePayment": the same within BatchExecute as alone, so that the
-        same request id finds the same answer both ways.
+        same request id finds the same answer both ways. `caller`: as whose the request is recorded; empty: the call's.
         """
         call = current_call()
         left_s = _time_left_s(call)
         if left_s is not None and left_s <= 0:
             raise DeadlineExceeded  # nothing was begun
-        submission = self._submission(call, method, request_id, command, shown=True)
+        submission = self._submission(call, method, request_id, command, shown=True, caller=caller)
         outcome = await self._in_time(call, submission, self._group_commit.submit(submission))
         if outcome.replayed:
             call.replayed = True
@@ -50,6 +52,22 @@ class CommandRunner:
         """The outcome of a command whose decision always raises: nothing is recorded, not even the request."""
         submission = Submission(command, deadline=current_call().deadline)
         return await self._in_time(current_call(), submission, self._group_commit.submit(submission))
+
+    async def run_unrecorded(self, command: Any) -> Any:
+        """The reply message of a command that is idempotent by the state it meets, not by a request id."""
+        call = current_call()
+        left_s = _time_left_s(call)
+        if left_s is not None and left_s <= 0:
+            raise DeadlineExceeded  # nothing was begun
+        span = trace.get_current_span().get_span_context()
+        submission = Submission(
+            command, traceparent=call.traceparent, deadline=call.deadline, span=span, wants_reply=True
+        )
+        outcome = await self._in_time(call, submission, self._group_commit.submit(submission))
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.message is not None
+        return outcome.message
 
     async def run_many(self, operations: Sequence[tuple[str, str, Any] | DanbaoError]) -> list[Outcome]:
         """Outcomes of (method, request_id, command) each, in order; an error in place of one is its outcome."""
@@ -69,10 +87,12 @@ class CommandRunner:
             outcomes[position] = outcome
         return [outcome for outcome in outcomes if outcome is not None]
 
-    def _submission(self, call: Call, method: str, request_id: str, command: Any, *, shown: bool) -> Submission:
+    def _submission(
+        self, call: Call, method: str, request_id: str, command: Any, *, shown: bool, caller: str = ""
+    ) -> Submission:
         return Submission(
             command,
-            RequestKey(call.request_caller, method, request_id),
+            RequestKey(caller or call.request_caller, method, request_id),
             traceparent=call.traceparent,
             deadline=call.deadline,
             span=trace.get_current_span().get_span_context() if shown else None,

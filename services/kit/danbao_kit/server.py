@@ -26,15 +26,15 @@ _READY_EVERY_S = 1.0
 
 
 def mutations_of(*service_names: str) -> frozenset[str]:
-    """Full names of the methods that change something: their request carries a request id, or operations with one, or
-    is a stream."""
+    """Full names of the methods that change something: their request carries a request id, or operations or events with
+    one each, or is a stream."""
     pool = descriptor_pool.Default()
     found = set()
     for name in service_names:
         service = pool.FindServiceByName(name)
         for method in service.methods:
             fields = method.input_type.fields_by_name
-            if "request_id" in fields or "operations" in fields or method.client_streaming:
+            if not {"request_id", "operations", "events"}.isdisjoint(fields) or method.client_streaming:
                 found.add(f"{name}/{method.name}")
     return frozenset(found)
 

@@ -67,6 +67,8 @@ class Submission:
     deadline: float | None = None
     # The span below which waiting and committing are shown; None: not shown.
     span: SpanContext | None = None
+    # Without a request: whether its reply is to be encoded and given all the same. It is not recorded.
+    wants_reply: bool = False
     record_key: bytes = b""
 
     def __post_init__(self) -> None:

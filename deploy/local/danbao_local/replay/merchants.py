@@ -19,7 +19,7 @@ async def rank(gateway: Gateway, sellers: Iterable[str]) -> list[dict[str, Any]]
 
     async def evaluate(seller_id: str) -> None:
         request = credit_pb2.EvaluateRequest(
-            subject=seller_subject(seller_id), kind=credit_pb2.SUBJECT_KIND_MERCHANT, purpose="replay"
+            subject=seller_subject(seller_id), kind=credit_pb2.SUBJECT_KIND_MERCHANT, purpose="support"
         )
         answer = await gateway.call(gateway.credit.Evaluate, request, "operator")
         reasons = [f"{reason.code} −{reason.points_lost}: {reason.text}" for reason in answer.reasons]

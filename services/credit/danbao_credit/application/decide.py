@@ -6,6 +6,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from danbao_credit.application.apply_events import ApplyEvents, apply_events
+from danbao_credit.application.membership_commands import (
+    ApplyMembership,
+    ClaimDepositStep,
+    FundDeposit,
+    LeaveMembership,
+    LookAtMembership,
+    ReinstateMembership,
+    SettleDepositStep,
+    SuspendMembership,
+)
+from danbao_credit.application.memberships import Desk
 from danbao_credit.application.model_commands import (
     CreateModelVersion,
     PromoteModelVersion,
@@ -20,11 +31,22 @@ from danbao_credit.application.model_commands import (
     set_challenger,
     validate_model_version,
 )
+from danbao_credit.application.rebuild import FoldLog, RebuildProfile, fold_log, rebuild_profile
+from danbao_credit.application.record_events import RecordEvents, record_events
+from danbao_credit.application.record_scores import RecordScores, record_scores
+from danbao_credit.application.rights import RIGHTS
 from danbao_credit.application.working_set import CreditSet
 from danbao_kit.decision import Moment
 
+Decide = Callable[[object, CreditSet, Moment], object]
+
 _BY_TYPE: Mapping[type, Callable[[Any, CreditSet, Moment], object]] = {
     ApplyEvents: apply_events,
+    RecordScores: record_scores,
+    RecordEvents: record_events,
+    RebuildProfile: rebuild_profile,
+    FoldLog: fold_log,
+    **RIGHTS,
     CreateModelVersion: create_model_version,
     RegisterShipped: register_shipped,
     ValidateModelVersion: validate_model_version,
@@ -35,5 +57,25 @@ _BY_TYPE: Mapping[type, Callable[[Any, CreditSet, Moment], object]] = {
 
 
 def decide(command: object, working: CreditSet, moment: Moment) -> object:
-    """What the write path runs."""
+    """What the write path runs where nobody asks about memberships."""
     return _BY_TYPE[type(command)](command, working, moment)
+
+
+def decider(desk: Desk) -> Decide:
+    """What the service's write path runs."""
+    by_type: Mapping[type, Callable[[Any, CreditSet, Moment], object]] = {
+        **_BY_TYPE,
+        ApplyMembership: desk.apply,
+        FundDeposit: desk.fund,
+        SuspendMembership: desk.suspend,
+        ReinstateMembership: desk.reinstate,
+        LeaveMembership: desk.leave,
+        LookAtMembership: desk.look,
+        ClaimDepositStep: desk.claim_step,
+        SettleDepositStep: desk.settle_step,
+    }
+
+    def decided(command: object, working: CreditSet, moment: Moment) -> object:
+        return by_type[type(command)](command, working, moment)
+
+    return decided

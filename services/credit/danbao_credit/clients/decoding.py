@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from danbao.escrow.v1 import claim_pb2, dispute_pb2, refund_pb2, trade_pb2
 from danbao.escrow.v1 import event_pb2 as escrow_event_pb2
-from danbao.payments.v1 import account_pb2, payment_pb2, rail_pb2
+from danbao.payments.v1 import account_pb2, ledger_pb2, payment_pb2, rail_pb2
 from danbao.payments.v1 import event_pb2 as payments_event_pb2
 from danbao_credit.domain.errors import EventMalformed
 from danbao_credit.domain.events import (
@@ -28,6 +30,7 @@ from danbao_credit.domain.events import (
     TradeState,
     WithdrawalEvent,
 )
+from danbao_credit.domain.membership_model import ClaimTurn, Heard, Posting
 
 _ROLES = {
     trade_pb2.ROLE_BUYER: Role.BUYER,
@@ -42,6 +45,9 @@ _ENDS = {
     trade_pb2.Trade.STATE_CLOSED: TradeState.CLOSED,
     trade_pb2.Trade.STATE_CANCELLED: TradeState.CANCELLED,
 }
+# Whether a claim opens or ends; one whose payment was refused is still open.
+_CLAIM_TURNS = {"claim_opened": True, "claim_compensated": False, "claim_rejected": False}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _REASONS = {
     refund_pb2.REFUND_REASON_NOT_RECEIVED: "not_received",
     refund_pb2.REFUND_REASON_NOT_AS_DESCRIBED: "not_as_described",
@@ -88,6 +94,16 @@ class EscrowEvent:
             return OtherEvent(message.sequence, kind, at_us, message.traceparent)
         event: Event = read(message, kind, at_us, payload, actor)
         return event
+
+    def heard(self) -> tuple[Heard, ...]:
+        """A claim that was opened or has ended. Raises EventMalformed."""
+        message = self.message
+        kind = message.WhichOneof("payload")
+        opens = _CLAIM_TURNS.get(kind or "")
+        if kind is None or opens is None:
+            return ()
+        turn = ClaimTurn(_seller(message, kind), opens)
+        return (Heard(message.sequence, _time_of(message), message.traceparent, turn),)
 
 
 def _trade(message: escrow_event_pb2.Event, kind: str, at_us: int, trade: trade_pb2.Trade, actor: Role) -> TradeEvent:
@@ -189,6 +205,7 @@ def _claim(message: escrow_event_pb2.Event, kind: str, at_us: int, claim: claim_
         currency=claim.currency,
         amount_minor=claim.amount_minor,
         compensated_minor=claim.compensated_minor,
+        is_goodwill=claim.finding == claim_pb2.FINDING_NOT_FRAUD,
         create_us=_required_us(claim, "create_time"),
     )
 
@@ -258,6 +275,40 @@ class PaymentsEvent:
             destination=f"{payload.rail} {payload.instrument}",
             create_us=_required_us(payload, "create_time"),
         )
+
+    def heard(self) -> tuple[Heard, ...]:
+        """A transaction, for it may have moved a deposit. Raises EventMalformed."""
+        message = self.message
+        if message.WhichOneof("payload") != "transaction_posted":
+            return ()
+        transaction = message.transaction_posted
+        try:
+            posting = Posting(
+                _id(transaction.name),
+                tuple(
+                    (_id(transfer.debit_account), _id(transfer.credit_account), transfer.amount.amount_minor)
+                    for transfer in transaction.transfers
+                    if transfer.kind == ledger_pb2.Transfer.KIND_POSTED
+                ),
+            )
+        except ValueError as error:
+            raise EventMalformed(f"transaction_posted: {transaction.name!r} or an account of it has no id") from error
+        return (Heard(message.sequence, _time_of(message), message.traceparent, posting),)
+
+
+def _id(name: str) -> UUID:
+    return UUID(name.partition("/")[2])
+
+
+def _seller(message: escrow_event_pb2.Event, kind: str) -> str:
+    seller: str = getattr(message, kind).seller
+    if not seller.startswith("subjects/"):
+        raise EventMalformed(f"{kind}: the seller {seller!r} is not a subject")
+    return seller
+
+
+def _time_of(message: object) -> datetime:
+    return _EPOCH + timedelta(microseconds=_required_us(message, "create_time"))
 
 
 def _us(message: object, field: str) -> int | None:

@@ -85,7 +85,7 @@ class DriftCount:
         facts: SubjectFacts = self.champion.facts(profile, as_of_s)
         scorecard = self.champion.model.scorecards[self.kind]
         for counts, item in zip(self._places, scorecard.characteristics, strict=True):
-            counts[item.place(item.measure(facts))] += 1
+            counts[item.place(item.measure(facts, {}))] += 1
         found = self.champion.evaluate(profile, kind=self.kind, as_of_s=as_of_s)
         self._grades.append(found.grade)
         if self.challenger is not None:

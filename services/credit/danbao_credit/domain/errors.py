@@ -1,6 +1,13 @@
 """What can be wrong in credit.
 
+CursorInvalid          INVALID_ARGUMENT     not a cursor that was given out
+CallerNotAllowed       PERMISSION_DENIED    only operators see all subjects
 CurrencyWithoutTerms   FAILED_PRECONDITION  the terms table has no row for the currency
+AsOfNotAllowed         PERMISSION_DENIED    only operators look further back than a day
+AsOfTooOld             OUT_OF_RANGE         events of that time are kept as a sum only
+ReportNotAllowed       PERMISSION_DENIED    this kind of event is told by operators and arbiters only
+ReportNotFound         NOT_FOUND            the caller has told no event with the id to be reversed
+AlreadyReversed        FAILED_PRECONDITION  the event was taken back before
 ModelVersionExists     ALREADY_EXISTS       a model of this version is there already
 ModelVersionNotFound   NOT_FOUND            there is no model of this version
 ModelStateInvalid      FAILED_PRECONDITION  the model's state does not allow this step
@@ -13,9 +20,25 @@ TrainingImpossible     (never leaves)       rows from which nothing can be learn
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from danbao_kit.errors import Code, DanbaoError, FieldInvalid, FieldViolation
 
-__all__ = ["CurrencyWithoutTerms", "DefinitionInvalid", "EventMalformed", "FieldInvalid", "FieldViolation", "StreamGap"]
+__all__ = [
+    "AlreadyReversed",
+    "AsOfNotAllowed",
+    "AsOfTooOld",
+    "CallerNotAllowed",
+    "CurrencyWithoutTerms",
+    "CursorInvalid",
+    "DefinitionInvalid",
+    "EventMalformed",
+    "FieldInvalid",
+    "FieldViolation",
+    "ReportNotAllowed",
+    "ReportNotFound",
+    "StreamGap",
+]
 
 
 class CurrencyWithoutTerms(DanbaoError):
@@ -29,6 +52,58 @@ class CurrencyWithoutTerms(DanbaoError):
             currency=currency,
             terms_version=terms_version,
         )
+
+
+class CursorInvalid(DanbaoError):
+    code, reason = Code.INVALID_ARGUMENT, "CURSOR_INVALID"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the cursor is not one that was given out",
+            fields=(FieldViolation("cursor", "not a cursor that was given out"),),
+        )
+
+
+class CallerNotAllowed(DanbaoError):
+    code, reason, recorded = Code.PERMISSION_DENIED, "CALLER_NOT_ALLOWED", False
+
+    def __init__(self) -> None:
+        super().__init__("all subjects at once are for operators: name those to be watched")
+
+
+class AsOfNotAllowed(DanbaoError):
+    code, reason = Code.PERMISSION_DENIED, "AS_OF_NOT_ALLOWED"
+
+    def __init__(self, oldest: datetime) -> None:
+        super().__init__(f"only operators look further back than {oldest.isoformat()}", oldest=oldest.isoformat())
+
+
+class AsOfTooOld(DanbaoError):
+    code, reason = Code.OUT_OF_RANGE, "AS_OF_TOO_OLD"
+
+    def __init__(self, oldest: datetime) -> None:
+        super().__init__(f"what happened before {oldest.isoformat()} is kept as a sum only", oldest=oldest.isoformat())
+
+
+class ReportNotAllowed(DanbaoError):
+    code, reason = Code.PERMISSION_DENIED, "REPORT_NOT_ALLOWED"
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"{kind} is told by operators and arbiters only", kind=kind)
+
+
+class ReportNotFound(DanbaoError):
+    code, reason = Code.NOT_FOUND, "REPORT_NOT_FOUND"
+
+    def __init__(self, event_id: str) -> None:
+        super().__init__(f"the caller has told no event {event_id}", event_id=event_id)
+
+
+class AlreadyReversed(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "ALREADY_REVERSED"
+
+    def __init__(self, event_id: str) -> None:
+        super().__init__(f"event {event_id} was taken back before", event_id=event_id)
 
 
 class StreamGap(DanbaoError):

@@ -153,6 +153,8 @@ class ClaimEvent:
     amount_minor: int
     compensated_minor: int
     create_us: int
+    # The arbiter found that the buyer was not cheated.
+    is_goodwill: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,13 +65,18 @@ def of_dispute(event: DisputeEvent) -> Telling:
 
 
 def of_claim(event: ClaimEvent) -> Telling:
-    """one; order: the order's hash; amount_minor: asked for; compensated_minor: paid; hours: since it was opened."""
+    """one; order: the order's hash; amount_minor: asked for; compensated_minor: paid; hours: since it was opened.
+
+    Of one that is compensated: fraud, or goodwill where the arbiter found none.
+    """
     measures = {
         "one": 1,
         "order": peer_hash(event.trade),
         "amount_minor": amount(event.amount_minor),
         "compensated_minor": amount(event.compensated_minor),
         "hours": between(event.create_us, event.at_us) // HOUR_US,
+        "fraud": int(event.kind == "claim_compensated" and not event.is_goodwill),
+        "goodwill": int(event.kind == "claim_compensated" and event.is_goodwill),
     }
     return _told(event, event.claim, measures)
 

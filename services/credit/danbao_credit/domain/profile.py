@@ -253,7 +253,8 @@ def _trimmed(keys: Integers, values: Integers) -> Profile:
     """Drops what cancelled out, what is too old for any window, and peers beyond the lowest hashes."""
     profile = Profile(keys, values)
     newest_s = profile.newest_s()
-    keep = values != 0
+    # A peer or order whose meetings were all taken back stays, with 0: else it would depend on order which are lowest.
+    keep = (values != 0) | (keys >= _PEER)
     for kind, oldest in (
         (Kind.HOUR, newest_s // HOUR_S - HOUR_TILES + 1),
         (Kind.DAY, newest_s // DAY_S - DAY_TILES + 1),

@@ -10,12 +10,13 @@ from typing import Any
 from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.errors import DefinitionInvalid
 from danbao_credit.domain.expression import Value
+from danbao_credit.domain.hard_rules import HARD_RULES
 from danbao_credit.domain.scorecard import Cap, Measured, Model
 
 MAX_REASONS = 4
 # The reason of points that are missing because there is nothing to judge by yet.
 NO_HISTORY = "SHORT_HISTORY"
-_FACTS = {"measure", "value", "percent", "numerator", "denominator", "window", "completed"}
+_FACTS = {"indicator", "measure", "value", "percent", "numerator", "denominator", "window", "completed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +35,17 @@ class Texts:
     reasons: Mapping[str, str]
     adjustments: Mapping[str, str]
     no_history: str
+    # Of a value that is assumed in a simulation.
+    assumed: str
     measures: Mapping[str, str]
     plurals: Mapping[str, tuple[str, str]]
 
     def reason(self, measured: Measured, completed: int) -> str:
         """The reason's text, with the facts of this subject."""
         indicator = measured.characteristic.indicator
-        if measured.value is None:
+        if measured.is_assumed:
+            template = self.assumed
+        elif measured.value is None:
             template = self.no_history
         else:
             template = self.reasons.get(_line_name(indicator.name)) or self.reasons[indicator.reason]
@@ -53,6 +58,7 @@ class Texts:
             window=indicator.window.words,
             completed=str(completed),
             measure=self.measures.get(_line_name(indicator.name), indicator.says.rstrip(",.")),
+            indicator=indicator.name,
         )
 
     def adjustment(self, code: str, *, score: int, value: Value, completed: int) -> str:
@@ -83,6 +89,7 @@ def texts_from(definition: Mapping[str, Any], catalogue: Catalogue, model: Model
         reasons=dict(definition["reasons"]),
         adjustments=dict(definition["adjustments"]),
         no_history=str(definition["no_history"]),
+        assumed=str(definition["assumed"]),
         measures=dict(definition["measures"]),
         plurals={noun: (str(one), str(many)) for noun, (one, many) in definition["plurals"].items()},
     )
@@ -93,7 +100,10 @@ def texts_from(definition: Mapping[str, Any], catalogue: Catalogue, model: Model
                 raise DefinitionInvalid(f"there is no text for {indicator.name} or its reason {indicator.reason}")
         for cap in scorecard.caps:
             _check_adjustment(cap, texts)
-    for template in (*texts.reasons.values(), texts.no_history):
+    for rule in HARD_RULES:
+        if rule.code not in texts.adjustments:
+            raise DefinitionInvalid(f"there is no text for the hard rule {rule.code}")
+    for template in (*texts.reasons.values(), texts.no_history, texts.assumed):
         names = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
         nouns = {noun for _, _, noun, _ in Formatter().parse(template) if noun}
         if names - _FACTS or nouns - set(texts.plurals):

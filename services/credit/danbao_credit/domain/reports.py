@@ -10,6 +10,7 @@ from typing import Any
 from danbao_credit.domain.errors import DefinitionInvalid, FieldInvalid, FieldViolation
 
 _NEEDS = ("never", "may", "must")
+_TELLERS = ("partner", "operator")
 _SUBJECT = re.compile(r"subjects/[A-Za-z0-9._~-]{1,100}")
 _ABOUT = re.compile(r"[a-zA-Z]{1,32}/[A-Za-z0-9._~-]{1,100}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
@@ -38,6 +39,8 @@ class ReportKind:
     about: str
     currency: str
     measures: Mapping[str, Bounds]
+    # Who tells it: partners too, or operators only.
+    by: str = "partner"
 
 
 def reports_from(definition: Mapping[str, Any]) -> Mapping[str, ReportKind]:
@@ -53,7 +56,10 @@ def reports_from(definition: Mapping[str, Any]) -> Mapping[str, ReportKind]:
             if measure in COMMON or not 0 <= lowest <= highest < 2**53:
                 raise DefinitionInvalid(f"report {name}: the measure {measure} is taken or its bounds are not")
             measures[measure] = Bounds(lowest, highest)
-        kinds[name] = ReportKind(name, str(line["says"]), measures=measures, **needs)
+        by = str(line.get("by", "partner"))
+        if by not in _TELLERS:
+            raise DefinitionInvalid(f"report {name}: by is one of {', '.join(_TELLERS)}")
+        kinds[name] = ReportKind(name, str(line["says"]), measures=measures, by=by, **needs)
     return kinds
 
 

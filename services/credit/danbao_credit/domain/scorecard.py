@@ -62,8 +62,11 @@ class Characteristic:
         find = bisect_left if self.indicator.better == "low" else bisect_right
         return find(self.edges, value)
 
-    def measure(self, facts: SubjectFacts) -> Measured:
-        """The value at hand and its points."""
+    def measure(self, facts: SubjectFacts, assumed: Mapping[str, Value]) -> Measured:
+        """The value at hand, or that which is assumed, and its points."""
+        if self.indicator.name in assumed:
+            value = assumed[self.indicator.name]
+            return Measured(self, value, None, None, self.points_of(value), is_assumed=True)
         expression, window = self.indicator.expression, self.indicator.window.name
         if expression.numerator is None or expression.denominator is None:
             value = expression.value(facts, window)
@@ -84,10 +87,16 @@ class Measured:
     numerator: Value
     denominator: Value
     points: int
+    is_assumed: bool = False
 
     @property
     def points_lost(self) -> int:
         return self.characteristic.best - self.points
+
+
+def value_of(indicator: Indicator, facts: SubjectFacts, assumed: Mapping[str, Value]) -> Value:
+    """The value that is assumed for an indicator, else the one that the facts give."""
+    return assumed[indicator.name] if indicator.name in assumed else indicator.value(facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +111,13 @@ class Cap:
     volume_from: int
     volume_below: int | None
 
-    def applies(self, facts: SubjectFacts) -> bool:
-        volume = self.volume.value(facts) or 0
+    def applies(self, facts: SubjectFacts, assumed: Mapping[str, Value]) -> bool:
+        volume = value_of(self.volume, facts, assumed) or 0
         if volume < self.volume_from or (self.volume_below is not None and volume >= self.volume_below):
             return False
         if self.indicator is None:
             return True
-        value = self.indicator.value(facts)
+        value = value_of(self.indicator, facts, assumed)
         return value is not None and value > self.above
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from danbao_credit.domain.errors import CurrencyWithoutTerms, DefinitionInvalid
 from danbao_credit.domain.grades import Grade
+from danbao_credit.domain.membership_rules import MembershipRules, rules_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,6 @@ class GradeTerms:
     payout_delay_hours: int
     payout_by_operator: bool
     reserve_bps: int
-    member: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,8 @@ class TermsTable:
     limits_minor: Mapping[str, Mapping[Grade, int]]
     # By currency and grade: how much at most the buyer of a member is compensated, in minor units.
     compensation_limits_minor: Mapping[str, Mapping[Grade, int]]
-    # Subjects that are members whatever their grade.
+    membership: MembershipRules
+    # Subjects that are members without a membership, to try things out.
     members: frozenset[str] = frozenset()
 
     def limit_minor(self, grade: Grade, currency: str, *, field: str) -> int:
@@ -43,13 +44,9 @@ class TermsTable:
             raise CurrencyWithoutTerms(currency, field, self.version)
         return row[grade]
 
-    def is_member(self, subject: str, grade: Grade) -> bool:
-        """Whether a seller of that grade is a credible merchant."""
-        return self.grades[grade].member or subject in self.members
-
-    def compensation_limit_minor(self, subject: str, grade: Grade, currency: str) -> int:
-        """0 for who is no member, and in a currency without a row."""
-        return self.compensation_limits_minor.get(currency, {}).get(grade, 0) if self.is_member(subject, grade) else 0
+    def compensation_limit_minor(self, grade: Grade, currency: str) -> int:
+        """Of a member of that grade. 0 in a currency without a row."""
+        return self.compensation_limits_minor.get(currency, {}).get(grade, 0)
 
 
 def terms_from(definition: Mapping[str, Any], currencies: Iterable[str], members: Iterable[str] = ()) -> TermsTable:
@@ -72,6 +69,7 @@ def terms_from(definition: Mapping[str, Any], currencies: Iterable[str], members
         grades=grades,
         limits_minor=limits,
         compensation_limits_minor=compensation_limits,
+        membership=rules_from(definition),
         members=frozenset(members),
     )
 
@@ -87,7 +85,6 @@ def _grade_terms(grade: Grade, rows: Mapping[str, Mapping[str, Any]]) -> GradeTe
         payout_delay_hours=int(row["payout_delay_hours"]),
         payout_by_operator=bool(row.get("payout_by_operator", False)),
         reserve_bps=int(row["reserve_bps"]),
-        member=bool(row.get("member", False)),
     )
     if terms.auto_confirm_days < 1 or terms.fee_percent < 0 or not 0 <= terms.reserve_bps <= 10_000:
         raise DefinitionInvalid(f"the terms of grade {grade} are out of range")

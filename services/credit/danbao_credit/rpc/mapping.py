@@ -19,7 +19,7 @@ _KINDS = {
     credit_pb2.SUBJECT_KIND_INDIVIDUAL: SubjectKind.INDIVIDUAL,
     credit_pb2.SUBJECT_KIND_MERCHANT: SubjectKind.MERCHANT,
 }
-_KIND_NUMBERS = {kind: number for number, kind in _KINDS.items()}
+KIND_NUMBERS = {kind: number for number, kind in _KINDS.items()}
 
 
 def kind_of(number: int) -> SubjectKind | None:
@@ -29,14 +29,14 @@ def kind_of(number: int) -> SubjectKind | None:
 
 def kind_number(kind: SubjectKind) -> credit_pb2.SubjectKind:
     """As the contract numbers it."""
-    return _KIND_NUMBERS[kind]
+    return KIND_NUMBERS[kind]
 
 
 def evaluation_message(evaluated: Evaluated, judge: Judge) -> credit_pb2.Evaluation:
     evaluation = evaluated.evaluation
     message = credit_pb2.Evaluation(
         subject=evaluated.subject,
-        kind=_KIND_NUMBERS[evaluation.kind],
+        kind=KIND_NUMBERS[evaluation.kind],
         score=evaluation.score,
         grade=evaluation.grade.value,
         blocked=evaluation.blocked,
@@ -64,7 +64,7 @@ def terms_message(item: SellerTerms, table: TermsTable) -> credit_pb2.TradeTerms
     return credit_pb2.TradeTerms(
         subject=item.subject,
         currency=item.currency,
-        grade=evaluation.grade.value,
+        grade=item.grade.value,
         score=evaluation.score,
         blocked=evaluation.blocked,
         counterparty_blocked=item.counterparty_blocked,
@@ -79,6 +79,7 @@ def terms_message(item: SellerTerms, table: TermsTable) -> credit_pb2.TradeTerms
         terms_version=table.version,
         member=item.member,
         compensation_limit_minor=item.compensation_limit_minor,
+        frozen=item.frozen,
     )
 
 
@@ -103,6 +104,7 @@ def stream_message(source: Source, progress: StreamProgress, *, connected: bool)
         applied=progress.applied,
         duplicates=progress.duplicates,
         parked=progress.parked,
+        erased=progress.erased,
         connected=connected,
     )
     if progress.last_event_us is not None:

@@ -10,6 +10,8 @@ import asyncpg
 
 from danbao_credit.application.apply_events import ApplyEvents
 from danbao_credit.application.ports import StreamProgress
+from danbao_credit.application.rebuild import RebuildProfile
+from danbao_credit.application.record_events import RecordEvents
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.profile import Profile
@@ -20,7 +22,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 # The head's lock keeps other batches out; FOR UPDATE keeps out whoever comes without it.
 _LOCK_CURSORS = "SELECT source, sequence FROM reader_cursors WHERE partition = $1 ORDER BY source FOR UPDATE"
-_COUNTS = "SELECT source, applied, duplicates, parked, last_event_time FROM stream_counts WHERE partition = $1"
+_COUNTS = "SELECT source, applied, duplicates, parked, erased, last_event_time FROM stream_counts WHERE partition = $1"
 _LOCK_SUBJECTS = "SELECT subject, profile FROM subjects WHERE subject = ANY($1::text[]) ORDER BY subject FOR UPDATE"
 
 _SAVE_CURSORS = """
@@ -29,16 +31,16 @@ SELECT source, $2, sequence FROM unnest($1::text[], $3::bigint[]) AS moved (sour
 ON CONFLICT (source, partition) DO UPDATE SET sequence = excluded.sequence
 """
 _SAVE_COUNTS = """
-INSERT INTO stream_counts (source, partition, applied, duplicates, parked, last_event_time)
-SELECT source, $2, applied, duplicates, parked, last_event_time
-FROM unnest($1::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::timestamptz[])
-  AS counted (source, applied, duplicates, parked, last_event_time)
+INSERT INTO stream_counts (source, partition, applied, duplicates, parked, erased, last_event_time)
+SELECT source, $2, applied, duplicates, parked, erased, last_event_time
+FROM unnest($1::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::timestamptz[])
+  AS counted (source, applied, duplicates, parked, erased, last_event_time)
 ON CONFLICT (source, partition) DO UPDATE SET applied = excluded.applied, duplicates = excluded.duplicates,
-  parked = excluded.parked, last_event_time = excluded.last_event_time
+  parked = excluded.parked, erased = excluded.erased, last_event_time = excluded.last_event_time
 """
 _SAVE_SUBJECTS = """
 INSERT INTO subjects (subject, profile) SELECT * FROM unnest($1::text[], $2::bytea[])
-ON CONFLICT (subject) DO UPDATE SET profile = excluded.profile
+ON CONFLICT (subject) DO UPDATE SET profile = excluded.profile, version = subjects.version + 1
 """
 _SAVE_PARKED = """
 INSERT INTO parked_events (source, sequence, reason, payload, park_time)
@@ -47,7 +49,7 @@ SELECT *, now() FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bytea[])
 
 
 class Streams:
-    """The part of the store that chunks of events move."""
+    """The part of the store that chunks of events and reports move."""
 
     async def load(
         self,
@@ -57,16 +59,18 @@ class Streams:
         needs: Mapping[str, set[Any]],
         now: datetime,
     ) -> None:
-        chunks = [command for command in commands if isinstance(command, ApplyEvents)]
-        if not chunks:
-            return
-        cursors = await connection.fetch(_LOCK_CURSORS, PARTITION)
-        counts = {row["source"]: row for row in await connection.fetch(_COUNTS, PARTITION)}
-        for row in cursors:
-            working.progress.load(Source(row["source"]), progress_of(row["sequence"], counts[row["source"]]))
-        subjects = sorted(set().union(*(chunk.subjects() for chunk in chunks)))
+        telling = [command for command in commands if isinstance(command, ApplyEvents | RecordEvents)]
+        if telling:
+            cursors = await connection.fetch(_LOCK_CURSORS, PARTITION)
+            counts = {row["source"]: row for row in await connection.fetch(_COUNTS, PARTITION)}
+            for row in cursors:
+                working.progress.load(Source(row["source"]), progress_of(row["sequence"], counts[row["source"]]))
+        subjects: set[str] = set().union(*(command.subjects() for command in telling))
+        subjects |= {command.subject for command in commands if isinstance(command, RebuildProfile)}
+        # Whom reversals concern stands in the reports they take back.
+        subjects |= {who for report in working.reports.values() for who in (report.subject, report.peer) if who}
         if subjects:
-            for row in await connection.fetch(_LOCK_SUBJECTS, subjects):
+            for row in await connection.fetch(_LOCK_SUBJECTS, sorted(subjects)):
                 working.subjects.load(row["subject"], Profile.from_bytes(row["profile"]))
 
     async def save(self, connection: asyncpg.Connection, working: CreditSet) -> None:
@@ -95,6 +99,7 @@ class Streams:
                 [item.applied for _, item in moved],
                 [item.duplicates for _, item in moved],
                 [item.parked for _, item in moved],
+                [item.erased for _, item in moved],
                 [_time(item.last_event_us) for _, item in moved],
             )
 
@@ -107,6 +112,7 @@ def progress_of(sequence: int, counts: Any) -> StreamProgress:
         applied=counts["applied"],
         duplicates=counts["duplicates"],
         parked=counts["parked"],
+        erased=counts["erased"],
         last_event_us=None if last is None else (last - _EPOCH) // _MICROSECOND,
     )
 

@@ -9,11 +9,10 @@ from contextlib import ExitStack, contextmanager
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanContext
 
-from danbao_credit.application.apply_events import ApplyEvents, command_for
+from danbao_credit.application.apply_events import ApplyEvents, Told, command_for
 from danbao_credit.application.ports import EventChunk, EventSource
 from danbao_credit.application.working_set import ParkedEvent
 from danbao_credit.domain.catalogue import Catalogue
-from danbao_credit.domain.facts import Facts
 from danbao_kit.event_reader import EventReader
 from danbao_kit.group_commit import GroupCommit, Submission
 from danbao_kit.log import log
@@ -28,19 +27,22 @@ def stream_reader(
     cursor: Callable[[], Awaitable[int]],
     catalogue: Catalogue,
     group_commit: GroupCommit,
+    parks_future: bool = True,
 ) -> EventReader:
-    """Reads a stream from the stored cursor on."""
+    """Reads a stream from the stored cursor on. `parks_future`: as ApplyEvents says."""
     source = stream.source
 
     async def apply(chunk: EventChunk, after_sequence: int) -> None:
-        command = command_for(source, after_sequence, chunk.through_sequence, chunk.events, catalogue)
+        command = command_for(
+            source, after_sequence, chunk.through_sequence, chunk.events, catalogue, parks_future=parks_future
+        )
         with _spans(command) as leader:
             outcome = await group_commit.submit(Submission(command, span=leader))
         if outcome.error is not None:
             raise outcome.error
-        for fact in command.facts:
-            if isinstance(fact, ParkedEvent):
-                log.warning("event_parked", source=source, sequence=fact.sequence, reason=fact.reason)
+        for event in command.events:
+            if isinstance(event, ParkedEvent):
+                log.warning("event_parked", source=source, sequence=event.sequence, reason=event.reason)
 
     return EventReader(source, cursor=cursor, open=stream.open, apply=apply)
 
@@ -51,32 +53,32 @@ def _spans(command: ApplyEvents) -> Iterator[SpanContext | None]:
 
     Gives the first one, below which waiting and committing are shown.
     """
-    causes: dict[str, list[Facts]] = {}
-    for fact in command.facts:
-        if isinstance(fact, Facts) and fact.traceparent.endswith("1"):
-            causes.setdefault(fact.traceparent, []).append(fact)
+    causes: dict[str, list[Told]] = {}
+    for event in command.events:
+        if isinstance(event, Told) and event.traceparent.endswith("1"):
+            causes.setdefault(event.traceparent, []).append(event)
     leader: SpanContext | None = None
     with ExitStack() as stack:
-        for traceparent, facts in causes.items():
+        for traceparent, events in causes.items():
             cause = parse_traceparent(traceparent)
             if cause is None:
                 continue
             span = tracer.start_span(
-                APPLY_SPAN, context=Context(), links=[Link(cause)], attributes=_attributes(command, facts)
+                APPLY_SPAN, context=Context(), links=[Link(cause)], attributes=_attributes(command, events)
             )
             stack.callback(span.end)
             leader = leader or span.get_span_context()
         yield leader
 
 
-def _attributes(command: ApplyEvents, facts: list[Facts]) -> dict[str, str | int]:
-    kinds = Counter(fact.kind for fact in facts)
-    subjects = {subject for fact in facts for subject, _ in fact.changes}
+def _attributes(command: ApplyEvents, events: list[Told]) -> dict[str, str | int]:
+    kinds = Counter(event.kind for event in events)
+    subjects = {subject for event in events for subject, _ in event.changes}
     return {
         "danbao.source": command.source.value,
-        "danbao.sequence": facts[-1].sequence,
-        "danbao.events": len(facts),
+        "danbao.sequence": events[-1].sequence,
+        "danbao.events": len(events),
         "danbao.event.kinds": ", ".join(kinds),
-        "danbao.about": ", ".join(dict.fromkeys(fact.about for fact in facts if fact.about)),
+        "danbao.about": ", ".join(dict.fromkeys(event.about for event in events if event.about)),
         "danbao.subjects": ", ".join(sorted(subjects)),
     }

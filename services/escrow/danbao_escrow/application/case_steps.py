@@ -7,7 +7,7 @@ from typing import Any
 from danbao_escrow.application.case_records import tell_of, write
 from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.domain.case_errors import GuaranteeExhausted
-from danbao_escrow.domain.case_model import Claim, ClaimState, Dispute, DisputeState, Proceeding, RefundCase
+from danbao_escrow.domain.case_model import Claim, ClaimState, Dispute, DisputeState, Finding, Proceeding, RefundCase
 from danbao_escrow.domain.case_model import RefundCaseState as CaseState
 from danbao_escrow.domain.commands import StepDone, StepRefused
 from danbao_escrow.domain.errors import PaymentRefused
@@ -82,7 +82,9 @@ def not_compensated(working: EscrowSet, moment: Moment, trade: Trade, step: Step
     """Payments refused a compensation: nothing moved, nothing will, and the claim is open as before. Why."""
     claim = _subject(working, step)
     assert isinstance(claim, Claim), "only claims are compensated"
-    still_open = write(working, moment, claim, step_pending=False, step_refusal=refused.reason)
+    still_open = write(
+        working, moment, claim, step_pending=False, step_refusal=refused.reason, finding=Finding.UNSPECIFIED
+    )
     tell_of(moment, EventKind.CLAIM_PAYMENT_REFUSED, still_open, trade, step.cause.actor, reason=refused.reason)
     if refused.reason == _TOO_LITTLE:
         return GuaranteeExhausted(claim.name, step.movement.amount_minor)

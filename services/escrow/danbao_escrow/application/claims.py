@@ -22,7 +22,7 @@ from danbao_escrow.domain import money_legs
 from danbao_escrow.domain.case_commands import DecideClaim, OpenClaim
 from danbao_escrow.domain.case_errors import ClaimNotFound, ClaimPending, ClaimWindowClosed, NotAMember, TooMuch
 from danbao_escrow.domain.case_model import CLAIMS, Claim, ClaimState
-from danbao_escrow.domain.claim import CLAIM_WINDOW, OPEN_ROLES
+from danbao_escrow.domain.claim import CLAIM_WINDOW, OPEN_ROLES, counts_as
 from danbao_escrow.domain.deadlines import has_passed
 from danbao_escrow.domain.errors import AmountMismatch, TradeStateInvalid
 from danbao_escrow.domain.events import EventKind
@@ -73,6 +73,7 @@ def decide_claim(command: DecideClaim, working: EscrowSet, moment: Moment) -> An
     """Row 14: → COMPENSATED once the money has moved; → REJECTED with nothing."""
     claim, trade = found(command, f"{CLAIMS}/{command.name}", Claim, ClaimNotFound, working)
     amount_minor, cause = command.compensation_minor, command_cause(command, moment)
+    finding = counts_as(command.finding, amount_minor)
     way = way_of(command, replace(claim, compensated_minor=amount_minor), moment)
     if way.step is not None:
         if amount_minor > claim.amount_minor:
@@ -81,7 +82,7 @@ def decide_claim(command: DecideClaim, working: EscrowSet, moment: Moment) -> An
         check_no_step(trade)
         movement = money_legs.compensation(trade, amount_minor)
         steps.begin(working, moment, trade, way.step, movement, cause, subject=claim.name)
-        write(working, moment, claim, step_pending=True, step_refusal="")
+        write(working, moment, claim, step_pending=True, step_refusal="", finding=finding)
         return DEFERRED
     rejected = write(
         working,
@@ -91,6 +92,7 @@ def decide_claim(command: DecideClaim, working: EscrowSet, moment: Moment) -> An
         end_time=moment.now,
         decided_by=actors.officer(command.actor, command.token),
         decision_reason=command.reason,
+        finding=finding,
     )
     written = record(working, moment, replace(trade, open_claim=""), cause, subject=claim.name)
     tell_of(moment, EventKind.CLAIM_REJECTED, rejected, written, command.actor, reason=command.reason)

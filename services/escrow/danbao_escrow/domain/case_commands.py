@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import ClassVar
 from uuid import UUID
 
+from danbao_escrow.domain.case_model import Finding
 from danbao_escrow.domain.commands import Token
 from danbao_escrow.domain.model import Actor
 from danbao_kit.money import Money
@@ -206,6 +207,7 @@ class DecideClaim:
     compensation_minor: int
     reason: str
     token: Token
+    finding: Finding = Finding.UNSPECIFIED
 
 
 RefundCaseCommand = AcceptRefundCase | RejectRefundCase | SubmitReturn | ConfirmReturn | CancelRefundCase

@@ -56,6 +56,14 @@ class ClaimState(StrEnum):
     REJECTED = "REJECTED"
 
 
+class Finding(StrEnum):
+    """What an arbiter found about the seller of a claim."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    FRAUD = "FRAUD"
+    NOT_FRAUD = "NOT_FRAUD"
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """Something that speaks for one side, by reference."""
@@ -226,6 +234,7 @@ class Claim:
     end_time: datetime | None = None
     step_pending: bool = False
     step_refusal: str = ""
+    finding: Finding = Finding.UNSPECIFIED
     revision: int = 0
 
     @property

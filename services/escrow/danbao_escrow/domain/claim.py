@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from danbao_escrow.domain.case_commands import CaseCommandName as C
-from danbao_escrow.domain.case_model import Claim
+from danbao_escrow.domain.case_model import Claim, Finding
 from danbao_escrow.domain.case_model import ClaimState as S
 from danbao_escrow.domain.machine import Machine, Way
 from danbao_escrow.domain.model import Role, StepKind
@@ -25,6 +25,11 @@ def awards(claim: Claim, now: datetime) -> bool:
 
 def awards_nothing(claim: Claim, now: datetime) -> bool:
     return claim.compensated_minor == 0
+
+
+def counts_as(finding: Finding, compensation_minor: int) -> Finding:
+    """The finding of a decision: an award without one is of fraud, which is what a claim is made of."""
+    return Finding.FRAUD if compensation_minor and finding is Finding.UNSPECIFIED else finding
 
 
 _W = Way[S, Claim]

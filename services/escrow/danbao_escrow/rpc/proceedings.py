@@ -19,6 +19,7 @@ from danbao_escrow.domain.case_model import (
     Dispute,
     DisputeState,
     Evidence,
+    Finding,
     Proceeding,
     RefundCase,
     RefundCaseState,
@@ -33,6 +34,8 @@ from danbao_kit.money import check_currency, check_positive
 _CASE_STATES = {state: refund_pb2.RefundCase.State.Value(f"STATE_{state}") for state in RefundCaseState}
 _DISPUTE_STATES = {state: dispute_pb2.Dispute.State.Value(f"STATE_{state}") for state in DisputeState}
 _CLAIM_STATES = {state: claim_pb2.Claim.State.Value(f"STATE_{state}") for state in ClaimState}
+_FINDINGS = {finding: claim_pb2.Finding.Value(f"FINDING_{finding}") for finding in Finding}
+_FOUND = {number: finding for finding, number in _FINDINGS.items()}
 _REASONS = {reason: refund_pb2.RefundReason.Value(f"REFUND_REASON_{reason}") for reason in RefundReason}
 _TIMES = ("create_time", "update_time", "end_time")
 
@@ -150,6 +153,7 @@ def _claim(claim: Claim) -> claim_pb2.Claim:
         step_pending=claim.step_pending,
         step_refusal=claim.step_refusal,
         etag=str(claim.revision),
+        finding=_FINDINGS[claim.finding],
     )
     if claim.decided_by is not None:
         message.decided_by.CopyFrom(actor_message(claim.decided_by))
@@ -286,12 +290,16 @@ def _open_claim(request: Any, token: Token) -> commands.OpenClaim:
 
 
 def _decide_claim(request: Any, token: Token) -> commands.DecideClaim:
+    finding = _FOUND[request.finding]
+    if finding is Finding.FRAUD and not request.compensation_minor:
+        raise FieldInvalid(FieldViolation("finding", "FRAUD is found with an award only"))
     return commands.DecideClaim(
         actor=actor_of(request.actor),
         name=id_of(request.name, CLAIMS),
         compensation_minor=request.compensation_minor,
         reason=request.reason,
         token=token,
+        finding=finding,
     )
 
 

@@ -21,6 +21,7 @@ from danbao_escrow.domain.case_model import (
     Dispute,
     DisputeState,
     Evidence,
+    Finding,
     Offer,
     Proceeding,
     RefundCase,
@@ -134,4 +135,5 @@ _DECODE: Mapping[str, Any] = {
     "decision": _decision,
     "appealed_by": _actor,
     "decided_by": _actor,
+    "finding": Finding,
 }

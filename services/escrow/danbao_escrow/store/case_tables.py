@@ -175,10 +175,12 @@ claims = Table(
     _time("end_time"),
     _flag("step_pending"),
     _text("step_refusal"),
+    _text("finding"),
     Column("revision", Integer, nullable=False),
     CheckConstraint("amount_minor > 0 AND compensated_minor BETWEEN 0 AND amount_minor", name="claim_amounts"),
     CheckConstraint("state IN ('OPEN', 'COMPENSATED', 'REJECTED')", name="claim_state_is_known"),
     CheckConstraint("(state = 'OPEN') = (end_time IS NULL)", name="decided_claims_are_over"),
+    CheckConstraint("finding IN ('UNSPECIFIED', 'FRAUD', 'NOT_FRAUD')", name="claim_finding_is_known"),
     CheckConstraint("(state = 'COMPENSATED') = (compensated_minor > 0)", name="compensated_claims_were_paid"),
     CheckConstraint("(state = 'COMPENSATED') = (ledger_reference <> '')", name="compensations_name_their_movement"),
 )

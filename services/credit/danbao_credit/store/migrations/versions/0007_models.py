@@ -5,8 +5,8 @@ from alembic import context, op
 
 from danbao_kit.migrations import grant
 
-revision = "0003_models"
-down_revision = "0001"
+revision = "0007"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,127 @@
+"""What is asked of memberships, and what their own workers hand in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+from uuid import UUID
+
+from danbao_credit.domain.membership import Role
+from danbao_kit.money import Money
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What the call says about who is calling. `subject` is subjects/{id}, empty for a peer service."""
+
+    subject: str = ""
+    partner: str = ""
+    is_operator: bool = False
+    sees_all: bool = False
+
+    def role_for(self, subject: str, partner: str) -> Role | None:
+        """As what the caller may ask something of this subject's membership; None: it does not exist for the caller."""
+        if self.is_operator:
+            return Role.OPERATOR
+        if (self.subject and self.subject == subject) or (self.partner and self.partner == partner):
+            return Role.MEMBER
+        return None
+
+    def may_see(self, subject: str, partner: str) -> bool:
+        return self.sees_all or self.role_for(subject, partner) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyMembership:
+    not_fingerprinted: ClassVar[tuple[str, ...]] = ("token",)
+    subject: str
+    currencies: tuple[str, ...]
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
+class FundDeposit:
+    not_fingerprinted: ClassVar[tuple[str, ...]] = ("token",)
+    name: UUID
+    amount: Money
+    source_kind: str
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
+class SuspendMembership:
+    not_fingerprinted: ClassVar[tuple[str, ...]] = ("token",)
+    name: UUID
+    reason: str
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
+class ReinstateMembership:
+    not_fingerprinted: ClassVar[tuple[str, ...]] = ("token",)
+    name: UUID
+    reason: str
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveMembership:
+    not_fingerprinted: ClassVar[tuple[str, ...]] = ("token",)
+    name: UUID
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtMembership:
+    """Its time has come, or something about its merchant has changed."""
+
+    name: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimDepositStep:
+    """Takes over a step that nobody works on any more, unless somebody else was first."""
+
+    name: UUID
+    number: int
+    generation: int
+    claim: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """Payments has moved the money: which transaction, and what of it went into the deposit and out of it."""
+
+    transaction: str
+    credited_minor: int
+    debited_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepRefused:
+    """Payments will move nothing under this id."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class SettleDepositStep:
+    """What came of a step."""
+
+    name: UUID
+    number: int
+    generation: int
+    outcome: StepDone | StepRefused
+
+
+Named = (
+    FundDeposit
+    | SuspendMembership
+    | ReinstateMembership
+    | LeaveMembership
+    | LookAtMembership
+    | ClaimDepositStep
+    | SettleDepositStep
+)
+"""Commands on a membership that exists."""

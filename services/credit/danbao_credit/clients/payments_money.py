@@ -1,0 +1,65 @@
+"""Payments, as far as deposits go: a step is one PostTransaction, under the same id however often it is sent."""
+
+from __future__ import annotations
+
+import grpc
+
+from danbao.payments.v1 import account_pb2, ledger_pb2, ledger_pb2_grpc
+from danbao.type.v1 import money_pb2
+from danbao_credit.application.membership_commands import StepDone, StepRefused
+from danbao_credit.application.ports import StepResult, StepUnknown
+from danbao_credit.domain.membership import StepKind
+from danbao_credit.domain.membership_model import DEPOSIT, DepositStep
+from danbao_kit.rpc_client import RemoteError, invoke
+
+CALL_S = 3.0
+"""Well below a step's lease."""
+
+# Refusals that payments has recorded under the id, or gives to the same message always: nothing will move under it.
+_DEFINITE = frozenset({"FAILED_PRECONDITION", "NOT_FOUND", "PERMISSION_DENIED", "INVALID_ARGUMENT", "OUT_OF_RANGE"})
+# Said before the id was looked at: an earlier attempt may have been executed.
+_NOT_RECORDED = frozenset({"PEER_NOT_ALLOWED", "DEADLINE_REQUIRED"})
+
+
+class PaymentsMoney:
+    """Moves deposits."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = ledger_pb2_grpc.LedgerServiceStub(channel)
+
+    async def execute(self, step: DepositStep) -> StepResult:
+        """Asks once. Whatever is no definite answer leaves the outcome open."""
+        try:
+            posted = await invoke(
+                self._stub.PostTransaction, request_of(step), name="payments.PostTransaction", cap_s=CALL_S
+            )
+        except RemoteError as error:
+            if error.code in _DEFINITE and error.reason not in _NOT_RECORDED:
+                return StepRefused(error.reason or error.code, error.message)
+            return StepUnknown(error.reason or error.code)
+        account = f"accounts/{step.account}"
+        return StepDone(
+            posted.name,
+            sum(each.amount.amount_minor for each in posted.transfers if each.credit_account == account),
+            sum(each.amount.amount_minor for each in posted.transfers if each.debit_account == account),
+        )
+
+
+def request_of(step: DepositStep) -> ledger_pb2.PostTransactionRequest:
+    """What payments is asked to do."""
+    deposit = account_pb2.AccountKey(owner=step.subject, kind=DEPOSIT)
+    counter = account_pb2.AccountKey(owner=step.subject, kind=step.counter_kind)
+    debit, credit = (counter, deposit) if step.kind is StepKind.FUND else (deposit, counter)
+    name = f"memberships/{step.membership_id}"
+    return ledger_pb2.PostTransactionRequest(
+        request_id=step.request_id,
+        legs=[
+            ledger_pb2.Leg(
+                debit=debit,
+                credit=credit,
+                amount=money_pb2.Money(currency=step.currency, amount_minor=step.amount_minor),
+            )
+        ],
+        description=f"{name}: deposit {step.kind}",
+        metadata={"membership": name, "step": str(step.number), "kind": step.kind.value},
+    )

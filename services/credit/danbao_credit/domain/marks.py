@@ -1,0 +1,241 @@
+"""What stands about a subject until it ends: confirmed fraud, unpaid promises, overdue obligations, suspected takeover.
+
+A mark is about one thing, its reference, and begins and ends once: with the earliest telling of its beginning and the
+earliest of its end; an end that lies before the beginning means that it never stood. Whatever is told without any
+reference is one mark that may stand again and again: from a beginning to the next end. All tellings are kept, so a
+history that is shuffled, late or told twice gives the same marks. An annulled mark, of fraud whose appeal was upheld,
+never stood.
+
+Times are microseconds since the epoch, in business time; evaluations look at whole seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from types import MappingProxyType
+
+from danbao_credit.domain.events import Source
+from danbao_credit.domain.grades import Grade
+from danbao_credit.domain.telling import Telling
+
+_SECOND_US = 1_000_000
+# The measure of a claim's telling that is 1 where the arbiter found no fraud. Claims without a finding are of fraud: a
+# claim is a buyer's word that the seller cheated.
+GOODWILL = "goodwill"
+
+
+class MarkKind(StrEnum):
+    """What stands, in the order of the hard rules."""
+
+    FRAUD = "fraud"
+    PROMISE_UNPAID = "promise_unpaid"
+    OVERDUE = "overdue"
+    TAKEOVER = "takeover"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Turn:
+    """A beginning or an end: when, by what (an event's kind, an appeal's name), and the trace that caused it."""
+
+    at_us: int
+    by: str
+    traceparent: str = ""
+    # An end only: it is as if the mark had never stood.
+    annuls: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MarkTold:
+    """What one event says about one mark."""
+
+    subject: str
+    kind: MarkKind
+    reference: str
+    begins: bool
+    turn: Turn
+
+    @property
+    def key(self) -> MarkKey:
+        return MarkKey(self.subject, self.kind, self.reference)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class MarkKey:
+    """Which mark."""
+
+    subject: str
+    kind: MarkKind
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A mark as far as it was told. `grade` is the subject's when a suspicion began; None where none was remembered.
+
+    `begins` and `ends` are all that was told, each once, in the order of time.
+    """
+
+    subject: str
+    kind: MarkKind
+    reference: str
+    begins: tuple[Turn, ...] = ()
+    ends: tuple[Turn, ...] = ()
+    grade: Grade | None = None
+
+    @property
+    def key(self) -> MarkKey:
+        return MarkKey(self.subject, self.kind, self.reference)
+
+    @property
+    def is_annulled(self) -> bool:
+        """Whether it is as if it had never stood."""
+        return any(turn.annuls for turn in self.ends)
+
+    @property
+    def runs(self) -> list[tuple[Turn, Turn | None]]:
+        """From when to when it stood, in order; None: it stands. With a reference once at the most."""
+        if not self.begins or self.is_annulled:
+            return []
+        if self.reference:
+            end = self.ends[0] if self.ends else None
+            return [(self.begins[0], end)] if end is None or end.at_us > self.begins[0].at_us else []
+        runs: list[tuple[Turn, Turn | None]] = []
+        begun: Turn | None = None
+        # Of a beginning and an end at the same moment the end is the later one.
+        for is_end, turn in sorted(
+            [(False, turn) for turn in self.begins] + [(True, turn) for turn in self.ends],
+            key=lambda item: (item[1].at_us, item[0], item[1]),
+        ):
+            if is_end and begun is not None:
+                runs.append((begun, turn))
+                begun = None
+            elif not is_end and begun is None:
+                begun = turn
+        return runs if begun is None else [*runs, (begun, None)]
+
+    @property
+    def begin(self) -> Turn | None:
+        """How it began, the last time that it stood; None: it never stood."""
+        runs = self.runs
+        return runs[-1][0] if runs else None
+
+    @property
+    def end(self) -> Turn | None:
+        """What ended it; None: it stands, or never stood and was not annulled."""
+        runs = self.runs
+        if runs:
+            return runs[-1][1]
+        return next((turn for turn in self.ends if turn.annuls), None)
+
+    def stood_s(self, as_of_s: int, *, ahead_s: int = 0) -> int | None:
+        """For how many seconds it had stood; None where it did not. One that begins up to `ahead_s` later counts as 0.
+
+        Services' clocks differ a little: what was told to us has happened, although our clock may not be there yet.
+        """
+        for begin, end in reversed(self.runs):
+            begin_s = begin.at_us // _SECOND_US
+            if begin_s <= as_of_s + ahead_s:
+                ended = end is not None and end.at_us // _SECOND_US <= as_of_s
+                return None if ended else max(as_of_s - begin_s, 0)
+        return None
+
+    def told(self, told: MarkTold) -> Mark:
+        """The mark after one more telling of it."""
+        assert told.key == self.key
+        if told.begins:
+            return replace(self, begins=_with(self.begins, told.turn))
+        return replace(self, ends=_with(self.ends, told.turn))
+
+    def without(self, told: MarkTold) -> Mark:
+        """The mark as if that had never been told."""
+        assert told.key == self.key
+        if told.begins:
+            return replace(self, begins=_without(self.begins, told.turn))
+        return replace(self, ends=_without(self.ends, told.turn))
+
+
+def new_mark(key: MarkKey) -> Mark:
+    """A mark of which nothing was told yet."""
+    return Mark(key.subject, key.kind, key.reference)
+
+
+# (source, kind of event) → (role of whom, kind of mark, whether it begins).
+_RULES: Mapping[tuple[Source, str], tuple[tuple[str, MarkKind, bool], ...]] = MappingProxyType(
+    {
+        (Source.ESCROW, "claim_compensated"): (
+            ("seller", MarkKind.FRAUD, True),
+            ("seller", MarkKind.PROMISE_UNPAID, False),
+        ),
+        # Awarded, and neither the deposit nor the fund could pay it.
+        (Source.ESCROW, "claim_payment_refused"): (("seller", MarkKind.PROMISE_UNPAID, True),),
+        (Source.ESCROW, "claim_rejected"): (("seller", MarkKind.PROMISE_UNPAID, False),),
+        (Source.REPORTS, "promise_made"): (("subject", MarkKind.PROMISE_UNPAID, True),),
+        # Whoever was never told that it was made is told now.
+        (Source.REPORTS, "promise_broken"): (("subject", MarkKind.PROMISE_UNPAID, True),),
+        (Source.REPORTS, "promise_kept"): (("subject", MarkKind.PROMISE_UNPAID, False),),
+        (Source.REPORTS, "obligation_due"): (("subject", MarkKind.OVERDUE, True),),
+        (Source.REPORTS, "obligation_settled"): (("subject", MarkKind.OVERDUE, False),),
+        (Source.REPORTS, "takeover_suspected"): (("subject", MarkKind.TAKEOVER, True),),
+        (Source.REPORTS, "takeover_cleared"): (("subject", MarkKind.TAKEOVER, False),),
+        (Source.REPORTS, "fraud_confirmed"): (("subject", MarkKind.FRAUD, True),),
+    }
+)
+_FRAUDS = frozenset(
+    (source.value, kind)
+    for (source, kind), rules in _RULES.items()
+    if any(mark is MarkKind.FRAUD and begins for _, mark, begins in rules)
+)
+
+
+def marks_told(
+    kind: str, telling: Telling, *, source: Source, at_us: int, traceparent: str = ""
+) -> tuple[MarkTold, ...]:
+    """What an event says about marks; its reference is what it is about."""
+    rules = _RULES.get((source, kind), ())
+    if not rules:
+        return ()
+    told: list[MarkTold] = []
+    for role, subject in telling.roles:
+        for of_role, mark, begins in rules:
+            if of_role != role:
+                continue
+            if mark is MarkKind.FRAUD and telling.measures.get(GOODWILL):
+                continue
+            turn = Turn(at_us, f"{source}.{kind}", traceparent)
+            told.append(MarkTold(subject, mark, telling.about, begins, turn))
+    return tuple(told)
+
+
+def begins_fraud(source: str, kind: str) -> bool:
+    """Whether such an event confirms fraud."""
+    return (source, kind) in _FRAUDS
+
+
+def standing(marks: Iterable[Mark], as_of_s: int, *, ahead_s: int = 0) -> dict[MarkKind, int]:
+    """What stands at a moment, and for how many seconds at the longest."""
+    found: dict[MarkKind, int] = {}
+    for mark in marks:
+        stood_s = mark.stood_s(as_of_s, ahead_s=ahead_s)
+        if stood_s is not None:
+            found[mark.kind] = max(found.get(mark.kind, 0), stood_s)
+    return found
+
+
+def suspicion(marks: Iterable[Mark], as_of_s: int, *, ahead_s: int = 0) -> Mark | None:
+    """The earliest suspicion of a takeover that stands at a moment: its grade is the one that terms are frozen at."""
+    suspected = [
+        mark for mark in marks if mark.kind is MarkKind.TAKEOVER and mark.stood_s(as_of_s, ahead_s=ahead_s) is not None
+    ]
+    return min(
+        suspected, key=lambda mark: (-(mark.stood_s(as_of_s, ahead_s=ahead_s) or 0), mark.reference), default=None
+    )
+
+
+def _with(turns: tuple[Turn, ...], turn: Turn) -> tuple[Turn, ...]:
+    return turns if turn in turns else tuple(sorted((*turns, turn)))
+
+
+def _without(turns: tuple[Turn, ...], turn: Turn) -> tuple[Turn, ...]:
+    return tuple(known for known in turns if (known.at_us, known.by) != (turn.at_us, turn.by))

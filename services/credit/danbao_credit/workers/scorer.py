@@ -1,0 +1,177 @@
+"""How scores follow the facts: whoever was touched is scored off the write path, whoever was not, from time to time.
+
+Subjects that a batch touched are collected in memory, each once however often it was touched, and evaluated in rounds;
+those with a mark go first. A round is followed by a pause in proportion to what it took, so that under load the scorer
+takes a small share of the processor and scores lag; the events never do. What memory loses, in a crash or because
+another replica stopped, is found in the store: a score that is older than its profile. Time alone moves scores, too:
+who was not looked at for a day of business time is looked at again, at most so many a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from danbao_credit.application.evaluate import seconds
+from danbao_credit.application.ports import AHEAD_S, Scorable
+from danbao_credit.application.record_scores import RecordScores, Scored
+from danbao_credit.application.working_set import CreditSet, Touched
+from danbao_credit.domain.evaluation import Judge
+from danbao_credit.domain.hard_rules import next_turn_s
+from danbao_credit.domain.marks import standing
+from danbao_credit.domain.scores import kinds_of, score_of
+from danbao_kit.clock import Clock
+from danbao_kit.errors import DanbaoError
+from danbao_kit.group_commit import GroupCommit, Submission
+from danbao_kit.log import log
+
+LOOK_AGAIN = timedelta(hours=24)
+"""Of business time: after it, a score is made anew although nothing has happened."""
+
+# Those that come within this time share a round.
+_GATHER_S = 0.05
+# Evaluations in a row before other calls have their turn, and in one round.
+_IN_A_ROW = 10
+_ROUND = 100
+# The pause after a round, in times of what the round took.
+_PAUSE = 15
+# Beyond, touches are left to the sweep.
+_MOST_WAITING = 500_000
+_RETRY_S = 0.5
+_SWEEP_EVERY_S = 1.0
+_SWEPT_AT_ONCE = 50
+_PAGE = 500
+
+
+class Reads(Protocol):
+    """What the scorer reads. Raise StoreUnavailable."""
+
+    async def scorable(self, subjects: Collection[str]) -> list[Scorable]: ...
+
+    async def stale_after(self, after: str, most: int) -> tuple[list[str], str | None]: ...
+
+    async def due(self, now: datetime, most: int) -> list[str]: ...
+
+
+class Scorer:
+    """Keeps the recorded scores up to date. Several at once are normal: the newer score stays."""
+
+    def __init__(self, judge: Callable[[], Judge], reads: Reads, group_commit: GroupCommit, clock: Clock) -> None:
+        self._judge = judge
+        self._reads = reads
+        self._group_commit = group_commit
+        self._clock = clock
+        self._urgent: dict[str, Touched] = {}
+        self._waiting: dict[str, Touched] = {}
+        self._touched = asyncio.Event()
+        self._urged = asyncio.Event()
+
+    def touch(self, touched: Mapping[str, Touched]) -> None:
+        """These are to be scored."""
+        for subject, touch in touched.items():
+            if touch.urgent:
+                self._waiting.pop(subject, None)
+                self._urgent[subject] = touch
+                self._urged.set()
+            elif subject not in self._urgent and len(self._waiting) < _MOST_WAITING:
+                self._waiting[subject] = touch
+        if touched:
+            self._touched.set()
+
+    async def run(self) -> None:
+        """Scores whoever is touched, until cancelled."""
+        while True:
+            if not self._urgent and not self._waiting:
+                self._touched.clear()
+                await self._touched.wait()
+                await asyncio.sleep(_GATHER_S)
+            began = time.monotonic()
+            taken = self._take()
+            try:
+                await self._score(taken)
+            except DanbaoError as error:
+                log.warning("scores_wait", subjects=len(taken), reason=error.reason)
+                waiting = self._urgent.keys() | self._waiting.keys()
+                self.touch({subject: touch for subject, touch in taken.items() if subject not in waiting})
+                await asyncio.sleep(_RETRY_S)
+            await self._pause(time.monotonic() - began)
+
+    async def sweep(self) -> None:
+        """Finds scores that are older than their profile, then those that time may have moved, until cancelled."""
+        after: str | None = ""
+        while after is not None:
+            stale, after = await self._reads.stale_after(after, _PAGE)
+            for start in range(0, len(stale), _ROUND):
+                began = time.monotonic()
+                await self._score(_untouched(stale[start : start + _ROUND]))
+                await self._pause(time.monotonic() - began)
+            await asyncio.sleep(0)
+        while True:
+            due = await self._reads.due(self._clock.now(), _SWEPT_AT_ONCE)
+            if due:
+                await self._score(_untouched(due))
+            await asyncio.sleep(_SWEEP_EVERY_S)
+
+    def _take(self) -> dict[str, Touched]:
+        """The next round: those with a mark, and nobody else with them; without any, those who wait longest."""
+        self._urged.clear()
+        waiting = self._urgent or self._waiting
+        taken: dict[str, Touched] = {}
+        while waiting and len(taken) < _ROUND:
+            subject = next(iter(waiting))
+            taken[subject] = waiting.pop(subject)
+        if self._urgent:
+            self._urged.set()
+        return taken
+
+    async def _pause(self, took_s: float) -> None:
+        """Waits in proportion to the round before; a mark ends the wait."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PAUSE * took_s):
+                await self._urged.wait()
+
+    async def _score(self, touched: Mapping[str, Touched]) -> None:
+        """Evaluates and records. Raises what keeps it from being recorded."""
+        scored: list[Scored] = []
+        for position, found in enumerate(await self._reads.scorable(list(touched)), 1):
+            scored.extend(scores_of(found, judge=self._judge(), now=self._clock.now(), touch=touched[found.subject]))
+            if position % _IN_A_ROW == 0:
+                await asyncio.sleep(0)
+        if scored:
+            outcome = await self._group_commit.submit(Submission(RecordScores(tuple(scored))))
+            if outcome.error is not None:
+                raise outcome.error
+
+
+def touched_by(working: CreditSet) -> Mapping[str, Touched]:
+    """Whose scores a committed batch may have moved."""
+    return dict(working.touched.created())
+
+
+def scores_of(found: Scorable, *, judge: Judge, now: datetime, touch: Touched) -> Iterable[Scored]:
+    """The scores of a subject, one for each kind that it acts as."""
+    as_of_s = seconds(now)
+    turn_s = next_turn_s(found.marks, as_of_s)
+    look_time = now + LOOK_AGAIN
+    if turn_s is not None:
+        look_time = min(look_time, datetime.fromtimestamp(turn_s, UTC))
+    stands = standing(found.marks, as_of_s, ahead_s=AHEAD_S)
+    for kind in kinds_of(found.profile, judge.catalogue):
+        evaluation = judge.evaluate(found.profile, kind=kind, as_of_s=as_of_s, standing=stands)
+        score = score_of(
+            found.subject,
+            evaluation,
+            model_version=judge.model.version,
+            as_of=now,
+            look_time=look_time,
+            profile_version=found.version,
+        )
+        yield Scored(score, touch.traceparent)
+
+
+def _untouched(subjects: Iterable[str]) -> dict[str, Touched]:
+    return dict.fromkeys(subjects, Touched("", urgent=False))

@@ -1,0 +1,191 @@
+"""What stands about a subject: which events turn a mark, in any order, and when it stands."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import pytest
+
+from danbao_credit.domain.events import Source
+from danbao_credit.domain.facts import Telling
+from danbao_credit.domain.marks import (
+    Mark,
+    MarkKey,
+    MarkKind,
+    MarkTold,
+    Turn,
+    marks_told,
+    new_mark,
+    standing,
+    suspicion,
+)
+
+SECOND_US = 1_000_000
+HOUR_S = 3600
+SELLER, BUYER = "subjects/seller", "subjects/buyer"
+CLAIM = "claims/1"
+
+
+def claim(kind: str, at_s: int = 1000, about: str = CLAIM, **measures: int) -> tuple[MarkTold, ...]:
+    telling = Telling(about, "CNY", (("buyer", BUYER), ("seller", SELLER)), {"one": 1, **measures})
+    return marks_told(kind, telling, source=Source.ESCROW, at_us=at_s * SECOND_US, traceparent=f"trace of {kind}")
+
+
+def report(kind: str, at_s: int = 1000, about: str = "promises/1") -> tuple[MarkTold, ...]:
+    telling = Telling(about, "", (("subject", SELLER),), {"one": 1})
+    return marks_told(kind, telling, source=Source.REPORTS, at_us=at_s * SECOND_US)
+
+
+def marks_of(*told: MarkTold) -> dict[MarkKey, Mark]:
+    marks: dict[MarkKey, Mark] = {}
+    for item in told:
+        marks[item.key] = marks.get(item.key, new_mark(item.key)).told(item)
+    return marks
+
+
+def only(*told: MarkTold) -> Mark:
+    (mark,) = marks_of(*told).values()
+    return mark
+
+
+@pytest.mark.parametrize("measures", [{}, {"goodwill": 0}])
+def test_a_compensated_claim_is_fraud_of_its_seller_unless_the_arbiter_says_otherwise(
+    measures: dict[str, int],
+) -> None:
+    fraud, promise = claim("claim_compensated", **measures)
+    assert (fraud.subject, fraud.kind, fraud.reference, fraud.begins) == (SELLER, MarkKind.FRAUD, CLAIM, True)
+    assert fraud.turn == Turn(1000 * SECOND_US, "escrow.claim_compensated", "trace of claim_compensated")
+    assert (promise.subject, promise.kind, promise.begins) == (SELLER, MarkKind.PROMISE_UNPAID, False)
+
+
+def test_a_goodwill_brands_nobody() -> None:
+    assert [item.kind for item in claim("claim_compensated", goodwill=1)] == [MarkKind.PROMISE_UNPAID]
+
+
+def test_an_event_that_is_reversed_was_never_told() -> None:
+    (begun,), (ended,) = report("takeover_suspected", 1000), report("takeover_cleared", 2000)
+    both = only(begun, ended)
+    assert both.without(begun).stood_s(1500) is None
+    assert both.without(ended).stood_s(2500) == 1500
+
+
+def test_what_is_told_without_a_reference_stands_again_and_again() -> None:
+    told = [
+        *report("takeover_suspected", 1000, ""),
+        *report("takeover_cleared", 2000, ""),
+        *report("takeover_suspected", 3000, ""),
+        *report("takeover_suspected", 3500, ""),
+        *report("takeover_cleared", 4000, ""),
+    ]
+    for order in permutations(told):
+        mark = only(*order, *order)
+        stood = [mark.stood_s(at) for at in (999, 1000, 1999, 2000, 3000, 3600, 3999, 4000)]
+        assert stood == [None, 0, 999, None, 0, 600, 999, None]
+
+
+@pytest.mark.parametrize("end", ["claim_compensated", "claim_rejected"])
+def test_an_award_that_could_not_be_paid_stands_until_the_claim_is_over(end: str) -> None:
+    told = [*claim("claim_payment_refused", 1000), *claim(end, 5000, goodwill=1)]
+    mark = marks_of(*told)[MarkKey(SELLER, MarkKind.PROMISE_UNPAID, CLAIM)]
+    assert mark.stood_s(4999) == 3999
+    assert mark.stood_s(5000) is None
+    assert mark.end is not None
+    assert mark.end.by == f"escrow.{end}"
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "kind"),
+    [
+        ("promise_made", "promise_kept", MarkKind.PROMISE_UNPAID),
+        ("promise_broken", "promise_kept", MarkKind.PROMISE_UNPAID),
+        ("obligation_due", "obligation_settled", MarkKind.OVERDUE),
+        ("takeover_suspected", "takeover_cleared", MarkKind.TAKEOVER),
+    ],
+)
+def test_what_other_teams_report_begins_and_ends_marks(begin: str, end: str, kind: MarkKind) -> None:
+    mark = only(*report(begin, 1000), *report(end, 2000))
+    assert (mark.subject, mark.kind) == (SELLER, kind)
+    assert [mark.stood_s(at) for at in (999, 1000, 1999, 2000)] == [None, 0, 999, None]
+
+
+def test_confirmed_fraud_is_ended_by_no_report() -> None:
+    mark = only(*report("fraud_confirmed"))
+    assert mark.kind is MarkKind.FRAUD
+    assert mark.end is None
+
+
+def test_other_events_tell_nothing_of_marks() -> None:
+    assert claim("claim_opened") == claim("trade_paid") == report("review_given", about="") == ()
+
+
+def test_the_same_kind_from_another_source_tells_nothing() -> None:
+    telling = Telling(CLAIM, "CNY", (("seller", SELLER), ("subject", SELLER)), {})
+    assert marks_told("claim_compensated", telling, source=Source.REPORTS, at_us=1) == ()
+    assert marks_told("fraud_confirmed", telling, source=Source.ESCROW, at_us=1) == ()
+
+
+def test_any_order_and_any_repetition_give_the_same_marks() -> None:
+    told = [
+        *report("promise_made", 1000),
+        *report("promise_broken", 1500),
+        *report("promise_kept", 3000),
+        *report("promise_kept", 2500),
+        *claim("claim_compensated", 4000),
+    ]
+    expected = marks_of(*told)
+    assert expected[MarkKey(SELLER, MarkKind.PROMISE_UNPAID, "promises/1")].stood_s(2499) == 1499
+    assert expected[MarkKey(SELLER, MarkKind.PROMISE_UNPAID, "promises/1")].stood_s(2500) is None
+    for order in permutations(told):
+        assert marks_of(*order, *order[:2]) == expected
+
+
+def test_an_end_that_lies_before_the_beginning_means_that_it_never_stood() -> None:
+    mark = only(*report("obligation_settled", 900), *report("obligation_due", 1000))
+    assert all(mark.stood_s(at) is None for at in (899, 900, 1000, 10**9))
+
+
+def test_an_end_alone_stands_for_nothing() -> None:
+    assert only(*report("promise_kept")).stood_s(10**9) is None
+
+
+def test_an_annulled_mark_never_stood_whatever_else_ended_it() -> None:
+    (fraud,) = report("fraud_confirmed", 1000)
+    annulled = MarkTold(
+        fraud.subject, fraud.kind, fraud.reference, False, Turn(9000 * SECOND_US, "appeals/1", annuls=True)
+    )
+    ended = MarkTold(fraud.subject, fraud.kind, fraud.reference, False, Turn(2000 * SECOND_US, "operator"))
+    for order in permutations((fraud, annulled, ended)):
+        mark = only(*order)
+        assert mark.end is not None
+        assert mark.end.by == "appeals/1"
+        assert all(mark.stood_s(at) is None for at in (1000, 1500, 10**9))
+
+
+def test_a_mark_of_a_clock_that_runs_ahead_stands_now_but_not_in_the_past() -> None:
+    mark = only(*report("fraud_confirmed", 1000))
+    assert mark.stood_s(990, ahead_s=300) == 0
+    assert mark.stood_s(990) is None
+    assert mark.stood_s(600, ahead_s=300) is None
+
+
+def test_what_stands_is_told_with_the_longest_time_of_each_kind() -> None:
+    marks = marks_of(
+        *report("promise_made", 1000, "promises/1"),
+        *report("promise_made", 2000, "promises/2"),
+        *report("obligation_due", 5000, "obligations/1"),
+    ).values()
+    assert standing(marks, 4000) == {MarkKind.PROMISE_UNPAID: 3000}
+    assert standing(marks, 5000) == {MarkKind.PROMISE_UNPAID: 4000, MarkKind.OVERDUE: 0}
+
+
+def test_terms_are_frozen_by_the_earliest_suspicion_that_stands() -> None:
+    marks = marks_of(
+        *report("takeover_suspected", 1000, "alerts/1"),
+        *report("takeover_suspected", 2000, "alerts/2"),
+        *report("takeover_cleared", 3000, "alerts/1"),
+    ).values()
+    assert [mark and mark.reference for mark in (suspicion(marks, at) for at in (999, 2500, 3000))] == [
+        None,
+        "alerts/1",
+        "alerts/2",
+    ]

@@ -1,0 +1,154 @@
+"""What stands about a subject, as callers meet it: blocked, capped, frozen, and free again, on the real PostgreSQL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from danbao.credit.v1 import credit_pb2
+from danbao.escrow.v1 import claim_pb2
+from danbao_credit.application.apply_events import microseconds
+from danbao_credit.application.record_events import NewEvent
+from danbao_credit.domain.marks import Mark, MarkKey, MarkKind
+from danbao_credit.testing import SYSTEM, TradeStory
+from danbao_credit.testing_reports import record
+from danbao_credit.testing_standing import (
+    BUYER,
+    CLAIM,
+    DAY,
+    HOUR,
+    OPERATOR,
+    SELLER,
+    TRACEPARENT,
+    ago,
+    another_writer,
+    claim_event,
+    evaluation,
+    good_history,
+    scored,
+    stamp,
+    terms,
+    told,
+    upheld,
+)
+
+
+async def test_confirmed_fraud_is_350_e_and_blocked_until_an_appeal_is_upheld(credit, catalogue) -> None:
+    await told(credit, good_history())
+    before = await evaluation(credit)
+    assert (before.grade, before.blocked) != ("E", True)
+    await told(credit, [claim_event("claim_compensated", ago(minutes=1))])
+    after = await evaluation(credit)
+    assert (after.score, after.grade, after.blocked) == (350, "E", True)
+    assert after.reasons[0].code == "FRAUD_CONFIRMED"
+    assert after.adjustments[0].code == "FRAUD_CONFIRMED"
+    assert len(after.reasons) <= 4
+    own = await terms(credit)
+    assert (own.blocked, own.grade, own.member) == (True, "E", False)
+    other = await terms(credit, "subjects/other", counterparty=SELLER)
+    assert (other.blocked, other.counterparty_blocked) == (False, True)
+    assert not (await terms(credit, "subjects/other", counterparty=BUYER)).counterparty_blocked
+    key = MarkKey(SELLER, MarkKind.FRAUD, CLAIM)
+    await upheld(credit, catalogue, key)
+    again = await evaluation(credit)
+    # To the point: everything but the moment and how far the streams were read is as it was.
+    for message in (before, again):
+        message.ClearField("as_of")
+        message.ClearField("escrow_sequence")
+    assert again == before
+    assert not (await terms(credit)).blocked
+    await upheld(credit, catalogue, key)
+    twice = await evaluation(credit)
+    assert (twice.score, list(twice.sub_scores)) == (before.score, list(before.sub_scores)), "taken back once"
+
+
+async def test_a_goodwill_is_a_defect_but_no_fraud(credit) -> None:
+    await told(credit, good_history())
+    await told(credit, [claim_event("claim_compensated", ago(minutes=1), finding=claim_pb2.FINDING_NOT_FRAUD)])
+    found = await evaluation(credit)
+    assert not found.blocked
+    assert found.score > 350
+    request = credit_pb2.ListIndicatorValuesRequest(subject=SELLER, kind=credit_pb2.SUBJECT_KIND_MERCHANT)
+    values = {value.name: value.value for value in (await credit.stub().ListIndicatorValues(request, timeout=5)).values}
+    assert values["defective_orders_60d"] == 1
+
+
+@pytest.mark.parametrize(("hours", "most"), [(71, None), (73, 549)])
+async def test_an_award_unpaid_for_more_than_72_hours_caps_the_score(credit, hours, most) -> None:
+    await told(credit, good_history())
+    before = await evaluation(credit)
+    assert before.score > 549
+    await told(credit, [claim_event("claim_payment_refused", ago(hours=hours))])
+    found = await evaluation(credit)
+    assert found.score == (before.score if most is None else most)
+    assert not found.blocked
+    if most is not None:
+        assert found.adjustments[0].code == found.reasons[0].code == "PROMISE_UNPAID"
+        assert "73 hours" in found.adjustments[0].text
+        # What stood then: a moment before the time was up nothing bound, and nothing did before it was told.
+        then = await evaluation(credit, as_of=stamp(ago(hours=2)))
+        assert then.score > 549
+    await told(credit, [claim_event("claim_rejected", ago(minutes=1))])
+    assert (await evaluation(credit)).score > 549
+
+
+async def test_a_mark_counts_from_when_it_began_and_not_before(credit) -> None:
+    await told(credit, good_history())
+    await told(credit, [claim_event("claim_compensated", ago(hours=2))])
+    assert (await evaluation(credit)).score == 350
+    then = await evaluation(credit, as_of=stamp(ago(hours=3)))
+    assert not then.blocked
+    assert then.score > 350
+    assert (await evaluation(credit, as_of=stamp(ago(hours=1)))).blocked
+
+
+async def test_marks_are_kept_with_the_trace_of_their_cause(credit) -> None:
+    await told(credit, [*good_history(2), claim_event("claim_compensated", ago(minutes=1))])
+    async with another_writer(credit) as (_, queries):
+        (found,) = await queries.scorable([SELLER])
+    marks: dict[MarkKind, Mark] = {mark.kind: mark for mark in found.marks}
+    begin = marks[MarkKind.FRAUD].begin
+    assert begin is not None
+    assert (begin.by, begin.traceparent) == ("escrow.claim_compensated", TRACEPARENT)
+    assert marks[MarkKind.PROMISE_UNPAID].begin is None
+
+
+async def test_events_told_twice_turn_a_mark_once(credit) -> None:
+    """The same event under two sequences, as a sender restored from a backup might tell it, and after a restart."""
+    fraud = claim_event("claim_compensated", ago(minutes=1))
+    await told(credit, [*good_history(2), fraud, fraud])
+    await credit.stop()
+    await credit.start()
+    await told(credit, [fraud])
+    async with another_writer(credit) as (_, queries):
+        (found,) = await queries.scorable([SELLER])
+    frauds = [mark for mark in found.marks if mark.kind is MarkKind.FRAUD]
+    assert [len(mark.begins) for mark in frauds] == [1]
+
+
+async def test_a_suspected_takeover_freezes_terms_and_not_the_score(credit) -> None:
+    await told(credit, good_history(60))
+    await scored(credit, SELLER)
+    before = await terms(credit)
+    suspected = NewEvent("s1", kind="takeover_suspected", subject=SELLER, at_us=microseconds(ago(minutes=5)))
+    await record(credit, suspected)
+    await told(credit, [event for n in range(100, 104) for event in _abandoned(f"bad{n}")])
+    frozen, score = await terms(credit), await evaluation(credit)
+    assert not before.payout_by_operator
+    assert (frozen.frozen, frozen.payout_by_operator) == (True, True)
+    assert frozen.grade == before.grade
+    assert frozen.per_trade_limit_minor == before.per_trade_limit_minor
+    assert score.score < before.score, "the score moves on"
+    assert frozen.score == score.score
+    cleared = NewEvent("s2", kind="takeover_cleared", subject=SELLER, at_us=microseconds(ago(minutes=1)))
+    await record(credit, cleared, caller=OPERATOR)
+    free = await terms(credit)
+    assert (free.frozen, free.grade) == (False, score.grade)
+
+
+def _abandoned(name: str) -> list[Any]:
+    """A trade that was paid and never shipped, and given back after ship-by."""
+    at = ago(days=12)
+    story = TradeStory(name, at=at).paid(at + HOUR).refunded(at + 11 * DAY, by=SYSTEM)
+    return list(story.events)

@@ -11,7 +11,7 @@ WITH = command -v "$(PYTHON)" >/dev/null 2>&1 \
 	exec "$(PYTHON)" deploy/local/bootstrap.py
 IN_VENV = .venv/bin/python -P -m
 
-.PHONY: help install run demo stop status test lint replay bench lock clean
+.PHONY: help install run demo stop status test lint replay train bench lock clean
 
 help:
 	@echo 'make run      install, start everything, play one secured trade, stay until Ctrl-C'
@@ -20,6 +20,7 @@ help:
 	@echo 'make test     every test (ARGS=... goes to pytest)'
 	@echo 'make lint     every check that runs no product code'
 	@echo 'make replay   real orders as trades: DATA=folder [LIMIT=n] [JSON=file] [STEP=hours] [FRESH=1]'
+	@echo 'make train    make the model that ships, and its report [ORDERS=n] [SEED=n] [OUT=file] [VERSION=name] [AGAIN=1]'
 	@echo 'make bench    measure [QUICK=1]'
 	@echo 'make lock     resolve requirements.in again     make clean   remove all of it, the data too'
 
@@ -45,6 +46,10 @@ replay:
 	@test -n "$$DATA" || { echo 'Say where the orders are: make replay DATA=folder' >&2; exit 1; }
 	@$(WITH) -P -m danbao_local.replay --data "$$DATA" $(if $(LIMIT),--limit "$$LIMIT") $(if $(JSON),--json "$$JSON") \
 		$(if $(STEP),--step "$$STEP") $(if $(FRESH),--fresh)
+
+train:
+	@$(WITH) -P -m danbao_local.train $(if $(ORDERS),--orders "$$ORDERS") $(if $(SEED),--seed "$$SEED") \
+		$(if $(OUT),--out "$$OUT") $(if $(VERSION),--version "$$VERSION") $(if $(AGAIN),--again)
 
 bench:
 	@$(WITH) -P -m danbao_local.bench $(if $(QUICK),--quick)

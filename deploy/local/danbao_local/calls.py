@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from danbao_local import case_calls, membership_calls, rights_calls
+from danbao_local import case_calls, membership_calls, model_calls, rights_calls
 from danbao_local.card import Card
 from danbao_local.client import CallFailed, GatewayClient
 from danbao_local.contracts import HttpRule, unary_rules
@@ -66,6 +66,7 @@ class _Fixtures:
     to_check_out: list[str]
     checkout: str
     cases: case_calls.CaseFixtures
+    models: model_calls.ModelFixtures
     memberships: membership_calls.MembershipFixtures
     rights: rights_calls.RightsFixtures
 
@@ -75,6 +76,12 @@ _Example = tuple[str, Callable[[_Fixtures], dict[str, Any]]]
 
 def _of_cases(body_of: Callable[[case_calls.CaseFixtures], dict[str, Any]]) -> Callable[[_Fixtures], dict[str, Any]]:
     return lambda made: body_of(made.cases)
+
+
+def _of_models(
+    body_of: Callable[[model_calls.ModelFixtures], dict[str, Any]],
+) -> Callable[[_Fixtures], dict[str, Any]]:
+    return lambda made: body_of(made.models)
 
 
 def _of_memberships(
@@ -232,6 +239,7 @@ EXAMPLES: dict[str, _Example] = {
     ),
     f"{_CREDIT}/RebuildProfile": ("operator", lambda _: {"requestId": new_id(), "subject": SELLER}),
     f"{_CREDIT}/GetIngestStatus": ("operator", lambda _: {}),
+    **{rpc: (role, _of_models(body_of)) for rpc, (role, body_of) in model_calls.EXAMPLES.items()},
     f"{_CREDIT}/ListScoreHistory": ("partner", lambda _: {"subject": SELLER, "pageSize": 10}),
     f"{_CREDIT}/SimulateScore": (
         "partner",
@@ -314,6 +322,7 @@ def _make_fixtures(client: GatewayClient, demo: DemoResult) -> _Fixtures:
         to_check_out=unpaid[:2],
         checkout=client.call(f"{_TRADES}/CreateCheckout", checkout_body(unpaid[2:]), role="partner").name,
         cases=case_calls.make(client, disputable, demo.trade.name),
+        models=model_calls.make(client),
         memberships=membership_calls.make(client),
         rights=rights_calls.make(client),
     )

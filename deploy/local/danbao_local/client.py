@@ -26,6 +26,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from danbao.credit.v1 import credit_pb2 as _credit_pb2  # noqa: F401 - registers the contract
 from danbao.credit.v1 import event_pb2 as _credit_event_pb2  # noqa: F401
 from danbao.credit.v1 import membership_pb2 as _membership_pb2  # noqa: F401
+from danbao.credit.v1 import model_pb2 as _model_pb2  # noqa: F401
 from danbao.credit.v1 import rights_pb2 as _rights_pb2  # noqa: F401
 from danbao.escrow.v1 import audit_pb2 as _escrow_audit_pb2  # noqa: F401
 from danbao.escrow.v1 import event_pb2 as _escrow_event_pb2  # noqa: F401

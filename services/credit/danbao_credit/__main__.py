@@ -1,8 +1,10 @@
-"""danbao-credit serve | migrate | audit | rebuild [--after SUBJECT]
+"""danbao-credit serve | migrate | audit | rebuild [--after SUBJECT] | train … | yardstick --data DIR
 
 serve: runs the service. migrate: brings its store to the newest migration. audit: compares every profile with its
 checkpoint and log, prints a line for each that differs, and then exits with 1. rebuild: counts every profile again by
 the catalogue of this version, while the service runs; ended early, it is begun again after the subject it told last.
+train: makes a model of the events in payments' and escrow's streams (train --help). yardstick: measures the trainer on
+public data sets in a folder.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from functools import partial
 from pydantic import ValidationError
 
 from danbao_credit.app import NAME, CreditSettings, serve
-from danbao_credit.domain.errors import DefinitionInvalid
+from danbao_credit.domain.errors import DefinitionInvalid, TrainingImpossible
 from danbao_credit.maintenance import StoreSettings, audit_store, rebuild_store
 from danbao_kit.business_clock import ClockMixed
 from danbao_kit.errors import DanbaoError
@@ -31,6 +33,14 @@ def main(arguments: list[str] | None = None) -> int:
             return _told(_serve)
         case ["migrate"]:
             return _told(_migrate)
+        case ["train", *rest]:
+            from danbao_credit.training_command import train_main
+
+            return _told(partial(train_main, rest), doing="train")
+        case ["yardstick", *rest]:
+            from danbao_credit.yardstick_command import yardstick_main
+
+            return _told(partial(yardstick_main, rest), doing="measure")
         case ["audit"]:
             return _told(_audit)
         case ["rebuild"]:
@@ -60,16 +70,16 @@ def _rebuild(after: str) -> None:
     asyncio.run(rebuild_store(StoreSettings(), print, after=after))
 
 
-def _told(work: Callable[[], int | None]) -> int:
+def _told(work: Callable[[], int | None], *, doing: str = "start") -> int:
     """Runs it and gives its exit code; what the operator got wrong is one sentence, not a traceback."""
     try:
         return work() or 0
     except ValidationError as error:
         wrong = "; ".join(f"DANBAO_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
-        print(f"credit cannot start: {wrong}", file=sys.stderr)
+        print(f"credit cannot {doing}: {wrong}", file=sys.stderr)
         return 1
-    except (DefinitionInvalid, ClockMixed) as error:
-        print(f"credit cannot start: {error}", file=sys.stderr)
+    except (DefinitionInvalid, ClockMixed, TrainingImpossible) as error:
+        print(f"credit cannot {doing}: {error}", file=sys.stderr)
         return 1
     except DanbaoError as error:
         print(f"credit: {error}", file=sys.stderr)

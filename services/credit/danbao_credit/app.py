@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -22,20 +23,25 @@ from danbao.credit.v1 import (
     event_pb2_grpc,
     membership_pb2,
     membership_pb2_grpc,
+    model_pb2,
+    model_pb2_grpc,
     rights_pb2,
     rights_pb2_grpc,
 )
 from danbao_credit.application.decide import decider
 from danbao_credit.application.memberships import Desk
+from danbao_credit.application.model_commands import RegisterShipped
 from danbao_credit.application.purpose_gate import PurposeGate
 from danbao_credit.application.score_feed import ScoreFeed
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.clients.event_streams import EventStreamClient, escrow_stream, payments_stream
 from danbao_credit.clients.payments_money import PaymentsMoney
+from danbao_credit.domain.artefact import sha256_of
 from danbao_credit.domain.catalogue import Catalogue, SubjectKind, catalogue_from
 from danbao_credit.domain.consent import Purposes, purposes_from
 from danbao_credit.domain.errors import DefinitionInvalid
 from danbao_credit.domain.evaluation import Judge
+from danbao_credit.domain.model_check import ModelCheck
 from danbao_credit.domain.profile import Profile
 from danbao_credit.domain.reasons import texts_from
 from danbao_credit.domain.scorecard import model_from
@@ -44,17 +50,20 @@ from danbao_credit.rpc.codec import CreditCodec
 from danbao_credit.rpc.credit import CreditServicer
 from danbao_credit.rpc.events import EventServicer
 from danbao_credit.rpc.memberships import MembershipServicer
+from danbao_credit.rpc.models import ModelServicer
 from danbao_credit.rpc.rights import RightsServicer
 from danbao_credit.rpc.rights_codec import blank_event
 from danbao_credit.rpc.scores import ScoreCalls
 from danbao_credit.store.credit_store import CreditStore
 from danbao_credit.store.membership_queries import MembershipQueries
+from danbao_credit.store.models import ModelQueries
 from danbao_credit.store.queries import CreditQueries
 from danbao_credit.store.rights_queries import SECTIONS, RightsQueries
 from danbao_credit.store.score_queries import ScoreQueries
 from danbao_credit.store.tombstones import check_secret
 from danbao_credit.workers.folding import FoldingWorker
 from danbao_credit.workers.memberships import DepositSteps, MembershipLooks
+from danbao_credit.workers.model_watcher import ModelWatcher
 from danbao_credit.workers.sampling import SamplingAuditor
 from danbao_credit.workers.scorer import Scorer, touched_by
 from danbao_credit.workers.stream_reader import stream_reader
@@ -74,18 +83,19 @@ from danbao_kit.settings import ServiceSettings
 NAME = "credit"
 EVENT_SERVICE = event_pb2.DESCRIPTOR.services_by_name["EventService"].full_name
 CREDIT_SERVICE = credit_pb2.DESCRIPTOR.services_by_name["CreditService"].full_name
+MODEL_SERVICE = model_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 RIGHTS_SERVICE = rights_pb2.DESCRIPTOR.services_by_name["SubjectRightsService"].full_name
 MEMBERSHIP_SERVICE = membership_pb2.DESCRIPTOR.services_by_name["MembershipService"].full_name
 
 # Which peer may call what. Users reach credit through the gateway only.
 PEERS: Mapping[str, tuple[str, ...]] = {
-    "gateway": (CREDIT_SERVICE, RIGHTS_SERVICE, MEMBERSHIP_SERVICE, EVENT_SERVICE),
+    "gateway": (CREDIT_SERVICE, RIGHTS_SERVICE, MEMBERSHIP_SERVICE, MODEL_SERVICE, EVENT_SERVICE),
     "payments": (EVENT_SERVICE,),
     "escrow": (
         *(f"{CREDIT_SERVICE}/{method}" for method in ("GetTerms", "BatchGetTerms", "Evaluate")),
         EVENT_SERVICE,
     ),
-    "operator": (CREDIT_SERVICE, RIGHTS_SERVICE, MEMBERSHIP_SERVICE, EVENT_SERVICE, CLOCK_SERVICE),
+    "operator": (CREDIT_SERVICE, RIGHTS_SERVICE, MEMBERSHIP_SERVICE, MODEL_SERVICE, EVENT_SERVICE, CLOCK_SERVICE),
 }
 
 
@@ -117,21 +127,32 @@ class CreditSettings(ServiceSettings):
 
 def load_catalogue() -> Catalogue:
     """The catalogue that ships. Raises DefinitionInvalid."""
-    return catalogue_from(_read(None, "catalogue.yaml"))
+    return catalogue_from(read_definition(None, "catalogue.yaml"))
 
 
 def load_judge(settings: CreditSettings) -> Judge:
     """Catalogue, model and texts. Raises DefinitionInvalid."""
-    catalogue = load_catalogue()
-    model = model_from(_read(settings.model_file, "model.yaml"), catalogue)
-    return Judge(catalogue, model, texts_from(_read(None, "reasons.en.yaml"), catalogue, model))
+    return judge_of(read_definition(settings.model_file, "model.yaml"), catalogue=load_catalogue())
+
+
+def judge_of(artefact: Mapping[str, Any], *, catalogue: Catalogue) -> Judge:
+    """A judge by that artefact. Raises DefinitionInvalid."""
+    model = model_from(artefact, catalogue)
+    return Judge(catalogue, model, texts_from(read_definition(None, "reasons.en.yaml"), catalogue, model))
+
+
+def shipped_model(settings: CreditSettings) -> RegisterShipped:
+    """The model that this release brings. Raises DefinitionInvalid."""
+    artefact = read_definition(settings.model_file, "model.yaml")
+    text = json.dumps(artefact, ensure_ascii=False)
+    return RegisterShipped(version=str(artefact["version"]), artefact=text, sha256=sha256_of(artefact))
 
 
 def load_terms(settings: CreditSettings, judge: Judge) -> TermsTable:
     """The terms table. Raises DefinitionInvalid when a currency on offer has no row, or newcomers another grade."""
     currencies = [code.strip() for code in settings.currencies.split(",") if code.strip()]
     members = [subject.strip() for subject in settings.members.split(",") if subject.strip()]
-    table = terms_from(_read(settings.terms_file, "terms.yaml"), currencies, members)
+    table = terms_from(read_definition(settings.terms_file, "terms.yaml"), currencies, members)
     newcomer = judge.evaluate(Profile.empty(), kind=SubjectKind.MERCHANT, as_of_s=0).grade
     if newcomer is not table.default_grade:
         raise DefinitionInvalid(
@@ -142,10 +163,11 @@ def load_terms(settings: CreditSettings, judge: Judge) -> TermsTable:
 
 def load_purposes() -> Purposes:
     """For which purposes credit may be read. Raises DefinitionInvalid."""
-    return purposes_from(_read(None, "purposes.yaml"))
+    return purposes_from(read_definition(None, "purposes.yaml"))
 
 
-def _read(file: Path | None, shipped: str) -> Mapping[str, Any]:
+def read_definition(file: Path | None, shipped: str) -> Mapping[str, Any]:
+    """A definitions file: `file`, or the one of that name that ships. Raises DefinitionInvalid."""
     try:
         text = file.read_text() if file else (resources.files("danbao_credit.definitions") / shipped).read_text()
         # The loader in C, where there is one, reads the catalogue ten times faster.
@@ -239,6 +261,12 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
         _in_background(stack, "sweep of scores", scorer.sweep)
         _in_background(stack, "look for changes of scores", feed.look)
 
+        models = ModelQueries(database)
+        watcher = ModelWatcher(
+            judge, shipped_model(settings), partial(judge_of, catalogue=judge.catalogue), models, group_commit
+        )
+        _in_background(stack, "models", watcher.run)
+
         server = Server(settings, name=NAME, peers=PEERS, ready=database.ready)
         scores = ScoreCalls(judge, queries, score_queries, feed, clock)
         gate = PurposeGate(purposes, partial(_commit, group_commit))
@@ -253,6 +281,12 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
             gate,
         )
         server.add(credit_pb2_grpc.add_CreditServiceServicer_to_server, servicer, CREDIT_SERVICE)
+        check = ModelCheck(judge.catalogue, read_definition(None, "reasons.en.yaml"), table.default_grade)
+        server.add(
+            model_pb2_grpc.add_ModelServiceServicer_to_server,
+            ModelServicer(CommandRunner(group_commit), models, check.findings, judge, watcher, clock),
+            MODEL_SERVICE,
+        )
         members = MembershipServicer(CommandRunner(group_commit), memberships, judge, table, queries, clock)
         server.add(membership_pb2_grpc.add_MembershipServiceServicer_to_server, members, MEMBERSHIP_SERVICE)
         server.add(event_pb2_grpc.add_EventServiceServicer_to_server, EventServicer(events), EVENT_SERVICE)

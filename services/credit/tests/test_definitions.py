@@ -169,7 +169,11 @@ def test_a_scorecard_with_a_wrong_sign_or_an_unknown_indicator_is_refused(
 ) -> None:
     changed = definition("model.yaml")
     lines = changed["scorecards"]["merchant"]["characteristics"]
-    change(next(line for line in lines if line["indicator"] == "late_shipment_rate_30d"))
+    line = lines[0]
+    line.clear()
+    line.update(indicator="late_shipment_rate_30d", edges=[0.01, 0.04, 0.1, 0.2], floor=20)
+    line.update(points=[18, 6, -8, -24, -40])
+    change(line)
     with pytest.raises(DefinitionInvalid, match=says):
         model_from(changed, catalogue)
 

@@ -101,9 +101,9 @@ def test_every_characteristic_swept_never_goes_the_wrong_way(judge: Judge, kind:
 
 def test_edges_belong_to_the_better_bin(judge: Judge) -> None:
     by_name = {c.indicator.name: c for c in judge.model.scorecards[MERCHANT].characteristics}
-    late = by_name["late_shipment_rate_30d"]
+    late = by_name["late_shipment_rate_365d"]
     assert late.points_of(late.edges[0]) == late.points[0]
-    orders = by_name["orders_completed_90d"]
+    orders = by_name["orders_completed_7d"]
     assert orders.points_of(orders.edges[0]) == orders.points[1]
     assert orders.points_of(None) == orders.missing
 
@@ -219,10 +219,10 @@ def test_with_49_orders_defects_do_not_cap(judge: Judge) -> None:
 
 
 def test_a_reason_names_the_fact_its_value_and_the_window(judge: Judge) -> None:
-    good = [good_trade(str(n), START + n * HOUR, buyer=f"subjects/{n}") for n in range(38)]
-    late = [TradeStory(f"late{n}").paid(START).shipped(START + 4 * DAY) for n in range(2)]
+    good = [good_trade(str(n), START + n * HOUR, buyer=f"subjects/{n}") for n in range(28)]
+    late = [TradeStory(f"late{n}").paid(START).shipped(START + 4 * DAY) for n in range(12)]
     texts = {r.code: r.text for r in judged(judge, *good, *late, at=START + 12 * DAY).reasons}
-    assert texts["LATE_SHIPMENT"] == "2 of 40 orders shipped late in the last 30 days"
+    assert texts["LATE_SHIPMENT"] == "12 of 40 orders shipped late in the last 365 days"
 
 
 def test_reasons_of_a_buyer_speak_of_the_buyer(judge: Judge) -> None:

@@ -299,12 +299,12 @@ async def test_a_simulation_shows_both_scores_and_their_difference_and_changes_n
     total = sum(item.points for item in found.differences) + found.adjustments_difference
     assert found.after.score - found.before.score == total
     assert [item.category for item in found.differences] == [item.category for item in before.sub_scores]
-    worse = await simulated(credit, values=[credit_pb2.AssumedValue(indicator="late_shipment_rate_30d", value=0.5)])
+    worse = await simulated(credit, values=[credit_pb2.AssumedValue(indicator="late_shipment_rate_365d", value=0.5)])
     assert worse.after.score <= worse.before.score
     fulfilment = next(item.points for item in worse.differences if item.category == "fulfilment")
     assert fulfilment < 0
-    assert any("late_shipment_rate_30d taken as 0.5" in reason.text for reason in worse.after.reasons)
-    missing = await simulated(credit, values=[credit_pb2.AssumedValue(indicator="late_shipment_rate_30d")])
+    assert any("late_shipment_rate_365d taken as 0.5" in reason.text for reason in worse.after.reasons)
+    missing = await simulated(credit, values=[credit_pb2.AssumedValue(indicator="late_shipment_rate_365d")])
     assert sum(item.points for item in missing.differences) + missing.adjustments_difference == (
         missing.after.score - missing.before.score
     )

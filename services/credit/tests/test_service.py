@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from importlib import resources
 from typing import Any
 
 import grpc
 import pytest
+import yaml
 from google.rpc import error_details_pb2, status_pb2
 
 from danbao.credit.v1 import credit_pb2, credit_pb2_grpc
@@ -20,6 +22,7 @@ from danbao_credit.testing import TradeStory, good_trade
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 SELLER, BUYER = "subjects/seller", "subjects/buyer"
+SHIPPED_VERSION = yaml.safe_load((resources.files("danbao_credit.definitions") / "model.yaml").read_text())["version"]
 
 
 async def refusal(call: Any) -> tuple[str, str, list[str], dict[str, str]]:
@@ -45,7 +48,7 @@ async def test_a_newcomer_is_a_c_with_the_default_terms(credit) -> None:
     evaluation = await stub.Evaluate(credit_pb2.EvaluateRequest(subject="subjects/nobody"), timeout=5)
     assert (evaluation.score, evaluation.grade, evaluation.blocked) == (620, "C", False)
     assert evaluation.kind == credit_pb2.SUBJECT_KIND_INDIVIDUAL
-    assert evaluation.model_version == "hand-2026-12"
+    assert evaluation.model_version == SHIPPED_VERSION
     assert len(evaluation.catalogue_version) == 16
     assert len(evaluation.sub_scores) == 12
     assert evaluation.base_points + sum(s.points for s in evaluation.sub_scores) == evaluation.score
@@ -61,7 +64,7 @@ async def test_a_newcomer_is_a_c_with_the_default_terms(credit) -> None:
         per_trade_limit_minor=2_000_000,
         payout_delay_hours=48,
         reserve_bps=500,
-        model_version="hand-2026-12",
+        model_version=SHIPPED_VERSION,
         terms_version="2026-12",
     )
 
@@ -81,7 +84,7 @@ async def test_events_move_both_parties(credit) -> None:
     assert seller.confidence_permille == 6000 // 26
     points = sum(item.points for item in seller.sub_scores) + sum(item.points for item in seller.adjustments)
     assert seller.base_points + points == seller.score
-    assert "1 of 7 orders shipped late in the last 30 days" in [reason.text for reason in seller.reasons]
+    assert "1 of 7 orders shipped late in the last 365 days" in [reason.text for reason in seller.reasons]
     as_buyer = await stub.Evaluate(
         credit_pb2.EvaluateRequest(subject=SELLER, kind=credit_pb2.SUBJECT_KIND_INDIVIDUAL), timeout=5
     )

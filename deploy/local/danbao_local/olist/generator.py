@@ -34,19 +34,19 @@ def generate(orders: int, seed: int, *, days: int = 60, broken_rows: bool = True
     `days` is how long the purchases spread. With `broken_rows` some lines cannot be used at all.
     """
     chance = random.Random(f"danbao {seed}")
-    sellers = [_id(chance) for _ in range(max(4, orders // 8))]
-    customers = [_id(chance) for _ in range(max(4, orders * 9 // 10))]
+    sellers = [new_id(chance) for _ in range(max(4, orders // 8))]
+    customers = [new_id(chance) for _ in range(max(4, orders * 9 // 10))]
     drafts: list[Draft] = []
     for number in range(orders):
         purchased = FIRST_PURCHASE + timedelta(seconds=chance.randrange(days * 86_400))
-        draft = Draft.of_chance(chance, _id(chance), chance.choice(customers), sellers, purchased)
+        draft = Draft.of_chance(chance, new_id(chance), chance.choice(customers), sellers, purchased)
         make: Callable[[Draft, random.Random], None] = (
             ODDITIES[number].make if number < len(ODDITIES) else _make_ordinary
         )
         make(draft, chance)
         drafts.append(draft)
     drafts.sort(key=lambda draft: (draft.purchased, draft.order_id))
-    tables = _tables(drafts, sellers, chance)
+    tables = tables_of(drafts, sellers, chance)
     if broken_rows:
         for break_rows in BROKEN_ROWS:
             break_rows(tables, chance)
@@ -80,10 +80,11 @@ def _make_ordinary(draft: Draft, chance: random.Random) -> None:
         draft.delivered = None
 
 
-def _tables(drafts: list[Draft], sellers: list[str], chance: random.Random) -> dict[str, list[dict[str, str]]]:
+def tables_of(drafts: list[Draft], sellers: list[str], chance: random.Random) -> dict[str, list[dict[str, str]]]:
+    """The rows by file of these orders."""
     tables: dict[str, list[dict[str, str]]] = {name: [] for name in COLUMNS}
     for draft in drafts:
-        customer_id = _id(chance)
+        customer_id = new_id(chance)
         tables[ORDERS].append(
             {
                 "order_id": draft.order_id,
@@ -102,7 +103,7 @@ def _tables(drafts: list[Draft], sellers: list[str], chance: random.Random) -> d
             {
                 "order_id": draft.order_id,
                 "order_item_id": str(number),
-                "product_id": _id(chance),
+                "product_id": new_id(chance),
                 "seller_id": item.seller_id,
                 "shipping_limit_date": _time(item.shipping_limit),
                 "price": _amount(item.price_minor),
@@ -122,7 +123,7 @@ def _tables(drafts: list[Draft], sellers: list[str], chance: random.Random) -> d
         ]
         tables[REVIEWS] += [
             {
-                "review_id": _id(chance),
+                "review_id": new_id(chance),
                 "order_id": draft.order_id,
                 "review_score": str(score),
                 "review_creation_date": _time((draft.delivered or draft.purchased) + timedelta(days=1)),
@@ -134,7 +135,8 @@ def _tables(drafts: list[Draft], sellers: list[str], chance: random.Random) -> d
     return tables
 
 
-def _id(chance: random.Random) -> str:
+def new_id(chance: random.Random) -> str:
+    """Like those of the files."""
     return f"{chance.getrandbits(128):032x}"
 
 

@@ -17,6 +17,20 @@ from danbao_credit.application.membership_commands import (
     SuspendMembership,
 )
 from danbao_credit.application.memberships import Desk
+from danbao_credit.application.model_commands import (
+    CreateModelVersion,
+    PromoteModelVersion,
+    RegisterShipped,
+    RollbackModel,
+    SetChallenger,
+    ValidateModelVersion,
+    create_model_version,
+    promote_model_version,
+    register_shipped,
+    rollback_model,
+    set_challenger,
+    validate_model_version,
+)
 from danbao_credit.application.rebuild import FoldLog, RebuildProfile, fold_log, rebuild_profile
 from danbao_credit.application.record_events import RecordEvents, record_events
 from danbao_credit.application.record_scores import RecordScores, record_scores
@@ -33,6 +47,12 @@ _BY_TYPE: Mapping[type, Callable[[Any, CreditSet, Moment], object]] = {
     RebuildProfile: rebuild_profile,
     FoldLog: fold_log,
     **RIGHTS,
+    CreateModelVersion: create_model_version,
+    RegisterShipped: register_shipped,
+    ValidateModelVersion: validate_model_version,
+    PromoteModelVersion: promote_model_version,
+    SetChallenger: set_challenger,
+    RollbackModel: rollback_model,
 }
 
 

@@ -14,6 +14,7 @@ from danbao_credit.domain.events import Source
 from danbao_credit.domain.log import LogRow
 from danbao_credit.domain.marks import Mark, MarkKey
 from danbao_credit.domain.membership_model import ClaimCount, Deposit, DepositStep, Membership, Movement
+from danbao_credit.domain.models import ModelChange, ModelVersion
 from danbao_credit.domain.profile import Profile
 from danbao_credit.domain.report_record import ReportRecord
 from danbao_credit.domain.scores import Score, ScoreChanged, ScoreKey
@@ -89,3 +90,5 @@ class CreditSet(WorkingSet):
         self.subjects_looked_up: set[str] = set()
         self.open_matters: dict[str, OpenMatters] = {}
         self.removals: Log[Removal] = self.log()
+        self.models: Rows[str, ModelVersion] = self.rows()
+        self.model_changes: Log[ModelChange] = self.log()

@@ -8,9 +8,14 @@ AsOfTooOld             OUT_OF_RANGE         events of that time are kept as a su
 ReportNotAllowed       PERMISSION_DENIED    this kind of event is told by operators and arbiters only
 ReportNotFound         NOT_FOUND            the caller has told no event with the id to be reversed
 AlreadyReversed        FAILED_PRECONDITION  the event was taken back before
+ModelVersionExists     ALREADY_EXISTS       a model of this version is there already
+ModelVersionNotFound   NOT_FOUND            there is no model of this version
+ModelStateInvalid      FAILED_PRECONDITION  the model's state does not allow this step
+NoFormerModel          FAILED_PRECONDITION  the champion followed no other
 StreamGap              ABORTED              events before these have not been applied; for the reader only
 EventMalformed         (never leaves)       an event that cannot be understood is parked with this reason
 DefinitionInvalid      (never leaves)       a file that ships with the service contradicts itself; refused at start
+TrainingImpossible     (never leaves)       rows from which nothing can be learnt; for the train command only
 """
 
 from __future__ import annotations
@@ -122,3 +127,35 @@ class EventMalformed(Exception):
 
 class DefinitionInvalid(Exception):
     """A definition file (catalogue, model, terms, texts) contradicts itself or another one."""
+
+
+class TrainingImpossible(Exception):
+    """The rows do not allow a scorecard to be trained."""
+
+
+class ModelVersionExists(DanbaoError):
+    code, reason = Code.ALREADY_EXISTS, "MODEL_VERSION_EXISTS"
+
+    def __init__(self, name: str, sha256: str) -> None:
+        super().__init__(f"{name} exists already: another content needs another version", name=name, sha256=sha256)
+
+
+class ModelVersionNotFound(DanbaoError):
+    code, reason = Code.NOT_FOUND, "MODEL_VERSION_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no {name}", name=name)
+
+
+class ModelStateInvalid(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "MODEL_STATE_INVALID"
+
+    def __init__(self, name: str, state: str, step: str) -> None:
+        super().__init__(f"{name} is {state}, which does not allow {step}", name=name, state=state, step=step)
+
+
+class NoFormerModel(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "NO_FORMER_MODEL"
+
+    def __init__(self, champion: str) -> None:
+        super().__init__(f"{champion} followed no other champion: there is nothing to go back to", champion=champion)

@@ -41,15 +41,20 @@ class Evaluation:
     adjustments: tuple[Adjustment, ...]
     reasons: tuple[Reason, ...]
     confidence_permille: int
+    model_version: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Judge:
-    """Catalogue, model and texts that agree with one another."""
+    """Catalogue, model and texts that agree with one another. Another model may take over while the service runs."""
 
     catalogue: Catalogue
     model: Model
     texts: Texts
+
+    def take(self, model: Model, texts: Texts) -> None:
+        """Judges by another model of the same catalogue from now on. An evaluation names the model that made it."""
+        self.model, self.texts = model, texts
 
     def facts(self, profile: Profile, as_of_s: int) -> SubjectFacts:
         """The profile as it is seen at `as_of_s`, seconds since the epoch."""
@@ -112,4 +117,5 @@ class Judge:
             adjustments=tuple(adjustments),
             reasons=(*causes, *reasons_of(measured, self.texts, completed))[:MAX_REASONS],
             confidence_permille=1000 * completed // (completed + self.model.confidence_half) if completed > 0 else 0,
+            model_version=self.model.version,
         )

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from danbao_credit.domain.artefact import (
+    TrainingFacts,
+    baseline_of,
+    check_scale,
+    check_sha256,
+    grade_baseline_of,
+    training_of,
+)
 from danbao_credit.domain.catalogue import Catalogue, Indicator, SubjectFacts, SubjectKind
 from danbao_credit.domain.errors import DefinitionInvalid
 from danbao_credit.domain.expression import Value
 from danbao_credit.domain.grades import HIGHEST_SCORE, LOWEST_SCORE
 
+_ORIGINS = ("TRAINED", "EXPERT")
 # By indicator: values that stand for what the facts give, in a simulation.
 NOTHING_ASSUMED: Mapping[str, Value] = MappingProxyType({})
 
@@ -29,6 +38,10 @@ class Characteristic:
     points: tuple[int, ...]
     missing: int
     floor: int
+    # TRAINED or EXPERT.
+    origin: str = "EXPERT"
+    # Shares of the training rows by bin, the missing ones last; empty without any.
+    baseline: tuple[float, ...] = ()
 
     @property
     def best(self) -> int:
@@ -36,11 +49,21 @@ class Characteristic:
 
     def points_of(self, value: Value) -> int:
         """The points of a value; None is missing."""
-        if value is None:
-            return self.missing
+        return self.missing if value is None else self.points[self._bin_of(value)]
+
+    def place(self, measured: Measured) -> int:
+        """The bin of a subject's value, as in the baseline: a missing value's is the last."""
+        numerator, denominator = measured.numerator, measured.denominator
+        if measured.value is None:
+            return len(self.points)
+        if numerator is None or denominator is None:
+            return self._bin_of(measured.value)
+        return self._bin_of(numerator / max(denominator, self.floor))
+
+    def _bin_of(self, value: int | float) -> int:
         # Points stand in the order of the edges: a low value first.
         find = bisect_left if self.indicator.better == "low" else bisect_right
-        return self.points[find(self.edges, value)]
+        return find(self.edges, value)
 
     def measure(self, facts: SubjectFacts, assumed: Mapping[str, Value] = NOTHING_ASSUMED) -> Measured:
         """The value at hand, or that which is assumed, and its points."""
@@ -110,6 +133,9 @@ class Scorecard:
     completed: Indicator
     characteristics: tuple[Characteristic, ...]
     caps: tuple[Cap, ...]
+    # Shares of the training rows by grade, best first; empty without any.
+    grade_baseline: tuple[float, ...] = ()
+    training: TrainingFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,20 +145,60 @@ class Model:
     version: str
     scorecards: Mapping[SubjectKind, Scorecard]
     confidence_half: int
+    sha256: str
 
 
 def model_from(definition: Mapping[str, Any], catalogue: Catalogue) -> Model:
-    """Reads a model's file. Raises DefinitionInvalid for a wrong sign, an unknown indicator, or another catalogue."""
+    """Reads a model's artefact. Raises DefinitionInvalid, naming the place, for a wrong sign, edges out of order, an
+
+    unknown indicator, another catalogue, another scale, or content that is not what its hash was made of.
+    """
+    try:
+        return _model(definition, catalogue)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DefinitionInvalid(f"the model cannot be read: {type(error).__name__} {error}") from error
+
+
+def fingerprint_of(scorecards: Iterable[Scorecard], catalogue: Catalogue) -> str:
+    """The hash of everything these scorecards are computed from."""
+    return catalogue.fingerprint(name for scorecard in scorecards for name in _indicators(scorecard))
+
+
+def scorecard_from(kind: SubjectKind, definition: Mapping[str, Any], catalogue: Catalogue) -> Scorecard:
+    """One kind's part of an artefact. Raises DefinitionInvalid, naming the place."""
+    completed = _indicator(definition["completed"], kind, catalogue)
+    base = definition["base"]
+    if type(base) is not int or not LOWEST_SCORE <= base <= HIGHEST_SCORE:
+        raise DefinitionInvalid(f"{kind}: a base of {base} is not a score")
+    characteristics = tuple(_characteristic(line, kind, catalogue) for line in definition["characteristics"])
+    names = [item.indicator.name for item in characteristics]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DefinitionInvalid(f"{kind}: {twice[0]} is scored twice")
+    return Scorecard(
+        kind=kind,
+        base=base,
+        completed=completed,
+        characteristics=characteristics,
+        caps=tuple(_cap(line, kind, completed, catalogue) for line in definition["caps"]),
+        grade_baseline=grade_baseline_of(kind, definition.get("grades")),
+        training=training_of(kind, definition.get("training")),
+    )
+
+
+def _model(definition: Mapping[str, Any], catalogue: Catalogue) -> Model:
     version = str(definition["version"])
-    scorecards = {kind: _scorecard(kind, definition["scorecards"][kind.value], catalogue) for kind in SubjectKind}
-    used = catalogue.fingerprint(name for scorecard in scorecards.values() for name in _indicators(scorecard))
+    check_scale(definition)
+    scorecards = {kind: scorecard_from(kind, definition["scorecards"][kind.value], catalogue) for kind in SubjectKind}
+    used = fingerprint_of(scorecards.values(), catalogue)
     pinned = str(definition["catalogue"])
     if pinned != used:
         raise DefinitionInvalid(
             f"model {version} pins the catalogue {pinned}, but what it scores is defined as {used} here: "
-            "check that its bins still mean the same, then give the model a new version and this hash"
+            "train it anew on this catalogue, or check that its bins still mean the same and give it a new version"
         )
-    return Model(version, scorecards, int(definition["confidence_half"]))
+    check_sha256(definition)
+    return Model(version, scorecards, int(definition["confidence_half"]), str(definition["sha256"]))
 
 
 def _indicators(scorecard: Scorecard) -> list[str]:
@@ -143,17 +209,6 @@ def _indicators(scorecard: Scorecard) -> list[str]:
         if cap.indicator is not None:
             names.append(cap.indicator.name)
     return names
-
-
-def _scorecard(kind: SubjectKind, definition: Mapping[str, Any], catalogue: Catalogue) -> Scorecard:
-    completed = _indicator(definition["completed"], kind, catalogue)
-    return Scorecard(
-        kind=kind,
-        base=int(definition["base"]),
-        completed=completed,
-        characteristics=tuple(_characteristic(line, kind, catalogue) for line in definition["characteristics"]),
-        caps=tuple(_cap(line, kind, completed, catalogue) for line in definition["caps"]),
-    )
 
 
 def _characteristic(line: Mapping[str, Any], kind: SubjectKind, catalogue: Catalogue) -> Characteristic:
@@ -172,7 +227,13 @@ def _characteristic(line: Mapping[str, Any], kind: SubjectKind, catalogue: Catal
         raise DefinitionInvalid(f"{name}: a missing value cannot be better than the best or worse than the worst")
     if floor and indicator.expression.denominator is None:
         raise DefinitionInvalid(f"{name}: only a quotient has a floor")
-    return Characteristic(indicator, edges, points, missing, floor)
+    if line.get("reason", indicator.reason) != indicator.reason:
+        raise DefinitionInvalid(f"{name}: its reason is {indicator.reason}, not {line['reason']}")
+    origin = line.get("origin", "EXPERT")
+    if origin not in _ORIGINS:
+        raise DefinitionInvalid(f"{name}: origin is one of {', '.join(_ORIGINS)}")
+    baseline = baseline_of(name, line.get("baseline"), len(points))
+    return Characteristic(indicator, edges, points, missing, floor, origin, baseline)
 
 
 def _cap(line: Mapping[str, Any], kind: SubjectKind, completed: Indicator, catalogue: Catalogue) -> Cap:

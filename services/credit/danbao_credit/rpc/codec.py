@@ -8,12 +8,14 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from danbao.credit.v1 import credit_pb2, event_pb2, membership_pb2
+from danbao.credit.v1 import credit_pb2, event_pb2, membership_pb2, model_pb2
 from danbao_credit.application.rebuild import Rebuilt
 from danbao_credit.domain.membership_model import MembershipEvent, MembershipView
+from danbao_credit.domain.models import ModelVersion
 from danbao_credit.domain.scores import ScoreChanged
 from danbao_credit.rpc.history import rebuilt_message, recorded_message
 from danbao_credit.rpc.membership_mapping import membership_message
+from danbao_credit.rpc.models import model_message
 from danbao_credit.rpc.rights_codec import RIGHTS_EVENTS, RIGHTS_MESSAGES, RIGHTS_REPLIES
 from danbao_credit.rpc.scores import changed_message
 
@@ -25,6 +27,11 @@ _REPLIES: Mapping[str, type[Message]] = {
     "SuspendMembership": membership_pb2.Membership,
     "ReinstateMembership": membership_pb2.Membership,
     "LeaveMembership": membership_pb2.Membership,
+    "CreateModelVersion": model_pb2.ModelVersion,
+    "ValidateModelVersion": model_pb2.ModelVersion,
+    "PromoteModelVersion": model_pb2.ModelVersion,
+    "RollbackModel": model_pb2.ModelVersion,
+    "SetChallenger": model_pb2.ModelVersion,
     **RIGHTS_REPLIES,
 }
 # By what a decision gives: its message.
@@ -33,6 +40,7 @@ _MESSAGES: Mapping[type, Callable[[Any], Message]] = {
     tuple: recorded_message,
     Rebuilt: rebuilt_message,
     MembershipView: membership_message,
+    ModelVersion: model_message,
     **RIGHTS_MESSAGES,
 }
 

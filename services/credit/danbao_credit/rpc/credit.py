@@ -189,4 +189,4 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
 
     async def _terms(self, wanted: list[TermsWanted]) -> list[credit_pb2.TradeTerms]:
         terms = await get_terms(wanted, judge=self.judge, table=self.table, reader=self.reader, clock=self.clock)
-        return [terms_message(item, self.table, self.judge) for item in terms]
+        return [terms_message(item, self.table) for item in terms]

@@ -27,6 +27,11 @@ def kind_of(number: int) -> SubjectKind | None:
     return _KINDS.get(number)
 
 
+def kind_number(kind: SubjectKind) -> credit_pb2.SubjectKind:
+    """As the contract numbers it."""
+    return KIND_NUMBERS[kind]
+
+
 def evaluation_message(evaluated: Evaluated, judge: Judge) -> credit_pb2.Evaluation:
     evaluation = evaluated.evaluation
     message = credit_pb2.Evaluation(
@@ -45,7 +50,7 @@ def evaluation_message(evaluated: Evaluated, judge: Judge) -> credit_pb2.Evaluat
             for item in evaluation.reasons
         ],
         confidence_permille=evaluation.confidence_permille,
-        model_version=judge.model.version,
+        model_version=evaluation.model_version,
         catalogue_version=judge.catalogue.version,
         payments_sequence=evaluated.snapshot.sequences.get(Source.PAYMENTS, 0),
         escrow_sequence=evaluated.snapshot.sequences.get(Source.ESCROW, 0),
@@ -54,7 +59,7 @@ def evaluation_message(evaluated: Evaluated, judge: Judge) -> credit_pb2.Evaluat
     return message
 
 
-def terms_message(item: SellerTerms, table: TermsTable, judge: Judge) -> credit_pb2.TradeTerms:
+def terms_message(item: SellerTerms, table: TermsTable) -> credit_pb2.TradeTerms:
     terms, evaluation = item.terms, item.evaluation
     return credit_pb2.TradeTerms(
         subject=item.subject,
@@ -70,7 +75,7 @@ def terms_message(item: SellerTerms, table: TermsTable, judge: Judge) -> credit_
         payout_delay_hours=terms.payout_delay_hours,
         payout_by_operator=terms.payout_by_operator,
         reserve_bps=terms.reserve_bps,
-        model_version=judge.model.version,
+        model_version=evaluation.model_version,
         terms_version=table.version,
         member=item.member,
         compensation_limit_minor=item.compensation_limit_minor,

@@ -11,6 +11,7 @@ import asyncpg
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.store.log import EventLog
 from danbao_credit.store.memberships import Memberships
+from danbao_credit.store.models import Models
 from danbao_credit.store.removal import Removals
 from danbao_credit.store.reports import Reports
 from danbao_credit.store.rights import Rights
@@ -39,7 +40,16 @@ class Part(Protocol):
 
 
 # Rows are locked in this order: whom a reversal concerns is known from the reports.
-_PARTS: tuple[Part, ...] = (Reports(), Streams(), Tombstones(), EventLog(), Standing(), Memberships(), Rights())
+_PARTS: tuple[Part, ...] = (
+    Reports(),
+    Streams(),
+    Tombstones(),
+    EventLog(),
+    Standing(),
+    Memberships(),
+    Models(),
+    Rights(),
+)
 
 
 class CreditStore:

@@ -13,6 +13,9 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from danbao_gateway.shapes import Config, typed
 
 DOMAIN = "danbao"
+REASON_HEADER = "x-danbao-reason"
+"""The reason of a refusal once more, for logs and for those who read no details."""
+CONTENT_TYPE_POLICY = "unreadable_content_type"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,14 @@ class Reply:
 
 REPLIES = (
     Reply(
+        (403,),
+        code_pb2.INVALID_ARGUMENT,
+        "CONTENT_TYPE_UNSUPPORTED",
+        "send JSON as application/json, or gRPC as application/grpc or application/grpc-web",
+        json_http_status=415,
+        details_contain=CONTENT_TYPE_POLICY,
+    ),
+    Reply(
         (401,),
         code_pb2.UNAUTHENTICATED,
         "TOKEN_MISSING",
@@ -69,6 +80,32 @@ REPLIES = (
     Reply(
         (408, 504), code_pb2.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "the service did not answer within the deadline"
     ),
+    Reply(
+        (429,),
+        code_pb2.RESOURCE_EXHAUSTED,
+        "RATE_LIMITED",
+        "the caller's limit for methods of this class is used up; nothing was executed",
+        retry_after=timedelta(seconds=1),
+    ),
+    Reply(
+        (503,),
+        code_pb2.RESOURCE_EXHAUSTED,
+        "OVERLOADED",
+        "too many calls are under way; nothing was executed",
+        retry_after=timedelta(seconds=1),
+        json_http_status=429,
+        details_contain="overflow",
+    ),
+    Reply(
+        (503,),
+        code_pb2.RESOURCE_EXHAUSTED,
+        "OVERLOADED",
+        "too many calls are under way; nothing was executed",
+        retry_after=timedelta(seconds=1),
+        json_http_status=429,
+        details_contain="overload",
+    ),
+    Reply((431,), code_pb2.RESOURCE_EXHAUSTED, "HEADERS_TOO_LARGE", "the headers are larger than the gateway accepts"),
     Reply((413,), code_pb2.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE", "the request is larger than the gateway accepts"),
     Reply(
         (502, 503),
@@ -92,15 +129,23 @@ def _grpc_mapper(reply: Reply) -> Config:
     return {
         "filter": _all(*SPEAKS_GRPC, *_answered(reply)),
         "body": {"inline_string": reply.message},
-        "headers_to_add": [_header("grpc-status", str(int(reply.code))), _header("grpc-status-details-bin", encoded)],
+        "headers_to_add": [
+            _header("grpc-status", str(int(reply.code))),
+            _header("grpc-status-details-bin", encoded),
+            _header(REASON_HEADER, reply.reason),
+        ],
     }
 
 
 def _json_mapper(reply: Reply) -> Config:
     body = json_format.MessageToDict(reply.status(), preserving_proto_field_name=True)
     http_status = {} if reply.json_http_status is None else {"status_code": reply.json_http_status}
+    headers = [_header(REASON_HEADER, reply.reason)]
+    if reply.retry_after is not None:
+        headers.append(_header("retry-after", str(round(reply.retry_after.total_seconds()))))
     return {
         "filter": _all(*_answered(reply)),
+        "headers_to_add": headers,
         "body_format_override": {"json_format": body, "content_type": "application/json"},
         **http_status,
     }

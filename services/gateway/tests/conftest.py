@@ -17,8 +17,9 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc_tools import protoc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc
 
-from danbao_gateway import GatewaySettings, envoy, render, testing
+from danbao_gateway import GatewaySettings, envoy, testing
 from danbao_gateway.contracts import Contracts
+from danbao_gateway.rendering import render_files, write
 from danbao_kit.testing.certificates import CertificateAuthority
 
 PROTOS = Path(__file__).parent / "protos"
@@ -98,8 +99,8 @@ def run_envoy(contracts: Contracts, tmp_path_factory: pytest.TempPathFactory) ->
 
     @contextmanager
     def run(settings: GatewaySettings) -> Iterator[subprocess.Popen[bytes]]:
-        configuration = tmp_path_factory.mktemp("envoy") / "envoy.json"
-        envoy.write(render(settings, contracts), configuration)
+        folder = tmp_path_factory.mktemp("envoy") / "run"
+        configuration = write(render_files(settings, str(folder), contracts), folder)
         process = subprocess.Popen(envoy.command(configuration, workers=1))
         try:
             yield process

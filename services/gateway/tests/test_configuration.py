@@ -124,9 +124,9 @@ def test_a_wrong_setting_is_named(
     content: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], where: str
 ) -> None:
     settings = _written(content | change, tmp_path)
-    assert main(["render", "--settings", str(settings), "--out", str(tmp_path / "envoy.json")]) == 1
+    assert main(["render", "--settings", str(settings), "--out", str(tmp_path / "out")]) == 1
     assert where in capsys.readouterr().err
-    assert not (tmp_path / "envoy.json").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_settings_survive_a_round_trip_through_yaml(content: dict[str, Any], tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_private_key_among_the_issuers_keys_is_refused_without_showing_it(
     content: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path(content["issuers"][0]["jwks_file"]).write_text(json.dumps({"keys": [PUBLIC_KEY | {"d": "very-secret"}]}))
-    assert main(["render", "--settings", str(_written(content, tmp_path)), "--out", str(tmp_path / "e.json")]) == 1
+    assert main(["render", "--settings", str(_written(content, tmp_path)), "--out", str(tmp_path / "out")]) == 1
     message = capsys.readouterr().err
     assert "secret key" in message
     assert "very-secret" not in message
@@ -159,15 +159,15 @@ def test_the_rendered_configuration_is_accepted_by_envoy(content: dict[str, Any]
     }
     settings = _written(content, tmp_path)
     assert main(["validate", "--settings", str(settings)]) == 0
-    out = tmp_path / "out" / "envoy.json"
+    out = tmp_path / "out"
     assert main(["render", "--settings", str(settings), "--out", str(out)]) == 0
-    assert json.loads(out.read_text())["static_resources"]["listeners"]
-    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    assert json.loads((out / "envoy.json").read_text())["static_resources"]["listeners"]
+    assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 for file in out.rglob("*.json"))
 
 
 def test_the_example_settings_render(tmp_path: Path) -> None:
     example = Path(__file__).parents[1] / "settings.example.yaml"
-    assert main(["render", "--settings", str(example), "--out", str(tmp_path / "envoy.json")]) == 0
+    assert main(["render", "--settings", str(example), "--out", str(tmp_path / "out")]) == 0
 
 
 def test_a_refusal_of_envoy_is_one_sentence_without_the_configuration(

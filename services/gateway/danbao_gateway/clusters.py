@@ -24,6 +24,8 @@ OUTLIERS: Config = {
     "enforcing_consecutive_5xx": 0,
     "enforcing_success_rate": 0,
     "enforcing_local_origin_success_rate": 0,
+    # Its health check passes all the time: that must not bring it back at once.
+    "successful_active_health_check_uneject_host": False,
     "interval": "1s",
     "base_ejection_time": "5s",
     "max_ejection_time": "60s",

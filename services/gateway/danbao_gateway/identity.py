@@ -129,6 +129,12 @@ def allow(roles: Sequence[str]) -> Config:
     return _rbac_rules({"rules": {"action": "ALLOW", "policies": {"roles": policy}}})
 
 
+def refuse(policy: str) -> Config:
+    """The per-route switches of a route that nobody passes; the policy's name is in Envoy's response code details."""
+    anything = {"permissions": [{"any": True}], "principals": [{"any": True}]}
+    return no_caller_needed() | _rbac_rules({"rules": {"action": "DENY", "policies": {policy: anything}}})
+
+
 def _rbac_rules(rbac: Config) -> Config:
     return {
         RBAC_FILTER: typed("envoy.extensions.filters.http.rbac.v3.RBACPerRoute", **({"rbac": rbac} if rbac else {}))

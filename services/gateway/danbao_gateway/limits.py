@@ -11,6 +11,7 @@ from danbao_gateway.rates import MethodClass, Rate, RateLimits
 from danbao_gateway.shapes import Config, typed
 
 LIMIT_FILTER = "envoy.filters.http.local_ratelimit"
+_NAMESPACE = "danbao"
 _CLASS, _PARTNER, _ALONE, _SUBJECT = "class", "partner", "without_partner", "subject"
 _NEVER_EMPTY = 1_000_000_000
 """Of the filter's own bucket, which counts calls without a descriptor: answers that need no caller."""
@@ -34,9 +35,20 @@ def may_be_retried(method: Method, method_class: MethodClass) -> bool:
     return method.has_request_id or method.verb == "get" or method_class is MethodClass.READ
 
 
-def limit_actions(method_class: MethodClass) -> list[Config]:
-    """A route's rate limits: one of two descriptors, by partner, or by subject where the token names no partner."""
-    named = {"generic_key": {"descriptor_key": _CLASS, "descriptor_value": method_class.value}}
+def class_metadata(method_class: MethodClass) -> Config:
+    """A route's metadata: the class that its calls are counted in."""
+    return {"filter_metadata": {_NAMESPACE: {_CLASS: method_class.value}}}
+
+
+def _rate_limits() -> list[Config]:
+    """Of each call one of two descriptors: by partner, or by subject where the token names no partner."""
+    named = {
+        "metadata": {
+            "descriptor_key": _CLASS,
+            "source": "ROUTE_ENTRY",
+            "metadata_key": {"key": _NAMESPACE, "path": [{"key": _CLASS}]},
+        }
+    }
     partner = {"request_headers": {"header_name": PARTNER_HEADER, "descriptor_key": _PARTNER}}
     alone = {
         "header_value_match": {
@@ -69,6 +81,7 @@ def limit_filter(limits: RateLimits) -> Config:
         filter_enforced=_always("enforced"),
         rate_limited_as_resource_exhausted=True,
         max_dynamic_descriptors=limits.remembered_callers,
+        rate_limits=_rate_limits(),
         descriptors=descriptors,
     )
 

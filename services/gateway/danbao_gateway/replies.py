@@ -16,6 +16,8 @@ DOMAIN = "danbao"
 REASON_HEADER = "x-danbao-reason"
 """The reason of a refusal once more, for logs and for those who read no details."""
 CONTENT_TYPE_POLICY = "unreadable_content_type"
+UNKNOWN_METHOD_POLICY = "unknown_method"
+"""Names of policies that refuse, as Envoy tells them to the replies below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,14 @@ REPLIES = (
         json_http_status=401,
         details_contain="jwt_authn",
     ),
+    Reply(
+        (403,),
+        code_pb2.UNIMPLEMENTED,
+        "METHOD_UNKNOWN",
+        "no such method",
+        json_http_status=404,
+        details_contain=UNKNOWN_METHOD_POLICY,
+    ),
     Reply((403,), code_pb2.PERMISSION_DENIED, "ROLE_NOT_ALLOWED", "none of the token's roles may call this method"),
     Reply((404,), code_pb2.UNIMPLEMENTED, "METHOD_UNKNOWN", "no such method"),
     Reply(
@@ -119,22 +129,42 @@ MALFORMED = Reply((400, 415), code_pb2.INVALID_ARGUMENT, "MESSAGE_MALFORMED", "t
 
 
 def local_reply_config() -> Config:
-    """Envoy's mappers, the first that fits is taken: for each reply one that speaks gRPC and one that speaks JSON."""
+    """Envoy's mappers, the first that fits is taken: for each reply one in gRPC-Web, one in gRPC and one in JSON."""
     replies = (*REPLIES, MALFORMED)
-    return {"mappers": [mapper for reply in replies for mapper in (_grpc_mapper(reply), _json_mapper(reply))]}
+    mappers = [
+        mapper for reply in replies for mapper in (_grpc_web_mapper(reply), _grpc_mapper(reply), _json_mapper(reply))
+    ]
+    return {"mappers": mappers}
+
+
+def _grpc_web_mapper(reply: Reply) -> Config:
+    # Envoy does not count gRPC-Web as gRPC here: without this the browser sees an HTTP status and no reason.
+    return {
+        "filter": _all(*SPEAKS_GRPC_WEB, *_answered(reply)),
+        "status_code": 200,
+        "headers_to_add": [*_status_headers(reply), _header("grpc-message", reply.message)],
+        "body_format_override": {
+            "text_format_source": {"inline_string": ""},
+            "content_type": "application/grpc-web+proto",
+        },
+    }
 
 
 def _grpc_mapper(reply: Reply) -> Config:
-    encoded = base64.b64encode(reply.status().SerializeToString()).decode("ascii").rstrip("=")
     return {
         "filter": _all(*SPEAKS_GRPC, *_answered(reply)),
         "body": {"inline_string": reply.message},
-        "headers_to_add": [
-            _header("grpc-status", str(int(reply.code))),
-            _header("grpc-status-details-bin", encoded),
-            _header(REASON_HEADER, reply.reason),
-        ],
+        "headers_to_add": _status_headers(reply),
     }
+
+
+def _status_headers(reply: Reply) -> list[Config]:
+    encoded = base64.b64encode(reply.status().SerializeToString()).decode("ascii").rstrip("=")
+    return [
+        _header("grpc-status", str(int(reply.code))),
+        _header("grpc-status-details-bin", encoded),
+        _header(REASON_HEADER, reply.reason),
+    ]
 
 
 def _json_mapper(reply: Reply) -> Config:
@@ -178,6 +208,9 @@ SPEAKS_GRPC = (
     # The transcoder has already made gRPC of a JSON caller's request; it leaves the path it came by.
     _request_header("x-envoy-original-path", present_match=True, invert_match=True),
 )
+
+SPEAKS_GRPC_WEB = (_request_header("x-grpc-web", present_match=True), *SPEAKS_GRPC)
+"""Its own content type is gone by then: the filter has made gRPC of the request."""
 
 
 def _answered(reply: Reply) -> list[Config]:

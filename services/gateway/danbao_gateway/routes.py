@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from danbao_gateway import identity
 from danbao_gateway.contracts import Method
-from danbao_gateway.limits import class_of, limit_actions, may_be_retried
+from danbao_gateway.limits import class_metadata, class_of, may_be_retried
 from danbao_gateway.rates import MethodClass, merged, shipped_limits
+from danbao_gateway.replies import UNKNOWN_METHOD_POLICY
 from danbao_gateway.roles import INTERNAL, Rule
 from danbao_gateway.settings import Cors, Deadlines, GatewaySettings, Retries
 from danbao_gateway.shapes import Config, seconds, typed
@@ -51,7 +52,7 @@ def route_configuration(
     host = {
         "name": "danbao",
         "domains": ["*"],
-        "routes": [*routes, *pages, _unknown_route()],
+        "routes": [*routes, *pages, *_browsers_route(settings), _unknown_route()],
         "include_request_attempt_count": True,
         "typed_per_filter_config": _for_every_route(settings),
     }
@@ -70,7 +71,7 @@ def _method_route(
 ) -> Config:
     assert rule != INTERNAL, "an internal method is never routed"
     # No router timeout: the limits below speak gRPC (DEADLINE_EXCEEDED, not UNAVAILABLE, which callers would retry).
-    action: Config = {"cluster": method.upstream, "timeout": "0s", "rate_limits": limit_actions(method_class)}
+    action: Config = {"cluster": method.upstream, "timeout": "0s"}
     filters = identity.allow(rule)
     if method.streaming:
         action["idle_timeout"] = seconds(STREAM_IDLE_SECONDS)
@@ -89,6 +90,7 @@ def _method_route(
         "name": method.full_name,
         "match": {"path": f"/{method.full_name}", "headers": [GRPC_CONTENT_TYPE]},
         "route": action,
+        "metadata": class_metadata(method_class),
         "decorator": {"operation": method.full_name, "propagate": False},
         "response_headers_to_add": [{"header": {"key": STATUS_HEADER, "value": "%RESP(grpc-status)%"}}],
         "typed_per_filter_config": filters,
@@ -136,6 +138,21 @@ def _cors_policy(cors: Cors) -> Config:
         allow_credentials=False,
         forward_not_matching_preflights=False,
     )
+
+
+def _browsers_route(settings: GatewaySettings) -> list[Config]:
+    # The CORS filter answers only where the route goes to a cluster, and before the transcoder has found the method of
+    # a JSON call. Nothing passes here: what is still here after the transcoder is no method.
+    if settings.cors is None:
+        return []
+    route = {
+        "name": "browsers",
+        "match": {"prefix": "/", "headers": [{"name": "origin", "present_match": True}]},
+        "route": {"cluster": min(settings.upstreams)},
+        "decorator": {"operation": UNKNOWN_METHOD, "propagate": False},
+        "typed_per_filter_config": identity.refuse(UNKNOWN_METHOD_POLICY),
+    }
+    return [route]
 
 
 def _unknown_route() -> Config:

@@ -44,18 +44,17 @@ end
 
 function envoy_on_response(handle)
   local headers = handle:headers()
+  if headers:get(REASON) ~= nil then
+    return
+  end
   local details, target = headers:get(DETAILS), headers
   if details == nil and headers:get(REPLAYED) ~= nil then
     -- The header went ahead of a recorded refusal, so the refusal itself comes in the trailers.
-    local trailers = handle:trailers()
-    if trailers ~= nil then
-      details, target = trailers:get(DETAILS), trailers
-    end
+    target = handle:trailers()
+    details = target and target:get(DETAILS)
   end
-  if details ~= nil and headers:get(REASON) == nil then
-    local reason = reason_in(details)
-    if reason ~= nil then
-      target:add(REASON, reason)
-    end
+  local reason = details and reason_in(details)
+  if reason ~= nil then
+    target:add(REASON, reason)
   end
 end

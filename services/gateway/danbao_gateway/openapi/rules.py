@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from buf.validate import validate_pb2
@@ -29,7 +30,8 @@ def is_required(field: FieldDescriptor) -> bool:
         return False
     kind = rules.WhichOneof("type")
     if kind == "string":
-        return bool(rules.string.min_len or rules.string.uuid)
+        pattern = rules.string.pattern
+        return bool(rules.string.min_len or rules.string.len or (pattern and re.search(pattern, "") is None))
     if kind == "repeated":
         return bool(rules.repeated.min_items)
     if kind in _NUMBERS:
@@ -78,8 +80,6 @@ def _constrained(schema: Schema, rules: Any) -> Schema:
         return {**schema, **_set(limits, {"min_pairs": "minProperties", "max_pairs": "maxProperties"})}
     if kind in _NUMBERS and schema.get("type") in {"integer", "number"}:
         return {**schema, **_number(limits)}
-    if kind == "enum" and limits.not_in:
-        return schema
     return schema
 
 

@@ -13,6 +13,7 @@ Schema = dict[str, Any]
 _LENGTHS = {"min_len": "minLength", "max_len": "maxLength", "pattern": "pattern"}
 _FORMATS = {"uuid": "uuid", "email": "email", "hostname": "hostname", "ipv4": "ipv4", "ipv6": "ipv6", "uri": "uri"}
 _COUNTS = {"min_items": "minItems", "max_items": "maxItems", "unique": "uniqueItems"}
+_UUID = "01a206af-b5a5-7c9f-aa29-c082bc40fd78"
 _WORDS = {"gt": "above", "gte": "at least", "lt": "below", "lte": "at most", "const": "exactly"}
 _NUMBERS = frozenset(
     "float double int32 int64 uint32 uint64 sint32 sint64 fixed32 fixed64 sfixed32 sfixed64".split()  # noqa: SIM905
@@ -94,11 +95,22 @@ def _text(limits: Any) -> Schema:
         found["format"] = _FORMATS[well_known]
     if getattr(limits, "in"):
         found["enum"] = list(getattr(limits, "in"))
+    if limits.pattern:
+        found |= _example(limits.pattern)
     if limits.HasField("len"):
         found |= {"minLength": limits.len, "maxLength": limits.len}
     if limits.HasField("const"):
         found["enum"] = [limits.const]
     return found
+
+
+def _example(pattern: str) -> Schema:
+    """A name that fits, `trades/01a2…`: what the page would make up from the pattern nobody can read."""
+    named = re.match(r"\^\(?\(?([A-Za-z]+)", pattern)
+    if named is None:
+        return {}
+    candidates = (f"{named[1]}/{_UUID}", f"{named[1]}/1")
+    return next(({"example": text} for text in candidates if re.search(pattern, text)), {})
 
 
 def _number(limits: Any) -> Schema:

@@ -138,7 +138,7 @@ def start_gateway(
 
     @contextmanager
     def start(
-        *, name: str, replicas: int = 1, own_certificates: bool = False, **more: Any
+        *, name: str, replicas: int = 1, own_certificates: bool = False, max_requests: int = 1024, **more: Any
     ) -> Iterator[testing.Gateway]:
         tokens, spans = testing.Tokens(), testing.Spans()
         echoes = [testing.Echo(messages) for _ in range(replicas)]
@@ -157,6 +157,7 @@ def start_gateway(
             **more,
         )
         content["access_log"] = content["access_log"].replace("access.log", f"{name}.log")
+        content["upstreams"]["echo"]["max_requests"] = max_requests
         content["upstreams"]["echo"]["addresses"] = [f"127.0.0.1:{testing.free_port()}" for _ in echoes]
         if own_certificates:
             folder = Path(content["upstream_tls"]["certificate"]).parent

@@ -19,12 +19,12 @@ def render(
     contracts: Contracts | None = None,
     *,
     sources: Sources | None = None,
-    page_folder: str | None = None,
+    served_page: page.ServedPage | None = None,
 ) -> Config:
     """An Envoy v3 bootstrap as a JSON-able dict. Reads the issuers' key files; certificates stay paths.
 
     `contracts` are those of the installed danbao-protos unless given; with `sources` the parts that may change lie
-    elsewhere; `page_folder` is where Envoy finds the API page's files, without which the page is not served. Raises
+    elsewhere; `served_page` is the API page, which is left out unless given. Raises
     OSError or ValueError for a key file that is missing or holds a secret key.
     """
     contracts = contracts or Contracts.installed()
@@ -32,7 +32,7 @@ def render(
     rules: dict[str, Rule] = shipped_rules() | settings.roles
     methods = routes.routed_methods(contracts.methods(), rules, settings.upstreams)
     services = {method.service_name for method in methods}
-    pages = [] if page_folder is None or not settings.api_page else page.routes(page_folder)
+    pages = [] if served_page is None else page.routes(served_page)
     route_configuration = routes.route_configuration(methods, rules, settings, pages)
     bootstrap: Config = {
         "node": {"id": "gateway", "cluster": "danbao"},

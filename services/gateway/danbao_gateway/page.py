@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import swagger_ui_bundle
@@ -52,6 +54,19 @@ _SECURITY = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class ServedPage:
+    """Where Envoy finds the page's files, and which ones they are: it reads them again when the version changes."""
+
+    folder: str
+    version: str
+
+
+def version_of(page_files: Mapping[str, bytes]) -> str:
+    """Changes exactly when a file of the page does."""
+    return hashlib.sha256(b"".join(page_files[name] for name in sorted(page_files))).hexdigest()[:16]
+
+
 def files(document: Mapping[str, object]) -> dict[str, bytes]:
     """Every file of the page by name; the OpenAPI document is one of them."""
     bundle = Path(swagger_ui_bundle.swagger_ui_path)
@@ -63,8 +78,8 @@ def files(document: Mapping[str, object]) -> dict[str, bytes]:
     }
 
 
-def routes(folder: str) -> list[Config]:
-    """What Envoy answers from the files in `folder`, as it sees it; for everybody, with or without a token."""
+def routes(page: ServedPage) -> list[Config]:
+    """What Envoy answers from the page's files; for everybody, with or without a token."""
     served = {
         DOCUMENT_PATH: ("openapi.json", "application/json"),
         PAGE_PATH: ("index.html", _HTML),
@@ -78,7 +93,8 @@ def routes(folder: str) -> list[Config]:
         "decorator": {"operation": "page", "propagate": False},
         "typed_per_filter_config": identity.no_caller_needed(),
     }
-    return [redirect, *(_file(path, str(PurePosixPath(folder) / name), kind) for path, (name, kind) in served.items())]
+    parts = [_file(path, str(PurePosixPath(page.folder) / name), kind) for path, (name, kind) in served.items()]
+    return [{**redirect, "metadata": {"filter_metadata": {"danbao": {"page": page.version}}}}, *parts]
 
 
 _GET = {"name": ":method", "string_match": {"exact": "GET"}}

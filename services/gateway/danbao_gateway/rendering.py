@@ -35,32 +35,29 @@ def render_files(
     """Everything for an Envoy that finds it in the folder `at`; the page's files in `page_folder`, else below it."""
     sources = Watched(at)
     folder = page_folder or str(PurePosixPath(at) / PAGE_FOLDER)
-    bootstrap = render(settings, contracts, sources=sources, page_folder=folder)
     pages = page.files(document(settings)) if settings.api_page else {}
+    served = page.ServedPage(folder, page.version_of(pages)) if pages else None
+    bootstrap = render(settings, contracts, sources=sources, served_page=served)
     return Rendering(bootstrap=bootstrap, watched=sources.files, page=pages)
 
 
 def write(rendering: Rendering, out: Path) -> Path:
     """Writes it all into a folder, readable by its owner only, each file in one step; the bootstrap's path."""
-    _write_page(rendering, out)
     write_watched(rendering, out)
     write_file(out / BOOTSTRAP_FILE, text_of(rendering.bootstrap))
     return out / BOOTSTRAP_FILE
 
 
 def write_watched(rendering: Rendering, out: Path) -> list[str]:
-    """Writes the parts that differ from those in the folder, the routes last, since they name what is in others;
-    the names of those written."""
+    """Writes the page, and the parts that differ from those in the folder, the routes last, since they name what is in
+    others; the names of the parts written."""
+    for name, content in rendering.page.items():
+        write_file(out / PAGE_FOLDER / name, content)
     names = sorted(rendering.watched, key=lambda name: (name == ROUTES_FILE, name))
     changed = [name for name in names if _read(out / name) != rendering.watched[name]]
     for name in changed:
         write_file(out / name, text_of(rendering.watched[name]))
     return changed
-
-
-def _write_page(rendering: Rendering, out: Path) -> None:
-    for name, content in rendering.page.items():
-        write_file(out / PAGE_FOLDER / name, content)
 
 
 def text_of(configuration: Config) -> bytes:

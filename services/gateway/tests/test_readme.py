@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ def deployment(settings_for: Any, run_envoy: Any, tmp_path: Path) -> Iterator[_D
     tokens, partner = testing.Tokens(), testing.Tokens(key_id="partner")
     content = settings_for(jwks=tokens.jwks(), port=testing.free_port(), file_name="readme.json")
     del content["roles"]
-    content |= {"admin": {"port": testing.free_port()}, "access_log": "/dev/null"}
+    content |= {"admin": {"port": testing.free_port()}, "access_log": "/dev/null", "api_page": True}
     content["upstreams"] = {
         name: {"addresses": [f"127.0.0.1:{testing.free_port()}"], "san": f"{name}.danbao.internal"}
         for name in ("payments", "escrow", "credit")
@@ -112,6 +113,9 @@ def test_a_limit_is_added_as_shown(deployment: _Deployment) -> None:
     }
     assert buckets["write", "big-shop"]["max_tokens"] == 10_000
     assert buckets["bulk", ""]["max_tokens"] == 40
+    with urllib.request.urlopen(f"http://{deployment.address}/openapi.json", timeout=10) as answer:
+        described = json.load(answer)["paths"]["/v1/payments:batchExecute"]["post"]["description"]
+    assert "20 a second for each caller, 40 at once" in described, "the page says what is in force"
     token = deployment.tokens.mint("partner", partner="small-shop")
     assert grpc.StatusCode.RESOURCE_EXHAUSTED in {deployment.code(token, BATCH) for _ in range(200)}
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, FileDescriptorSet
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    EnumDescriptorProto,
+    FileDescriptorProto,
+    FileDescriptorSet,
+)
 
 # Field numbers of FileDescriptorProto, DescriptorProto, EnumDescriptorProto and ServiceDescriptorProto, of which the
 # paths in SourceCodeInfo are made (google/protobuf/descriptor.proto).
@@ -51,7 +56,7 @@ class _Reader:
         for number, enum in enumerate(message.enum_type):
             self._enum(enum, f"{name}.{enum.name}", (*path, _NESTED_ENUM, number))
 
-    def _enum(self, enum, name: str, path: tuple[int, ...]) -> None:  # type: ignore[no-untyped-def]
+    def _enum(self, enum: EnumDescriptorProto, name: str, path: tuple[int, ...]) -> None:
         self._note(name, path)
         for number, value in enumerate(enum.value):
             self._note(f"{name}.{value.name}", (*path, _VALUE, number))

@@ -67,6 +67,8 @@ class Session:
         prior = trust or " --http2-prior-knowledge"
         return [
             "",
+            f"  {card.json}/docs/ shows every JSON call, to read and to try",
+            "",
             f"  curl --http1.1{trust} {header} \\",
             f"    -d {body} \\",
             f"    {card.json}{call['path']}",

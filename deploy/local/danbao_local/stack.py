@@ -15,9 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from danbao_gateway.bootstrap import render
 from danbao_gateway.envoy import command as envoy_command
-from danbao_gateway.envoy import write as write_envoy
+from danbao_gateway.rates import MethodClass
+from danbao_gateway.rendering import render_files
+from danbao_gateway.rendering import write as write_rendering
 from danbao_gateway.settings import GatewaySettings
 from danbao_kit.testing.certificates import DOMAIN, LOCAL_HOSTS, CertificateAuthority, CertificateFiles
 from danbao_kit.testing.embedded_postgres import EmbeddedPostgres, PostgresPortTaken, ServiceDatabase
@@ -48,6 +49,8 @@ Clock = Literal["real", "test"]
 DEMO_CHEAT = "demo-cheat"
 # So that claims can be tried out without a deposit.
 _OWN_SETTINGS = {"credit": {"DANBAO_MEMBERS": f"subjects/{DEMO_SELLER},subjects/{DEMO_CHEAT}"}}
+# Counted as anywhere, and out of reach: on a laptop one token stands for a whole marketplace, and is measured.
+_LAPTOP_RATE = {"per_second": 1_000_000}
 
 
 class LocalStack:
@@ -297,13 +300,13 @@ class LocalStack:
             "issuers": [{"issuer": ISSUER, "audiences": [AUDIENCE], "jwks_file": str(issuer.jwks_path)}],
             "telemetry": {"otlp_endpoint": self.address(RECEIVER), "sampling_ratio": self._trace_ratio},
             "access_log": str(self.layout.log("gateway-access")),
+            "rate_limits": {"classes": {name.value: _LAPTOP_RATE for name in MethodClass}},
+            "api_page": True,
             **given,
         }
         settings = GatewaySettings.model_validate(content)
         (self.layout.gateway / "settings.yaml").write_text(settings.to_yaml())
-        configuration = self.layout.gateway / "envoy.json"
-        write_envoy(render(settings), configuration)
-        return configuration
+        return write_rendering(render_files(settings, str(self.layout.gateway)), self.layout.gateway)
 
     def _start_gateway(self, configuration: Path) -> None:
         admin = self.address("gateway_admin")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -54,20 +53,11 @@ def command(configuration: Path, *, workers: int = 2, log_level: str = "warning"
     ]
 
 
-def write(bootstrap: Config, out: Path) -> None:
-    """Writes the configuration, readable by its owner only, in one step."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.", suffix=".json")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(bootstrap, file)
-    os.replace(name, out)
-
-
 def validate(bootstrap: Config) -> None:
     """Asks Envoy whether it would start with it; it reads keys and certificates too. Raises ConfigurationRefused."""
     with tempfile.TemporaryDirectory(prefix="danbao-gateway-") as directory:
         path = Path(directory) / "envoy.json"
-        write(bootstrap, path)
+        path.write_text(json.dumps(bootstrap), encoding="utf-8")
         result = subprocess.run(
             [str(find()), "--mode", "validate", "--config-path", str(path), "--log-level", "critical"],
             capture_output=True,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from danbao_gateway.roles import Role
 from danbao_gateway.settings import Issuer
-from danbao_gateway.shapes import Config, typed
+from danbao_gateway.shapes import Config, seconds, typed
 
 JWT_FILTER = "envoy.filters.http.jwt_authn"
 RBAC_FILTER = "envoy.filters.http.rbac"
@@ -19,6 +18,7 @@ STRIPPED_PREFIXES = ("x-danbao-", "x-envoy-")
 
 CLOCK_SKEW_SECONDS = 10
 CACHED_TOKENS = 4096
+FETCH_TIMEOUT_SECONDS = 5.0
 
 
 def strip_incoming_headers() -> Config:
@@ -36,30 +36,48 @@ def strip_incoming_headers() -> Config:
 
 
 def jwt_filter(issuers: Sequence[Issuer]) -> Config:
-    """Verifies the bearer token by the issuers' inline keys; the token itself is not forwarded."""
+    """Verifies the bearer token by the issuers' keys; the token itself is not forwarded."""
     providers = {f"issuer_{number}": _provider(issuer) for number, issuer in enumerate(issuers)}
     names = [{"provider_name": name} for name in providers]
     requires: Config = names[0] if len(names) == 1 else {"requires_any": {"requirements": names}}
+    return typed(
+        "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+        providers=providers,
+        rules=[{"match": {"prefix": "/"}, "requires": requires}],
+    )
+
+
+def no_caller_needed() -> Config:
+    """The per-route switches of answers that need neither token nor role."""
     return {
-        "name": JWT_FILTER,
-        "typed_config": typed(
-            "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
-            providers=providers,
-            rules=[{"match": {"prefix": "/"}, "requires": requires}],
-        ),
+        JWT_FILTER: typed("envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig", disabled=True),
+        **_rbac_rules({}),
     }
 
 
-def no_token_needed() -> Config:
-    """The per-route switch for answers that need no caller."""
-    return {JWT_FILTER: typed("envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig", disabled=True)}
+def _keys(issuer: Issuer) -> Config:
+    if issuer.jwks_url is None:
+        return {"local_jwks": {"inline_string": issuer.jwks()}}
+    return {
+        "remote_jwks": {
+            "http_uri": {
+                "uri": issuer.jwks_url,
+                "cluster": issuer.cluster_name,
+                "timeout": seconds(FETCH_TIMEOUT_SECONDS),
+            },
+            "cache_duration": seconds(issuer.jwks_cache_seconds),
+            # Asked for before the first token comes, and again in time; calls go on with the keys there are.
+            "async_fetch": {"fast_listener": True, "failed_refetch_duration": "1s"},
+            "retry_policy": {"num_retries": 2},
+        }
+    }
 
 
 def _provider(issuer: Issuer) -> Config:
     return {
         "issuer": issuer.issuer,
         "audiences": issuer.audiences,
-        "local_jwks": {"inline_string": issuer.jwks()},
+        **_keys(issuer),
         # Named because the default also takes tokens from the query, which ends in logs.
         "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}],
         "forward": False,
@@ -74,21 +92,21 @@ def _provider(issuer: Issuer) -> Config:
     }
 
 
-def roles_header() -> Config:
-    """A header mutation: x-danbao-roles from the claim `roles`, comma-separated, known roles only, in Role's order.
+def roles_header(names: Sequence[str]) -> Config:
+    """A header mutation: x-danbao-roles from the claim `roles`, comma-separated, of `names` only and in their order.
 
     claim_to_headers writes a list as base64 of JSON, and the expression language has no string joining, so the header
     is chosen by a tree of questions, one a role, whose leaves are all the possible values.
     """
     claim = f"metadata.filter_metadata['{JWT_FILTER}']['{CLAIMS}']['roles']"
 
-    def choose(remaining: Sequence[Role], held: tuple[Role, ...]) -> str:
+    def choose(remaining: Sequence[str], held: tuple[str, ...]) -> str:
         if not remaining:
             return f"'{','.join(held)}'"
         role, *rest = remaining
         return f"('{role}' in {claim} ? {choose(rest, (*held, role))} : {choose(rest, held)})"
 
-    return set_header(ROLES_HEADER, f"%CEL({choose(list(Role), ())})%", overwrite=True)
+    return set_header(ROLES_HEADER, f"%CEL({choose(names, ())})%", overwrite=True)
 
 
 def set_header(key: str, value: str, *, overwrite: bool) -> Config:
@@ -105,15 +123,16 @@ def deny_by_default() -> Config:
     }
 
 
-def allow(roles: Sequence[Role]) -> Config:
+def allow(roles: Sequence[str]) -> Config:
     """The per-route rule: a token that holds any of the roles passes."""
     policy = {"permissions": [{"any": True}], "principals": [_holds(role) for role in roles]}
     return _rbac_rules({"rules": {"action": "ALLOW", "policies": {"roles": policy}}})
 
 
-def allow_all() -> Config:
-    """The per-route rule of answers that need no role."""
-    return _rbac_rules({})
+def refuse(policy: str) -> Config:
+    """The per-route switches of a route that nobody passes; the policy's name is in Envoy's response code details."""
+    anything = {"permissions": [{"any": True}], "principals": [{"any": True}]}
+    return no_caller_needed() | _rbac_rules({"rules": {"action": "DENY", "policies": {policy: anything}}})
 
 
 def _rbac_rules(rbac: Config) -> Config:
@@ -122,13 +141,13 @@ def _rbac_rules(rbac: Config) -> Config:
     }
 
 
-def _holds(role: Role) -> Config:
+def _holds(role: str) -> Config:
     return {
         "sourced_metadata": {
             "metadata_matcher": {
                 "filter": JWT_FILTER,
                 "path": [{"key": CLAIMS}, {"key": "roles"}],
-                "value": {"list_match": {"one_of": {"string_match": {"exact": role.value}}}},
+                "value": {"list_match": {"one_of": {"string_match": {"exact": role}}}},
             }
         }
     }

@@ -1,75 +1,59 @@
-"""The door: one listener, the filters a call passes in order, its span and its line in the access log."""
+"""The door: one listener, how it reads HTTP, and the span of each call."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable
 
 from danbao_gateway import identity
+from danbao_gateway.access_log import access_log
 from danbao_gateway.clusters import COLLECTOR
 from danbao_gateway.contracts import Contracts
+from danbao_gateway.filters import http_filters
 from danbao_gateway.replies import local_reply_config
-from danbao_gateway.routes import HEADER_MUTATION_FILTER, STATUS_HEADER
+from danbao_gateway.routes import STREAM_IDLE_SECONDS
 from danbao_gateway.settings import GatewaySettings, Listener, Telemetry
 from danbao_gateway.shapes import Config, seconds, socket_address, typed
+from danbao_gateway.sources import Sources
 
 STREAM_WINDOW_BYTES = 1024 * 1024
 CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024
 
-ACCESS_LOG_FIELDS = {
-    "time": "%START_TIME%",
-    "event": "call",
-    "trace_id": "%TRACE_ID%",
-    "request_id": "%REQ(x-request-id)%",
-    "subject": f"%REQ({identity.SUBJECT_HEADER})%",
-    "partner": f"%REQ({identity.PARTNER_HEADER})%",
-    "roles": f"%REQ({identity.ROLES_HEADER})%",
-    "method": "%REQ_WITHOUT_QUERY(:path)%",
-    "json_path": "%REQ_WITHOUT_QUERY(x-envoy-original-path)%",
-    "grpc_status": "%GRPC_STATUS(CAMEL_STRING)%",
-    "service_status": f"%RESP({STATUS_HEADER})%",
-    "http_status": "%RESPONSE_CODE%",
-    "duration_ms": "%DURATION%",
-    "request_bytes": "%BYTES_RECEIVED%",
-    "response_bytes": "%BYTES_SENT%",
-    "upstream": "%UPSTREAM_CLUSTER%",
-    "flags": "%RESPONSE_FLAGS%",
-    "details": "%RESPONSE_CODE_DETAILS%",
-}
-"""Ids, states and sizes; never a token, a query or a body."""
 
-
-def listener(settings: GatewaySettings, contracts: Contracts, services: Iterable[str], routes: Config) -> Config:
+def listener(
+    settings: GatewaySettings, contracts: Contracts, services: Iterable[str], routes: Config, sources: Sources
+) -> Config:
     """The listener that callers reach."""
-    manager = {"name": "http", "typed_config": _connection_manager(settings, contracts, services, routes)}
+    manager = _connection_manager(settings, contracts, services, routes, sources)
     return {
         "name": "callers",
         "address": socket_address(settings.listener.host, settings.listener.port),
         "per_connection_buffer_limit_bytes": STREAM_WINDOW_BYTES,
-        "filter_chains": [{"filters": [manager], **_tls(settings.listener)}],
+        "filter_chains": [
+            {"filters": [{"name": "http", "typed_config": manager}], **_tls(settings.listener, sources)},
+        ],
     }
 
 
-def _tls(listener: Listener) -> Config:
+def _tls(listener: Listener, sources: Sources) -> Config:
     if listener.tls is None:
         return {}
-    certificate = {
-        "certificate_chain": {"filename": listener.tls.certificate},
-        "private_key": {"filename": listener.tls.key},
-    }
+    certificate = sources.certificate("listener", certificate=listener.tls.certificate, key=listener.tls.key)
     context = typed(
         "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
         common_tls_context={
             "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
             "alpn_protocols": ["h2", "http/1.1"],
-            "tls_certificates": [certificate],
+            **certificate,
         },
     )
-    return {"transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": context}}
+    return {
+        "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": context},
+        "transport_socket_connect_timeout": "10s",
+    }
 
 
 def _connection_manager(
-    settings: GatewaySettings, contracts: Contracts, services: Iterable[str], routes: Config
+    settings: GatewaySettings, contracts: Contracts, services: Iterable[str], routes: Config, sources: Sources
 ) -> Config:
     return typed(
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -82,91 +66,35 @@ def _connection_manager(
         normalize_path=True,
         merge_slashes=True,
         path_with_escaped_slashes_action="REJECT_REQUEST",
+        max_request_headers_kb=settings.limits.max_header_kib,
         common_http_protocol_options={
-            "idle_timeout": "3600s",
+            "idle_timeout": seconds(STREAM_IDLE_SECONDS),
             "headers_with_underscores_action": "REJECT_REQUEST",
+            "max_headers_count": settings.limits.max_headers,
         },
+        http_protocol_options={"accept_http_10": False, "allow_chunked_length": False},
         http2_protocol_options={
             "max_concurrent_streams": settings.limits.max_streams_per_connection,
             "initial_stream_window_size": STREAM_WINDOW_BYTES,
             "initial_connection_window_size": CONNECTION_WINDOW_BYTES,
+            # Said although they are Envoy's own: what a flood of small frames may cost.
+            "max_outbound_frames": 10_000,
+            "max_outbound_control_frames": 1000,
+            "max_consecutive_inbound_frames_with_empty_payload": 1,
+            "max_inbound_priority_frames_per_stream": 100,
+            "max_inbound_window_update_frames_per_data_frame_sent": 10,
         },
         request_headers_timeout="10s",
-        request_timeout=seconds(settings.deadlines.maximum_seconds),
+        # A stream's request may last as long as the stream; a unary call's is cut by its route's own limit.
+        request_timeout="0s",
+        stream_idle_timeout=seconds(STREAM_IDLE_SECONDS),
         early_header_mutation_extensions=[identity.strip_incoming_headers()],
         local_reply_config=local_reply_config(),
-        access_log=[_access_log(settings.access_log)],
-        route_config=routes,
-        http_filters=_filters(settings, contracts, services),
+        access_log=[access_log(settings.access_log)],
+        http_filters=http_filters(settings, contracts, services, sources),
+        **sources.routes(routes),
         **_tracing(settings.telemetry),
     )
-
-
-def _filters(settings: GatewaySettings, contracts: Contracts, services: Iterable[str]) -> list[Config]:
-    return [
-        _transcoder(contracts, services, settings.limits.max_request_bytes),
-        identity.jwt_filter(settings.issuers),
-        {
-            "name": HEADER_MUTATION_FILTER,
-            "typed_config": typed(
-                "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
-                mutations={"request_mutations": [identity.roles_header()]},
-            ),
-        },
-        identity.deny_by_default(),
-        {
-            "name": "envoy.filters.http.buffer",
-            "typed_config": typed(
-                "envoy.extensions.filters.http.buffer.v3.Buffer", max_request_bytes=settings.limits.max_request_bytes
-            ),
-        },
-        {
-            "name": "envoy.filters.http.router",
-            "typed_config": typed("envoy.extensions.filters.http.router.v3.Router", suppress_envoy_headers=True),
-        },
-    ]
-
-
-def _transcoder(contracts: Contracts, services: Iterable[str], max_request_bytes: int) -> Config:
-    # First of all filters: everything after it, roles included, sees only gRPC methods.
-    return {
-        "name": "envoy.filters.http.grpc_json_transcoder",
-        "typed_config": typed(
-            "envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
-            proto_descriptor_bin=base64.b64encode(contracts.descriptors.SerializeToString()).decode("ascii"),
-            services=sorted(services),
-            convert_grpc_status=True,
-            max_request_body_size=max_request_bytes,
-            print_options={
-                "preserve_proto_field_names": True,
-                "always_print_primitive_fields": False,
-                "always_print_enums_as_ints": False,
-            },
-            request_validation_options={
-                "reject_unknown_query_parameters": True,
-                "reject_binding_body_field_collisions": True,
-            },
-        ),
-    }
-
-
-def _access_log(path: str) -> Config:
-    path_without_query = {
-        "name": "envoy.formatter.req_without_query",
-        "typed_config": typed("envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery"),
-    }
-    return {
-        "name": "envoy.access_loggers.file",
-        "typed_config": typed(
-            "envoy.extensions.access_loggers.file.v3.FileAccessLog",
-            path=path,
-            log_format={
-                "json_format": ACCESS_LOG_FIELDS,
-                "omit_empty_values": True,
-                "formatters": [path_without_query],
-            },
-        ),
-    }
 
 
 def _tracing(telemetry: Telemetry) -> Config:

@@ -13,6 +13,11 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from danbao_gateway.shapes import Config, typed
 
 DOMAIN = "danbao"
+REASON_HEADER = "x-danbao-reason"
+"""The reason of a refusal once more, for logs and for those who read no details."""
+CONTENT_TYPE_POLICY = "unreadable_content_type"
+UNKNOWN_METHOD_POLICY = "unknown_method"
+"""Names of policies that refuse, as Envoy tells them to the replies below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,14 @@ class Reply:
 
 REPLIES = (
     Reply(
+        (403,),
+        code_pb2.INVALID_ARGUMENT,
+        "CONTENT_TYPE_UNSUPPORTED",
+        "send JSON as application/json, or gRPC as application/grpc or application/grpc-web",
+        json_http_status=415,
+        details_contain=CONTENT_TYPE_POLICY,
+    ),
+    Reply(
         (401,),
         code_pb2.UNAUTHENTICATED,
         "TOKEN_MISSING",
@@ -64,11 +77,45 @@ REPLIES = (
         json_http_status=401,
         details_contain="jwt_authn",
     ),
+    Reply(
+        (403,),
+        code_pb2.UNIMPLEMENTED,
+        "METHOD_UNKNOWN",
+        "no such method",
+        json_http_status=404,
+        details_contain=UNKNOWN_METHOD_POLICY,
+    ),
     Reply((403,), code_pb2.PERMISSION_DENIED, "ROLE_NOT_ALLOWED", "none of the token's roles may call this method"),
     Reply((404,), code_pb2.UNIMPLEMENTED, "METHOD_UNKNOWN", "no such method"),
     Reply(
         (408, 504), code_pb2.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "the service did not answer within the deadline"
     ),
+    Reply(
+        (429,),
+        code_pb2.RESOURCE_EXHAUSTED,
+        "RATE_LIMITED",
+        "the caller's limit for methods of this class is used up; nothing was executed",
+        retry_after=timedelta(seconds=1),
+    ),
+    Reply(
+        (503,),
+        code_pb2.RESOURCE_EXHAUSTED,
+        "OVERLOADED",
+        "too many calls are under way; nothing was executed",
+        retry_after=timedelta(seconds=1),
+        json_http_status=429,
+        details_contain="overflow",
+    ),
+    Reply(
+        (503,),
+        code_pb2.RESOURCE_EXHAUSTED,
+        "OVERLOADED",
+        "too many calls are under way; nothing was executed",
+        retry_after=timedelta(seconds=1),
+        json_http_status=429,
+        details_contain="overload",
+    ),
+    Reply((431,), code_pb2.RESOURCE_EXHAUSTED, "HEADERS_TOO_LARGE", "the headers are larger than the gateway accepts"),
     Reply((413,), code_pb2.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE", "the request is larger than the gateway accepts"),
     Reply(
         (502, 503),
@@ -82,25 +129,53 @@ MALFORMED = Reply((400, 415), code_pb2.INVALID_ARGUMENT, "MESSAGE_MALFORMED", "t
 
 
 def local_reply_config() -> Config:
-    """Envoy's mappers, the first that fits is taken: for each reply one that speaks gRPC and one that speaks JSON."""
+    """Envoy's mappers, the first that fits is taken: for each reply one in gRPC-Web, one in gRPC and one in JSON."""
     replies = (*REPLIES, MALFORMED)
-    return {"mappers": [mapper for reply in replies for mapper in (_grpc_mapper(reply), _json_mapper(reply))]}
+    mappers = [
+        mapper for reply in replies for mapper in (_grpc_web_mapper(reply), _grpc_mapper(reply), _json_mapper(reply))
+    ]
+    return {"mappers": mappers}
+
+
+def _grpc_web_mapper(reply: Reply) -> Config:
+    # Envoy does not count gRPC-Web as gRPC here: without this the browser sees an HTTP status and no reason.
+    return {
+        "filter": _all(*SPEAKS_GRPC_WEB, *_answered(reply)),
+        "status_code": 200,
+        "headers_to_add": [*_status_headers(reply), _header("grpc-message", reply.message)],
+        "body_format_override": {
+            "text_format_source": {"inline_string": ""},
+            "content_type": "application/grpc-web+proto",
+        },
+    }
 
 
 def _grpc_mapper(reply: Reply) -> Config:
-    encoded = base64.b64encode(reply.status().SerializeToString()).decode("ascii").rstrip("=")
     return {
         "filter": _all(*SPEAKS_GRPC, *_answered(reply)),
         "body": {"inline_string": reply.message},
-        "headers_to_add": [_header("grpc-status", str(int(reply.code))), _header("grpc-status-details-bin", encoded)],
+        "headers_to_add": _status_headers(reply),
     }
+
+
+def _status_headers(reply: Reply) -> list[Config]:
+    encoded = base64.b64encode(reply.status().SerializeToString()).decode("ascii").rstrip("=")
+    return [
+        _header("grpc-status", str(int(reply.code))),
+        _header("grpc-status-details-bin", encoded),
+        _header(REASON_HEADER, reply.reason),
+    ]
 
 
 def _json_mapper(reply: Reply) -> Config:
     body = json_format.MessageToDict(reply.status(), preserving_proto_field_name=True)
     http_status = {} if reply.json_http_status is None else {"status_code": reply.json_http_status}
+    headers = [_header(REASON_HEADER, reply.reason)]
+    if reply.retry_after is not None:
+        headers.append(_header("retry-after", str(round(reply.retry_after.total_seconds()))))
     return {
         "filter": _all(*_answered(reply)),
+        "headers_to_add": headers,
         "body_format_override": {"json_format": body, "content_type": "application/json"},
         **http_status,
     }
@@ -133,6 +208,9 @@ SPEAKS_GRPC = (
     # The transcoder has already made gRPC of a JSON caller's request; it leaves the path it came by.
     _request_header("x-envoy-original-path", present_match=True, invert_match=True),
 )
+
+SPEAKS_GRPC_WEB = (_request_header("x-grpc-web", present_match=True), *SPEAKS_GRPC)
+"""Its own content type is gone by then: the filter has made gRPC of the request."""
 
 
 def _answered(reply: Reply) -> list[Config]:

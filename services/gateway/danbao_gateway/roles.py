@@ -12,7 +12,8 @@ from pydantic import TypeAdapter
 
 
 class Role(StrEnum):
-    """The roles a token may carry. A name outside this set means nothing to the gateway and never reaches a service."""
+    """The roles a token may carry, beside those that a deployment adds in its settings. Any other name means nothing to
+    the gateway and never reaches a service."""
 
     USER = "user"
     PARTNER = "partner"
@@ -24,10 +25,17 @@ class Role(StrEnum):
 INTERNAL: Literal["internal"] = "internal"
 """A method that only peer services call, by their certificates; the gateway answers UNIMPLEMENTED."""
 
-Rule = list[Role] | Literal["internal"]
+Rule = list[str] | Literal["internal"]
 """The roles that may call a method (any one of them is enough), or INTERNAL."""
 
 TESTING_PACKAGE_PREFIX = "danbao.testing."
+
+
+class RoleUnknown(ValueError):
+    """A rule names roles that neither Role nor the settings know."""
+
+    def __init__(self, *, method: str, roles: Iterable[str]) -> None:
+        super().__init__(f"{method} names unknown roles: {', '.join(sorted(roles))}")
 
 
 class RolesIncomplete(Exception):
@@ -48,7 +56,18 @@ class RolesIncomplete(Exception):
 def shipped_rules() -> dict[str, Rule]:
     """The table in `roles.yaml`, by full method name (`danbao.payments.v1.PaymentService/CreatePayment`)."""
     text = importlib.resources.files("danbao_gateway").joinpath("roles.yaml").read_text(encoding="utf-8")
-    return TypeAdapter(dict[str, Rule]).validate_python(yaml.safe_load(text) or {})
+    rules = TypeAdapter(dict[str, Rule]).validate_python(yaml.safe_load(text) or {})
+    check_names(rules, list(Role))
+    return rules
+
+
+def check_names(rules: Mapping[str, Rule], names: Iterable[str]) -> None:
+    """Raises RoleUnknown for the first rule that names a role outside `names`."""
+    known = set(names)
+    for method, rule in rules.items():
+        unknown = set() if rule == INTERNAL else set(rule) - known
+        if unknown:
+            raise RoleUnknown(method=method, roles=unknown)
 
 
 def check(rules: Mapping[str, Rule], methods: Iterable[str]) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from danbao_gateway.roles import Rule
+from danbao_gateway.rates import RateLimits
+from danbao_gateway.roles import Role, Rule, check_names
 
 MIB = 1024 * 1024
+OWN_MACHINE = ("127.0.0.1", "localhost", "::1")
 
 
 def _host_and_port(address: str) -> str:
@@ -82,12 +86,34 @@ class Issuer(_Settings):
     """The `iss` claim, compared exactly."""
     audiences: list[str] = Field(min_length=1)
     """A token must name at least one of them in `aud`."""
-    jwks_file: Path
-    """The issuer's public keys (RFC 7517); read when rendering, so a new key needs a new rendering.
+    jwks_file: Path | None = None
+    """The issuer's public keys (RFC 7517); read when rendering: a new key is taken by a reload.
     A relative path starts at the settings file's folder."""
+    jwks_url: str | None = None
+    """Or where Envoy fetches them by itself; https, or http on this very machine. A new URL needs a restart."""
+    jwks_cache_seconds: float = Field(default=300, ge=1)
+    """How long fetched keys are used before they are fetched again."""
+    jwks_ca: str = "/etc/ssl/certs/ca-certificates.crt"
+    """Who vouches for the URL's certificate; a path as Envoy sees it."""
+
+    @model_validator(mode="after")
+    def _one_source_of_keys(self) -> Issuer:
+        if (self.jwks_file is None) == (self.jwks_url is None):
+            raise ValueError("name either jwks_file or jwks_url")
+        if self.jwks_url is not None:
+            url = urlsplit(self.jwks_url)
+            if url.scheme != "https" and (url.scheme, url.hostname) not in {("http", host) for host in OWN_MACHINE}:
+                raise ValueError("jwks_url must be https")
+        return self
+
+    @property
+    def cluster_name(self) -> str:
+        """The name of the cluster that its keys come from."""
+        return f"keys_{hashlib.sha256((self.jwks_url or '').encode()).hexdigest()[:12]}"
 
     def jwks(self) -> str:
         """The key set as JSON text, refused if it holds a private or symmetric key."""
+        assert self.jwks_file is not None, "its keys are fetched by Envoy"
         keys = json.loads(self.jwks_file.read_text(encoding="utf-8"))
         for key in keys["keys"]:
             if "d" in key or "k" in key:
@@ -128,6 +154,41 @@ class Limits(_Settings):
     """A larger body is RESOURCE_EXHAUSTED, 413 for JSON."""
     max_connections: int = Field(default=10_000, ge=1)
     max_streams_per_connection: int = Field(default=1024, ge=1)
+    max_header_kib: int = Field(default=32, ge=1, le=96)
+    """All headers of a call together, the token among them."""
+    max_headers: int = Field(default=64, ge=16)
+    max_heap_bytes: int = Field(default=1024 * MIB, ge=64 * MIB)
+    """Envoy's memory: at 90 % it closes connections after their answer, at 95 % it answers OVERLOADED."""
+
+
+class Retries(_Settings):
+    """What the gateway sends again by itself: methods with a request id and reads, when a replica cannot be reached or
+    answers UNAVAILABLE. Nothing else, ever."""
+
+    most: int = Field(default=2, ge=0, le=5)
+    """Of one call; 0 switches retries off."""
+    budget_percent: float = Field(default=9, ge=0, le=100)
+    """Retries under way at most, in percent of all calls under way to the service: 9 of 100 are a tenth of the other
+    91, so that a storm grows by a tenth and no more."""
+    always_allowed: int = Field(default=3, ge=0)
+    """Retries under way that need no budget, for services that are called seldom."""
+
+
+class Cors(_Settings):
+    """Which web pages of other origins may call, JSON and gRPC-Web alike."""
+
+    allow_origins: list[str] = Field(min_length=1)
+    """`https://shop.example`, compared exactly."""
+    max_age_seconds: int = Field(default=600, ge=0)
+
+    @field_validator("allow_origins")
+    @classmethod
+    def _origins_are_named(cls, origins: list[str]) -> list[str]:
+        for origin in origins:
+            url = urlsplit(origin)
+            if url.scheme not in {"http", "https"} or not url.netloc or origin != f"{url.scheme}://{url.netloc}":
+                raise ValueError(f"{origin!r} is not an origin such as https://shop.example")
+        return origins
 
 
 class GatewaySettings(_Settings):
@@ -143,8 +204,17 @@ class GatewaySettings(_Settings):
     telemetry: Telemetry = Telemetry()
     deadlines: Deadlines = Deadlines()
     limits: Limits = Limits()
+    retries: Retries = Retries()
+    cors: Cors | None = None
+    """Left out: no web page of another origin may call."""
     roles: dict[str, Rule] = {}
     """Rules that replace those of the shipped `roles.yaml`, by full method name."""
+    further_roles: list[Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,30}$")]] = Field(default=[], max_length=3)
+    """Roles of this deployment beside the shipped ones; the roles header's expression doubles with each."""
+    rate_limits: RateLimits = RateLimits()
+    """What differs from the shipped `limits.yaml`."""
+    api_page: bool = False
+    """Serves `/openapi.json` and a page to read and try it, `/docs/`, to everybody who can connect."""
     access_log: str = "/dev/stdout"
     """A file that Envoy appends one JSON line a call to."""
     allow_testing: bool = False
@@ -158,6 +228,18 @@ class GatewaySettings(_Settings):
             raise ValueError("two issuers have the same name")
         return issuers
 
+    @property
+    def role_names(self) -> list[str]:
+        """Every role a token may carry here, in the order of the roles header."""
+        return [*(role.value for role in Role), *self.further_roles]
+
+    @model_validator(mode="after")
+    def _roles_are_known(self) -> GatewaySettings:
+        if len(set(self.role_names)) != len(self.role_names):
+            raise ValueError("further_roles names a role twice")
+        check_names(self.roles, self.role_names)
+        return self
+
     @model_validator(mode="after")
     def _testing_stays_inside(self) -> GatewaySettings:
         if "testing" in self.upstreams and not self.allow_testing:
@@ -169,7 +251,12 @@ class GatewaySettings(_Settings):
         """Reads a settings file; a relative `jwks_file` is beside it. Raises ValidationError with each wrong field."""
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
         settings = cls.model_validate(content)
-        beside = [item.model_copy(update={"jwks_file": path.parent / item.jwks_file}) for item in settings.issuers]
+        beside = [
+            item
+            if item.jwks_file is None
+            else item.model_copy(update={"jwks_file": path.parent.absolute() / item.jwks_file})
+            for item in settings.issuers
+        ]
         return settings.model_copy(update={"issuers": beside})
 
     def to_yaml(self) -> str:

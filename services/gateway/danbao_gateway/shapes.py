@@ -7,7 +7,7 @@ from typing import Any
 Config = dict[str, Any]
 
 
-def typed(name: str, **fields: Any) -> Config:
+def typed(name: str, /, **fields: Any) -> Config:
     """The `Any` of an Envoy message: `typed("envoy.extensions.filters.http.router.v3.Router")`."""
     return {"@type": f"type.googleapis.com/{name}", **fields}
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import subprocess
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent import futures
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -44,6 +47,7 @@ class Messages:
     """The echo's message classes."""
 
     request: Any
+    write_request: Any
     response: Any
 
 
@@ -53,6 +57,10 @@ class Echo(grpc.GenericRpcHandler):  # type: ignore[misc]
     def __init__(self, messages: Messages) -> None:
         self._messages = messages
         self.cancelled = threading.Event()
+        self.attempts: Counter[str] = Counter()
+        """By text: how often a call arrived."""
+        self.is_failing = False
+        """Answers every call UNAVAILABLE, and still says that it is well."""
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         service, _, method = handler_call_details.method.lstrip("/").partition("/")
@@ -64,13 +72,34 @@ class Echo(grpc.GenericRpcHandler):  # type: ignore[misc]
         }
         if method == "Watch":
             return grpc.unary_stream_rpc_method_handler(self._watch, **codec)
+        if method == "Collect":
+            return grpc.stream_unary_rpc_method_handler(self._collect, **codec)
+        if method == "Chat":
+            return grpc.stream_stream_rpc_method_handler(self._chat, **codec)
+        if method == "WriteEcho":
+            codec["request_deserializer"] = lambda content: self._messages.write_request.FromString(content).echo
         return grpc.unary_unary_rpc_method_handler(self._echo, **codec)
 
     def _watch(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        self._fail_at_first(request, context)
         for _ in range(3):
             yield self._answer(request, context)
 
+    def _collect(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
+        texts = [request.text for request in requests]
+        return self._messages.response(text=str(sum(map(len, texts))), amount_minor=len(texts))
+
+    def _chat(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        for request in requests:
+            yield self._answer(request, context)
+
+    def _fail_at_first(self, request: Any, context: grpc.ServicerContext) -> None:
+        self.attempts[request.text] += 1
+        if self.is_failing or self.attempts[request.text] <= request.fail_times:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+
     def _echo(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._fail_at_first(request, context)
         if request.delay_seconds:
             context.add_callback(self.cancelled.set)
             time.sleep(request.delay_seconds)
@@ -130,10 +159,11 @@ class Tokens:
     """An issuer: signs with a key that the gateway knows."""
 
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
+    key_id: str = "test"
 
     def jwks(self) -> str:
         jwk = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(self.key.public_key()))
-        return json.dumps({"keys": [jwk | {"kid": "test", "alg": "ES256", "use": "sig"}]})
+        return json.dumps({"keys": [jwk | {"kid": self.key_id, "alg": "ES256", "use": "sig"}]})
 
     def mint(
         self,
@@ -152,7 +182,7 @@ class Tokens:
         return self.sign(payload | replaced)
 
     def sign(self, payload: dict[str, Any]) -> str:
-        return jwt.encode(payload, self.key, algorithm="ES256", headers={"kid": "test"})
+        return jwt.encode(payload, self.key, algorithm="ES256", headers={"kid": self.key_id})
 
 
 @dataclass(frozen=True)
@@ -173,6 +203,8 @@ class Gateway:
     tokens: Tokens
     spans: Spans
     echo: Echo
+    replicas: list[tuple[grpc.Server, Echo]]
+    """Every replica of the echo; `echo` is the first."""
     messages: Messages
     channel: grpc.Channel
     access_log: Path
@@ -199,15 +231,21 @@ class Gateway:
         **fields: Any,
     ) -> tuple[Any, dict[str, str]]:
         path = method if "." in method else f"danbao.echo.v1.EchoService/{method}"
+        request = self.messages.request(**fields)
+        if method == "WriteEcho":
+            request = self.messages.write_request(request_id=str(uuid.uuid4()), echo=request)
         stub = self.channel.unary_unary(
             f"/{path}",
-            request_serializer=self.messages.request.SerializeToString,
+            request_serializer=type(request).SerializeToString,
             response_deserializer=self.messages.response.FromString,
         )
-        response, call = stub.with_call(
-            self.messages.request(**fields), metadata=(*_bearer(token), *metadata), timeout=timeout
-        )
+        response, call = stub.with_call(request, metadata=(*_bearer(token), *metadata), timeout=timeout)
         return response, dict(call.initial_metadata()) | dict(call.trailing_metadata())
+
+    def _trust(self) -> ssl.SSLContext | None:
+        if self.settings.listener.tls is None:
+            return None
+        return ssl.create_default_context(cafile=self.settings.upstream_tls.ca)
 
     def json(
         self,
@@ -222,16 +260,25 @@ class Gateway:
         """A JSON call over HTTP/1.1: POST with a body, GET without."""
         content = raw if raw is not None else None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
-            f"http://{self.address}{path}",
+            f"{'http' if self.settings.listener.tls is None else 'https'}://{self.address}{path}",
             data=content,
             method=method,
             headers={"content-type": "application/json", **dict(_bearer(token)), **(headers or {})},
         )
         try:
-            with urllib.request.urlopen(request, timeout=40) as reply:
+            with urllib.request.urlopen(request, timeout=40, context=self._trust()) as reply:
                 return _json_reply(reply.status, reply)
         except urllib.error.HTTPError as refusal:
             return _json_reply(refusal.code, refusal)
+
+
+def open_channel(settings: GatewaySettings, options: Sequence[tuple[str, Any]] = ()) -> grpc.Channel:
+    """A connection to the gateway, over TLS where its listener speaks it."""
+    address = f"127.0.0.1:{settings.listener.port}"
+    if settings.listener.tls is None:
+        return grpc.insecure_channel(address, options=list(options))
+    credentials = grpc.ssl_channel_credentials(Path(settings.upstream_tls.ca).read_bytes())
+    return grpc.secure_channel(address, credentials, options=list(options))
 
 
 def _bearer(token: str | None) -> tuple[tuple[str, str], ...]:
@@ -245,31 +292,31 @@ def _json_reply(status: int, reply: Any) -> JsonReply:
     return JsonReply(http_status=status, headers=headers, body=json.loads(content))
 
 
-def start_echo(settings: GatewaySettings, echo: Echo) -> grpc.Server:
-    """The echo service on its configured address, for callers with a certificate only."""
+def start_echo(settings: GatewaySettings, echo: Echo, *, replica: int = 0) -> grpc.Server:
+    """A replica of the echo service on its configured address, for callers with a certificate only."""
     certificates = Path(settings.upstream_tls.certificate).parent
     credentials = grpc.ssl_server_credentials(
         [((certificates / "echo.key").read_bytes(), (certificates / "echo.pem").read_bytes())],
         root_certificates=(certificates / "ca.pem").read_bytes(),
         require_client_auth=True,
     )
-    server = grpc.server(futures.ThreadPoolExecutor(16), handlers=[echo])
+    server = grpc.server(futures.ThreadPoolExecutor(80), handlers=[echo])
     health_pb2_grpc.add_HealthServicer_to_server(health.HealthServicer(), server)
-    server.add_secure_port(settings.upstreams["echo"].addresses[0], credentials)
+    server.add_secure_port(settings.upstreams["echo"].addresses[replica], credentials)
     server.start()
     return server
 
 
-def wait_until_healthy(process: subprocess.Popen[bytes], admin: int) -> None:
+def wait_until_healthy(process: subprocess.Popen[bytes] | None, admin: int) -> None:
     """Returns when Envoy may send calls to the echo."""
     end = time.monotonic() + 20
     while time.monotonic() < end:
-        assert process.poll() is None, "Envoy ended by itself; its message stands above"
+        assert process is None or process.poll() is None, "Envoy ended by itself; its message stands above"
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{admin}/clusters?format=json", timeout=2) as reply:
                 clusters = json.load(reply)["cluster_statuses"]
             echo = next(item for item in clusters if item["name"] == "echo")
-            if "failed_active_health_check" not in echo["host_statuses"][0]["health_status"]:
+            if not any("failed_active_health_check" in host["health_status"] for host in echo["host_statuses"]):
                 return
         except OSError:
             pass

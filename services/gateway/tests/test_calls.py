@@ -92,6 +92,14 @@ def test_identity_headers_of_the_caller_are_stripped(gateway: Any) -> None:
         ("x-danbao-roles", "operator"),
         ("x-danbao-partner", "victim"),
         ("x-danbao-anything", "1"),
+        ("x-danbao-replayed", "true"),
+        ("x-danbao-reason", "NONE"),
+        ("x-danbao-status", "0"),
+        ("x-envoy-max-retries", "9"),
+        ("x-envoy-retry-on", "5xx"),
+        ("x-envoy-attempt-count", "7"),
+        ("x-envoy-decorator-operation", "spoofed"),
+        ("x-forwarded-client-cert", "URI=escrow.danbao.internal"),
         ("x-envoy-upstream-rq-timeout-ms", "100000"),
         ("x-envoy-original-path", "/v1/other"),
     )
@@ -99,7 +107,7 @@ def test_identity_headers_of_the_caller_are_stripped(gateway: Any) -> None:
     arrived = gateway.call("Echo", token=token, metadata=spoofed).metadata
     assert arrived["x-danbao-subject"] == "subjects/buyer-1"
     assert arrived["x-danbao-roles"] == "user"
-    assert not {name for name, _ in spoofed[2:]} & set(arrived)
+    assert {name: arrived[name] for name, _ in spoofed[2:] if name in arrived} == {"x-envoy-attempt-count": "1"}
     arrived = gateway.json("/v1/echoes", {}, token=token, headers=dict(spoofed) | {"X-Danbao-Partner": "v"}).body[
         "metadata"
     ]
@@ -231,11 +239,41 @@ def test_the_access_log_says_who_called_what_and_never_a_token_a_query_or_a_body
     assert line["method"] == "/danbao.echo.v1.EchoService/Echo"
     assert (line["subject"], line["roles"], line["partner"]) == ("subjects/buyer-1", "user", "acme")
     assert (line["http_status"], line["service_status"]) == (400, "9")
+    assert line["reason"] == "NO"
     assert len(line["trace_id"]) == 32
     assert isinstance(line["duration_ms"], int)
     text = gateway.access_log.read_text()
     for secret in ("body-secret", "query-secret", token, token.split(".")[2], "Bearer"):
         assert secret not in text
+
+
+@pytest.mark.parametrize(
+    ("fields", "with_token", "reason"),
+    [
+        ({"fail_reason": "TRADE_STATE_INVALID"}, True, "TRADE_STATE_INVALID"),
+        ({"fail_reason": "A" * 100}, True, "A" * 100),
+        ({"text": "replayed", "fail_reason": "HOLD_EXPIRED"}, True, "HOLD_EXPIRED"),
+        ({}, False, "TOKEN_MISSING"),
+    ],
+)
+def test_the_access_log_and_a_header_name_the_reason_of_services_and_of_the_gateway(
+    gateway: Any, fields: dict[str, str], with_token: bool, reason: str
+) -> None:
+    token = gateway.tokens.mint() if with_token else None
+    with pytest.raises(grpc.RpcError) as refusal:
+        gateway.call("Echo", token=token, **fields)
+    headers = dict(refusal.value.initial_metadata()) | dict(refusal.value.trailing_metadata())
+    assert headers["x-danbao-reason"] == reason
+    line = _logged(gateway, headers["x-request-id"])
+    assert (line["reason"], line.get("attempts", 0)) == (reason, int(with_token))
+    reply = gateway.json("/v1/echoes", fields, token=token)
+    assert _logged(gateway, reply.headers["x-request-id"])["reason"] == reason
+
+
+def test_a_call_that_is_answered_has_no_reason(gateway: Any) -> None:
+    _, headers = gateway.call_with_headers("Echo", token=gateway.tokens.mint())
+    assert "x-danbao-reason" not in headers
+    assert not _logged(gateway, headers["x-request-id"]).get("reason")
 
 
 def _logged(gateway: Any, request_id: str) -> dict[str, Any]:

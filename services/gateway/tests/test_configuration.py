@@ -17,6 +17,8 @@ from danbao_gateway import GatewaySettings, envoy, render, roles
 from danbao_gateway.__main__ import main
 from danbao_gateway.claims import claims
 from danbao_gateway.contracts import Contracts
+from danbao_gateway.limits import class_of
+from danbao_gateway.rates import MethodClass, shipped_limits
 from danbao_gateway.routes import routed_methods
 
 
@@ -69,6 +71,34 @@ def test_testing_is_internal_and_streams_of_events_are_the_operators() -> None:
             assert rule in (roles.INTERNAL, [roles.Role.OPERATOR]), method
 
 
+def test_every_class_has_a_limit_and_every_method_that_the_limits_name_exists() -> None:
+    limits = shipped_limits()
+    assert set(limits.classes) == set(MethodClass)
+    assert limits.methods.keys() <= {method.full_name for method in Contracts.installed().methods()}
+
+
+def test_a_methods_class_follows_from_its_contract() -> None:
+    classes = {
+        method.full_name.removeprefix("danbao."): class_of(method, shipped_limits().methods)
+        for method in Contracts.installed().methods()
+    }
+    assert classes["payments.v1.PaymentService/CreatePayment"] is MethodClass.WRITE
+    assert classes["payments.v1.PaymentService/BatchExecute"] is MethodClass.BULK
+    assert classes["escrow.v1.TradeService/GetTrade"] is MethodClass.READ
+    assert classes["credit.v1.CreditService/Evaluate"] is MethodClass.READ
+    assert classes["escrow.v1.EventService/WatchEvents"] is MethodClass.STREAM
+    assert classes["payments.v1.ReconciliationService/ImportStatement"] is MethodClass.STREAM
+
+
+def test_a_role_of_the_deployment_may_be_named_in_its_rules(content: dict[str, Any]) -> None:
+    method = "danbao.payments.v1.AuditService/GetAudit"
+    content |= {"further_roles": ["auditor"], "roles": {method: ["auditor"]}}
+    text = json.dumps(render(GatewaySettings.model_validate(content)))
+    assert "operator,arbiter,rail,auditor" in text
+    with pytest.raises(ValidationError, match="unknown roles: auditor"):
+        GatewaySettings.model_validate(content | {"further_roles": []})
+
+
 def test_an_unknown_role_in_the_table_is_refused(content: dict[str, Any]) -> None:
     content["roles"] = {"danbao.payments.v1.PaymentService/CreatePayment": ["root"]}
     with pytest.raises(ValidationError):
@@ -117,6 +147,18 @@ def test_a_rule_in_the_settings_replaces_the_shipped_one(content: dict[str, Any]
         ({"issuers": []}, "issuers"),
         ({"deadlines": {"default_seconds": 31}}, "deadlines"),
         ({"telemetry": {"sampling_ratio": 2}}, "telemetry.sampling_ratio"),
+        ({"rate_limits": {"classes": {"write": {"per_second": 0}}}}, "rate_limits.classes.write.per_second"),
+        ({"rate_limits": {"classes": {"huge": {"per_second": 1}}}}, "rate_limits.classes"),
+        ({"rate_limits": {"methods": {"a.B/C": "huge"}}}, "rate_limits.methods"),
+        ({"retries": {"most": 9}}, "retries.most"),
+        ({"cors": {"allow_origins": ["*"]}}, "cors.allow_origins"),
+        ({"cors": {"allow_origins": ["https://shop.example/"]}}, "cors.allow_origins"),
+        ({"further_roles": ["Auditor"]}, "further_roles"),
+        ({"further_roles": ["user"]}, "further_roles"),
+        ({"further_roles": ["a", "b", "c", "d"]}, "further_roles"),
+        ({"issuers": [{"issuer": "i", "audiences": ["a"]}]}, "jwks_file or jwks_url"),
+        ({"issuers": [{"issuer": "i", "audiences": ["a"], "jwks_url": "http://keys.example/k"}]}, "https"),
+        ({"issuers": [{"issuer": "i", "audiences": ["a"], "jwks_url": "https://k", "jwks_file": "k"}]}, "either"),
         ({"upstreams": {"testing": {"addresses": ["a:1"], "san": "x"}}}, "testing"),
     ],
 )
@@ -124,9 +166,9 @@ def test_a_wrong_setting_is_named(
     content: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], where: str
 ) -> None:
     settings = _written(content | change, tmp_path)
-    assert main(["render", "--settings", str(settings), "--out", str(tmp_path / "envoy.json")]) == 1
+    assert main(["render", "--settings", str(settings), "--out", str(tmp_path / "out")]) == 1
     assert where in capsys.readouterr().err
-    assert not (tmp_path / "envoy.json").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_settings_survive_a_round_trip_through_yaml(content: dict[str, Any], tmp_path: Path) -> None:
@@ -140,7 +182,7 @@ def test_a_private_key_among_the_issuers_keys_is_refused_without_showing_it(
     content: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path(content["issuers"][0]["jwks_file"]).write_text(json.dumps({"keys": [PUBLIC_KEY | {"d": "very-secret"}]}))
-    assert main(["render", "--settings", str(_written(content, tmp_path)), "--out", str(tmp_path / "e.json")]) == 1
+    assert main(["render", "--settings", str(_written(content, tmp_path)), "--out", str(tmp_path / "out")]) == 1
     message = capsys.readouterr().err
     assert "secret key" in message
     assert "very-secret" not in message
@@ -155,19 +197,36 @@ def test_the_rendered_configuration_is_accepted_by_envoy(content: dict[str, Any]
         "listener": {"port": 10_000, "tls": {"certificate": certificate, "key": key}},
         "admin": {"port": 10_001},
         "telemetry": {"otlp_endpoint": "collector:4317", "sampling_ratio": 0.1},
-        "issuers": [content["issuers"][0], content["issuers"][0] | {"issuer": "https://second"}],
+        "issuers": [
+            content["issuers"][0],
+            content["issuers"][0] | {"issuer": "https://second"},
+            {
+                "issuer": "https://third",
+                "audiences": ["danbao"],
+                "jwks_url": "https://tokens.example/keys",
+                "jwks_ca": content["upstream_tls"]["ca"],
+            },
+        ],
+        "cors": {"allow_origins": ["https://shop.example", "http://localhost:3000"]},
+        "further_roles": ["auditor", "support"],
+        "rate_limits": {"callers": {"acme": {"bulk": {"per_second": 5}}}, "remembered_callers": 5},
+        "retries": {"most": 1},
+        "api_page": True,
     }
     settings = _written(content, tmp_path)
     assert main(["validate", "--settings", str(settings)]) == 0
-    out = tmp_path / "out" / "envoy.json"
+    out = tmp_path / "out"
     assert main(["render", "--settings", str(settings), "--out", str(out)]) == 0
-    assert json.loads(out.read_text())["static_resources"]["listeners"]
-    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    assert json.loads((out / "envoy.json").read_text())["static_resources"]["listeners"]
+    assert {"envoy.json", "routes.json", "limits.json", "tokens.json", "secret-listener.json"} <= {
+        file.name for file in out.iterdir()
+    }
+    assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 for file in out.rglob("*.json"))
 
 
 def test_the_example_settings_render(tmp_path: Path) -> None:
     example = Path(__file__).parents[1] / "settings.example.yaml"
-    assert main(["render", "--settings", str(example), "--out", str(tmp_path / "envoy.json")]) == 0
+    assert main(["render", "--settings", str(example), "--out", str(tmp_path / "out")]) == 0
 
 
 def test_a_refusal_of_envoy_is_one_sentence_without_the_configuration(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
+import json
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -11,6 +15,7 @@ import grpc
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -45,8 +50,19 @@ def _signed_by_a_stranger(tokens: Any) -> str:
 
 
 def _signed_symmetrically(tokens: Any) -> str:
+    """With the public key as the secret, in the form in which people have it; the library refuses to, so by hand."""
+    secret = tokens.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     payload = jwt.decode(tokens.mint("user"), options={"verify_signature": False})
-    return jwt.encode(payload, tokens.jwks().encode().hex(), algorithm="HS256", headers={"kid": "test"})
+    head = {"alg": "HS256", "typ": "JWT", "kid": "test"}
+    signed = ".".join(
+        base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in (head, payload)
+    )
+    signature = hmac.new(secret, signed.encode(), hashlib.sha256).digest()
+    return f"{signed}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+
+
+def _under_an_unknown_key(tokens: Any) -> str:
+    return str(type(tokens)(key_id="unknown").mint("user"))
 
 
 def _changed_after_signing(tokens: Any) -> str:
@@ -70,6 +86,7 @@ BAD_TOKENS: dict[str, tuple[Callable[[Any], str | None], str]] = {
     "for another audience": (lambda tokens: tokens.mint(audience="bank"), "TOKEN_INVALID"),
     "of another issuer": (lambda tokens: tokens.mint(issuer="https://elsewhere"), "TOKEN_INVALID"),
     "alg none": (_unsigned, "TOKEN_INVALID"),
+    "under an unknown key": (_under_an_unknown_key, "TOKEN_INVALID"),
     "signed by a stranger": (_signed_by_a_stranger, "TOKEN_INVALID"),
     "signed symmetrically": (_signed_symmetrically, "TOKEN_INVALID"),
     "changed after signing": (_changed_after_signing, "TOKEN_INVALID"),

@@ -1,0 +1,115 @@
+"""What a call passes in order: the door's filters, from a browser's question down to the service."""
+
+from __future__ import annotations
+
+import base64
+import importlib.resources
+from collections.abc import Iterable
+
+from danbao_gateway import identity
+from danbao_gateway.contracts import Contracts
+from danbao_gateway.limits import LIMIT_FILTER, limit_filter
+from danbao_gateway.rates import merged, shipped_limits
+from danbao_gateway.replies import CONTENT_TYPE_POLICY
+from danbao_gateway.routes import BUFFER_FILTER, CORS_FILTER, HEADER_MUTATION_FILTER
+from danbao_gateway.settings import Cors, GatewaySettings
+from danbao_gateway.shapes import Config, typed
+from danbao_gateway.sources import LIMITS_FILE, TOKENS_FILE, Sources
+
+READABLE_TYPES = r"(?i)application/(json|x-www-form-urlencoded|grpc(-web|-web-text)?(\+[a-z0-9.]+)?)\s*(;.*)?"
+"""JSON under its own name or under the one that curl gives to every body; gRPC and gRPC-Web with any codec."""
+
+
+def http_filters(
+    settings: GatewaySettings, contracts: Contracts, services: Iterable[str], sources: Sources
+) -> list[Config]:
+    """The chain; the transcoder comes before everything that asks who calls what, so that all of it sees methods."""
+    limits = merged(shipped_limits(), settings.rate_limits)
+    max_request_bytes = settings.limits.max_request_bytes
+    return [
+        *_browsers(settings.cors),
+        _readable_types_only(),
+        {
+            "name": "envoy.filters.http.grpc_web",
+            "typed_config": typed("envoy.extensions.filters.http.grpc_web.v3.GrpcWeb"),
+        },
+        _transcoder(contracts, services, max_request_bytes),
+        sources.http_filter(identity.JWT_FILTER, TOKENS_FILE, identity.jwt_filter(settings.issuers)),
+        {
+            "name": HEADER_MUTATION_FILTER,
+            "typed_config": typed("envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"),
+        },
+        sources.http_filter(LIMIT_FILTER, LIMITS_FILE, limit_filter(limits)),
+        identity.deny_by_default(),
+        {
+            "name": BUFFER_FILTER,
+            "typed_config": typed(
+                "envoy.extensions.filters.http.buffer.v3.Buffer", max_request_bytes=max_request_bytes
+            ),
+        },
+        _reasons(),
+        {
+            "name": "envoy.filters.http.router",
+            "typed_config": typed("envoy.extensions.filters.http.router.v3.Router", suppress_envoy_headers=True),
+        },
+    ]
+
+
+def _browsers(cors: Cors | None) -> list[Config]:
+    if cors is None:
+        return []
+    return [{"name": CORS_FILTER, "typed_config": typed("envoy.extensions.filters.http.cors.v3.Cors")}]
+
+
+def _readable_types_only() -> Config:
+    # The transcoder would take any body for JSON: XML would be "malformed JSON", and a form would not be noticed.
+    content_type = "content-type"
+    carries_a_body = {"or_rules": {"rules": [_header(":method", exact=verb) for verb in ("POST", "PUT", "PATCH")]}}
+    named = {"header": {"name": content_type, "present_match": True}}
+    readable = {"header": {"name": content_type, "string_match": {"safe_regex": {"regex": READABLE_TYPES}}}}
+    refused = {"and_rules": {"rules": [carries_a_body, named, {"not_rule": readable}]}}
+    policy = {"permissions": [refused], "principals": [{"any": True}]}
+    return {
+        "name": "danbao.readable_types",
+        "typed_config": typed(
+            "envoy.extensions.filters.http.rbac.v3.RBAC",
+            rules={"action": "DENY", "policies": {CONTENT_TYPE_POLICY: policy}},
+            rules_stat_prefix="readable_types_",
+        ),
+    }
+
+
+def _header(name: str, *, exact: str) -> Config:
+    return {"header": {"name": name, "string_match": {"exact": exact}}}
+
+
+def _transcoder(contracts: Contracts, services: Iterable[str], max_request_bytes: int) -> Config:
+    return {
+        "name": "envoy.filters.http.grpc_json_transcoder",
+        "typed_config": typed(
+            "envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
+            proto_descriptor_bin=base64.b64encode(contracts.descriptors.SerializeToString()).decode("ascii"),
+            services=sorted(services),
+            convert_grpc_status=True,
+            max_request_body_size=max_request_bytes,
+            print_options={
+                "preserve_proto_field_names": True,
+                "always_print_primitive_fields": False,
+                "always_print_enums_as_ints": False,
+            },
+            request_validation_options={
+                "reject_unknown_query_parameters": True,
+                "reject_binding_body_field_collisions": True,
+            },
+        ),
+    }
+
+
+def _reasons() -> Config:
+    source = importlib.resources.files("danbao_gateway").joinpath("reasons.lua").read_text(encoding="utf-8")
+    return {
+        "name": "envoy.filters.http.lua",
+        "typed_config": typed(
+            "envoy.extensions.filters.http.lua.v3.Lua", default_source_code={"inline_string": source}
+        ),
+    }

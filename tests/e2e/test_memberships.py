@@ -122,12 +122,15 @@ def test_confirmed_fraud_is_one_trace_from_the_arbiter_to_the_lost_badge(running
     def spans():
         return reader.trace(trace.trace_id)
 
+    # Each process sends its spans when it comes to it; the gateway once a second.
     told = waited_for(
         spans,
-        lambda each: {"credit.apply_event", "credit.look_at_membership"} <= {s.name for s in each},
+        lambda each: (
+            {"credit.apply_event", "credit.look_at_membership"} <= {span.name for span in each}
+            and {"gateway", "escrow", "payments"} <= {s.service for s in each if s.trace_id == trace.trace_id}
+        ),
     )
     own = {span.span_id for span in told if span.trace_id == trace.trace_id}
-    assert {"gateway", "escrow", "payments"} <= {span.service for span in told if span.trace_id == trace.trace_id}
     linked = [span for span in told if span.service == "credit" and any(link.span_id in own for link in span.links)]
     assert {"credit.apply_event", "credit.look_at_membership"} <= {span.name for span in linked}
     looks = [span for span in linked if span.name == "credit.look_at_membership"]

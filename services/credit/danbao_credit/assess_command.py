@@ -1,8 +1,8 @@
 """danbao-credit assess: how a model's grades come out on orders that it never saw, and what the indicators tell apart.
 
-Trains nothing and writes nothing but what it finds. Every subject is scored at cuts 30 days apart by what happened before,
-and the orders of the 60 days after it are counted: by grade with 95 % intervals, then the best two grades against the
-worst two. Reports of other teams are in no stream; --reports FILE has what was told, as its teller kept it.
+Trains nothing and writes nothing but what it finds. Every subject is scored at cuts 30 days apart by what happened
+before, and the orders of the 60 days after it are counted: by grade with 95 % intervals, then the best two grades
+against the worst two. Reports of other teams are in no stream; --reports FILE has what was told, as its teller kept it.
 
 --stack DIR                                 a local stack's state directory (its local.json), or
 --payments-address H:P --escrow-address H:P --tls-cert F --tls-key F --tls-ca F

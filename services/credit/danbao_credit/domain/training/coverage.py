@@ -45,7 +45,9 @@ class Coverage:
         return self.known / max(self.indicators, 1)
 
 
-def coverage_of(histories: Histories, catalogue: Catalogue, *, step_days: int) -> tuple[dict[SubjectKind, Coverage], int]:
+def coverage_of(
+    histories: Histories, catalogue: Catalogue, *, step_days: int
+) -> tuple[dict[SubjectKind, Coverage], int]:
     """By kind, and how often values were looked at.
 
     Every subject is looked at as of each cut (every `step_days` at midnight UTC) since the one before which something

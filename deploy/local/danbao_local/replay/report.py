@@ -134,6 +134,7 @@ def _reports(replay: Replay) -> dict[str, Any]:
     """What credit was told besides the orders."""
     return {
         "told": len(replay.told),
+        "seconds": round(replay.told_seconds, 1),
         "by_kind": dict(Counter(line["kind"] for line in replay.told).most_common()),
         "rules": dict(RULES_OF_REPORTS),
     }

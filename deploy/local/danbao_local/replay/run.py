@@ -60,6 +60,7 @@ class Replay:
     """What credit is told besides."""
     told: list[dict[str, Any]] = field(default_factory=list)
     """What it was told of them, by this run or an earlier one."""
+    told_seconds: float = 0.0
     wrongly_told: list[str] = field(default_factory=list)
     """What this run told and credit did not take."""
 
@@ -113,6 +114,7 @@ class Runner:
         await self._rank(progress)
         await self._finish()
         replay.told, replay.wrongly_told = teller.all_told(), teller.wrong
+        replay.told_seconds = teller.seconds
 
     async def _do(self, step: Step) -> None:
         replay = self._replay

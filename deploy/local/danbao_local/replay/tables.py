@@ -30,9 +30,10 @@ def show(report: dict[str, Any], console: Console) -> None:
         console.print(
             f"{name} audits itself: {found['checks']} checks, {found['violations']} violations, {found['seconds']} s"
         )
+    reports = report["reports"]
+    console.print(f"defective orders, by credit: {report['defects']['by_credit']}")
     console.print(
-        f"defective orders, by credit: {report['defects']['by_credit']}; "
-        f"{report['reports']['told']} reports of {len(report['reports']['by_kind'])} kinds told to credit"
+        f"{reports['told']} reports of {len(reports['by_kind'])} kinds told to credit, {reports['seconds']} s"
     )
     for text in assessment_lines(report["assessment"]):
         console.print(text, markup=False, soft_wrap=True)

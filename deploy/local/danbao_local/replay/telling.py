@@ -1,6 +1,7 @@
 """Tells credit the facts that no order tells, by RecordEvents, as time reaches them."""
 
 import json
+import time
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,22 +31,26 @@ class Teller:
         self._times = [fact.time for fact in facts]
         self._next = 0
         self.states: Counter[str] = Counter()
+        self.seconds = 0.0
+        """How long this run waited for the answers, mostly beside the orders' own calls."""
         self.wrong: list[str] = []
         """What was neither applied nor known already."""
 
-    def skip_until(self, time: datetime) -> None:
+    def skip_until(self, moment: datetime) -> None:
         """An earlier run has told what is not later."""
-        self._next = max(self._next, bisect_right(self._times, time))
+        self._next = max(self._next, bisect_right(self._times, moment))
 
-    async def tell_until(self, time: datetime) -> None:
+    async def tell_until(self, moment: datetime) -> None:
         """Everything that is not later than a time. Raises GaveUp, Refused."""
-        end = bisect_right(self._times, time)
+        end = bisect_right(self._times, moment)
         due, self._next = self._facts[self._next : end], max(self._next, end)
         for role, by_operator in (("partner", False), ("operator", True)):
             told = list(self._told(fact for fact in due if fact.by_operator == by_operator))
             for some in (told[place : place + MOST] for place in range(0, len(told), MOST)):
                 request = credit_pb2.RecordEventsRequest(events=[_message(fact, about) for fact, about in some])
+                began = time.monotonic()
                 answer = await self._gateway.call(self._gateway.credit.RecordEvents, request, role)
+                self.seconds += time.monotonic() - began
                 for (fact, _), result in zip(some, answer.results, strict=True):
                     self._note(fact, result)
 

@@ -14,6 +14,7 @@ from danbao_credit.domain.training.histories import Histories, History
 from danbao_credit.domain.windows import DAY_US
 
 _MICROSECONDS = 1_000_000
+_LATER_DAYS = (31, 91, 366)
 _MISSING = np.uint64(0x7FF8_0000_0000_0001)
 # An odd multiplier and a shift: values that differ anywhere give other signatures (Knuth, TAOCP 6.4).
 _MULTIPLIER = np.uint64(0x9E37_79B9_7F4A_7C15)
@@ -51,15 +52,15 @@ def coverage_of(
     """By kind, and how often values were looked at.
 
     Every subject is looked at as of each cut (every `step_days` at midnight UTC) since the one before which something
-    happened to it, right after its own last event, when the short windows still hold it, and at the end of all events.
+    happened to it, right after its own last event, when the shortest windows still hold it, and 31, 91 and 366 days
+    after that, when one window after the other holds nothing any more. So an indicator's windows can be told apart.
     """
     seen = _Seen(len(catalogue.indicators))
     listed = catalogue.listed(category="", kind=None)
-    if histories.last_us is not None:
-        for subject in sorted(histories.by_subject):
-            for profile, at_us in _moments(histories.by_subject[subject], histories.last_us, step_days):
-                facts = SubjectFacts(profile, as_of_s=at_us // _MICROSECONDS, slots=catalogue.slot_ids)
-                seen.take(catalogue.values(facts, None))
+    for subject in sorted(histories.by_subject):
+        for profile, at_us in _moments(histories.by_subject[subject], step_days):
+            facts = SubjectFacts(profile, as_of_s=at_us // _MICROSECONDS, slots=catalogue.slot_ids)
+            seen.take(catalogue.values(facts, None))
     found = {}
     for kind in SubjectKind:
         places = [place for place, item in enumerate(listed) if item.applies(kind)]
@@ -67,13 +68,14 @@ def coverage_of(
     return found, seen.moments
 
 
-def _moments(history: History, end_us: int, step_days: int) -> Iterator[tuple[Profile, int]]:
+def _moments(history: History, step_days: int) -> Iterator[tuple[Profile, int]]:
     """Profiles, each as of a moment later than all that is in it."""
     step_us = step_days * DAY_US
     profile, played = Profile.empty(), 0
     last_us = history.times_us[-1] + _MICROSECONDS
     cuts = sorted({-(-(time_us + 1) // step_us) * step_us for time_us in history.times_us})
-    for at_us in (*(cut for cut in cuts if cut < last_us), last_us, max(end_us, last_us)):
+    later = (last_us + days * DAY_US for days in _LATER_DAYS)
+    for at_us in (*(cut for cut in cuts if cut < last_us), last_us, *later):
         until = history.before(at_us)
         if until > played:
             profile = profile.with_changes(

@@ -36,6 +36,16 @@ _ENDS = {
     Course.POOR_WITHDRAWN: "taken back, by the buyer",
 }
 """How the cases of a course end, in the report's words; all others are disputed."""
+_SAME_HERE = (
+    # Apart only where somebody brushes, with tiny orders or more than six of a pair in a month: nobody does.
+    frozenset({"orders_completed", "credible_orders_completed"}),
+    frozenset({"confirmed_orders", "credible_confirmations"}),
+    frozenset({"purchases_completed", "credible_purchases_completed"}),
+    frozenset({"confirmed_purchases", "credible_purchase_confirmations"}),
+    # In three hundred orders, what is late within a day or a week is what was never sent.
+    frozenset({"recent_cancellations", "recent_late", "recent_refunds"}),
+)
+"""Lines of the catalogue that so small a replay cannot tell apart."""
 _KILLED = ("payments", "escrow", "credit", "gateway", "postgres")
 _SAME_EVERY_TIME = (
     *("orders", "trades", "unaccounted", "by_status", "outcomes", "trades_by_state", "odd"),
@@ -161,7 +171,10 @@ def _assert_assessment(assessment: dict[str, Any]) -> None:
         assert "impossible" in grades or "cannot be shown" in grades["verdict"]
         print(kind, indicators["known"], indicators["indicators"], indicators["constant"], indicators["equal"])
         assert indicators["share"] >= 0.8
-        assert indicators["equal"] == []
+        for group in indicators["equal"]:
+            lines = {name.rpartition("_")[0] for name in group}
+            assert any(lines <= same for same in _SAME_HERE), f"{group} are equal for everybody"
+            assert len({name.rpartition("_")[2] for name in group}) == 1, "only within one window"
 
 
 def _assert_complaints(report: dict[str, Any], by_files: Counter[str], *, refused: int) -> None:

@@ -98,7 +98,10 @@ def _replay(arguments: argparse.Namespace, console: Console, began: float) -> di
         stack.start()
         return asyncio.run(_cancelled_by_signals(_conduct(arguments, olist, stack.card, console, began)))
     except BaseExceptionGroup as group:
-        raise _first(group) from group
+        first = _first(group)
+        if isinstance(first, Refused):
+            raise StackFailed(f"The replay cannot go on: {first}") from group
+        raise first from group
     finally:
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)

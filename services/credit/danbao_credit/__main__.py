@@ -1,9 +1,10 @@
-"""danbao-credit serve | migrate | audit | rebuild [--after SUBJECT] | train … | yardstick --data DIR
+"""danbao-credit serve | migrate | audit | rebuild [--after SUBJECT] | train … | assess … | yardstick --data DIR
 
 serve: runs the service. migrate: brings its store to the newest migration. audit: compares every profile with its
 checkpoint and log, prints a line for each that differs, and then exits with 1. rebuild: counts every profile again by
 the catalogue of this version, while the service runs; ended early, it is begun again after the subject it told last.
-train: makes a model of the events in payments' and escrow's streams (train --help). yardstick: measures the trainer on
+train: makes a model of the events in payments' and escrow's streams (train --help). assess: counts
+defects out of time by grade, and what the indicators tell apart (assess --help). yardstick: measures the trainer on
 public data sets in a folder.
 """
 
@@ -37,6 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
             from danbao_credit.training_command import train_main
 
             return _told(partial(train_main, rest), doing="train")
+        case ["assess", *rest]:
+            from danbao_credit.assess_command import assess_main
+
+            return _told(partial(assess_main, rest), doing="assess")
         case ["yardstick", *rest]:
             from danbao_credit.yardstick_command import yardstick_main
 

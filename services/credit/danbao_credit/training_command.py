@@ -65,14 +65,7 @@ def train_main(words: list[str]) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    source = parser.add_argument_group("what to read")
-    source.add_argument("--stack", type=Path, help="state directory of a running local stack")
-    source.add_argument("--payments-address", help="host:port")
-    source.add_argument("--escrow-address", help="host:port")
-    for name in ("cert", "key", "ca"):
-        source.add_argument(f"--tls-{name}", type=Path)
-    source.add_argument("--events", type=Path, help="a folder that --keep has filled")
-    parser.add_argument("--keep", type=Path, help="keep the events that are read in this folder")
+    add_source_arguments(parser)
     parser.add_argument("--only-keep", action="store_true", help="keep the events and train nothing")
     parser.add_argument("--out", type=Path, help="the artefact")
     parser.add_argument("--report", type=Path, help="an HTML page for people; needs danbao-credit[train]")
@@ -81,11 +74,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", default="the event streams of payments and escrow", help="words for the artefact")
 
 
+def add_source_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where `read` reads from, and where it may keep that."""
+    source = parser.add_argument_group("what to read")
+    source.add_argument("--stack", type=Path, help="state directory of a running local stack")
+    source.add_argument("--payments-address", help="host:port")
+    source.add_argument("--escrow-address", help="host:port")
+    for name in ("cert", "key", "ca"):
+        source.add_argument(f"--tls-{name}", type=Path)
+    source.add_argument("--events", type=Path, help="a folder that --keep has filled")
+    parser.add_argument("--keep", type=Path, help="keep the events that are read in this folder")
+
+
 def read(arguments: argparse.Namespace) -> Histories:
     """What happened to whom, by the events of the streams. Raises DefinitionInvalid."""
     catalogue = catalogue_from(read_definition(None, "catalogue.yaml"))
     histories = Histories()
-    _say(f"catalogue {catalogue.version}: {len(catalogue.indicators)} indicators")
+    say(f"catalogue {catalogue.version}: {len(catalogue.indicators)} indicators")
     if arguments.events is not None:
         for source in Source:
             if file_of(arguments.events, source).exists():
@@ -95,7 +100,7 @@ def read(arguments: argparse.Namespace) -> Histories:
             arguments.keep.mkdir(parents=True, exist_ok=True)
         asyncio.run(_read_streams(_peers(arguments), arguments.keep, catalogue, histories))
     histories.sort()
-    _say(f"{len(histories.by_subject)} subjects")
+    say(f"{len(histories.by_subject)} subjects")
     return histories
 
 
@@ -104,7 +109,7 @@ def train(arguments: argparse.Namespace, histories: Histories) -> Trained:
     catalogue = catalogue_from(read_definition(None, "catalogue.yaml"))
     plan = plan_from(read_definition(arguments.plan, "training.yaml"), catalogue)
     version = arguments.version or _version(histories)
-    trained = train_model(histories, catalogue, plan, version=version, source=arguments.source, told=_say)
+    trained = train_model(histories, catalogue, plan, version=version, source=arguments.source, told=say)
     # What would be refused at start is refused here.
     model_from(trained.definition, catalogue)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
@@ -115,8 +120,8 @@ def train(arguments: argparse.Namespace, histories: Histories) -> Trained:
         from danbao_credit.training_report import page
 
         arguments.report.write_text(page(trained, catalogue))
-        _say(f"report in {arguments.report}")
-    _say(f"model {trained.definition['version']} in {arguments.out}")
+        say(f"report in {arguments.report}")
+    say(f"model {trained.definition['version']} in {arguments.out}")
     return trained
 
 
@@ -175,7 +180,7 @@ async def _read_streams(peers: _Peers, folder: Path | None, catalogue: Catalogue
             stack.push_async_callback(opened.close)
             file = stack.enter_context(file_of(folder, source).open("wb")) if folder is not None else None
             head = await stub(opened).GetStreamHead(head_request(), timeout=10)
-            _say(f"{source}: {head.cursor.sequence} events")
+            say(f"{source}: {head.cursor.sequence} events")
             gathered = _Gathered(source, catalogue, histories)
             async for event in _until(make(opened), head.cursor.sequence):
                 if file is not None:
@@ -216,19 +221,19 @@ class _Gathered:
     def add(self, raw: RawEvent) -> None:
         self._events += 1
         if self._events % 50_000 == 0:
-            _say(f"{self._source}: {self._events} events read")
+            say(f"{self._source}: {self._events} events read")
         try:
             facts = facts_of(raw.read(), self._source, self._catalogue)
         except EventMalformed as error:
             self._malformed += 1
             if self._malformed <= 3:
-                _say(f"{self._source}: event {raw.sequence} is left out: {error}")
+                say(f"{self._source}: event {raw.sequence} is left out: {error}")
             return
         self._histories.add(facts.at_us, facts.changes)
 
     def done(self) -> None:
         left_out = f", {self._malformed} left out" if self._malformed else ""
-        _say(f"{self._source}: {self._events} events{left_out}")
+        say(f"{self._source}: {self._events} events{left_out}")
 
 
 def _version(histories: Histories) -> str:
@@ -243,10 +248,10 @@ def _tell(trained: Trained) -> None:
         assert facts is not None, "it was just trained"
         lines = item.scorecard.characteristics
         learnt = sum(line.origin == "TRAINED" for line in lines)
-        _say(f"{kind}: {learnt} characteristics trained, {len(lines) - learnt} by hand")
+        say(f"{kind}: {learnt} characteristics trained, {len(lines) - learnt} by hand")
         for words, measured in (("in time", facts.in_time), ("out of time", facts.out_of_time)):
             if measured is not None:
-                _say(
+                say(
                     f"{kind}: {words} {measured.rows} rows, {measured.bads} of {measured.outcomes} outcomes bad: "
                     f"AUC {measured.auc:.3f}, KS {measured.ks:.3f}, Gini {measured.gini:.3f}"
                 )
@@ -255,5 +260,6 @@ def _tell(trained: Trained) -> None:
 _STARTED = time.monotonic()
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Tells a person how far it is."""
     print(f"{time.monotonic() - _STARTED:7.1f} s  {line}", file=sys.stderr, flush=True)

@@ -107,6 +107,22 @@ def test_a_late_report_counts_in_its_own_hour(catalogue: Catalogue) -> None:
     assert profile.newest_s() == start_s
 
 
+async def test_a_call_may_tell_of_as_many_promises_as_it_may_have_events(credit) -> None:
+    """Each begins a mark of its own; the store is asked for all of them at once."""
+    promises = [
+        NewEvent(
+            f"p{n}", kind="promise_made", subject=f"subjects/s{n}", about=f"promises/{n}", at_us=microseconds(START)
+        )
+        for n in range(1000)
+    ]
+    told_first = await record(credit, *promises)
+    assert {result.state for result in told_first} == {APPLIED}
+    taken_back = [NewEvent(f"r{n}", reverses=f"p{n}") for n in range(1000)]
+    assert {result.state for result in await record(credit, *taken_back)} == {APPLIED}
+    marks = await stored(credit, "SELECT count(*) AS known FROM marks")
+    assert marks[0]["known"] == 1000
+
+
 async def test_the_same_id_with_another_body_is_refused_and_says_what_differs(credit) -> None:
     assert [result.state for result in await record(credit, review("a"))] == [APPLIED]
     for changed, field in (

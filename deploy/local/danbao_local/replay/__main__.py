@@ -22,11 +22,14 @@ from danbao_local.errors import DiskFull, StackFailed, is_disk_full
 from danbao_local.layout import NEEDED_MIB, write_atomically
 from danbao_local.olist import files, reader
 from danbao_local.olist.orders import OlistOrders
+from danbao_local.replay.assessing import assess
 from danbao_local.replay.bar import Bar
 from danbao_local.replay.books import read_books
 from danbao_local.replay.calls import Gateway, Refused
 from danbao_local.replay.clocks import Clocks
 from danbao_local.replay.complaints import RULE, RULES
+from danbao_local.replay.facts import RULES as RULES_OF_REPORTS
+from danbao_local.replay.facts import facts_about
 from danbao_local.replay.journal import Journal, Progress
 from danbao_local.replay.money import money_in_by_files
 from danbao_local.replay.plan import make_plan
@@ -35,6 +38,7 @@ from danbao_local.replay.run import Replay, Runner
 from danbao_local.replay.schedule import make_steps
 from danbao_local.replay.state import Identity, prepare
 from danbao_local.replay.tables import show
+from danbao_local.replay.telling import keep
 from danbao_local.show import make_console
 from danbao_local.stack import LocalStack
 
@@ -94,7 +98,10 @@ def _replay(arguments: argparse.Namespace, console: Console, began: float) -> di
         stack.start()
         return asyncio.run(_cancelled_by_signals(_conduct(arguments, olist, stack.card, console, began)))
     except BaseExceptionGroup as group:
-        raise _first(group) from group
+        first = _first(group)
+        if isinstance(first, Refused):
+            raise StackFailed(f"The replay cannot go on: {first}") from group
+        raise first from group
     finally:
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
@@ -105,7 +112,9 @@ async def _conduct(
     arguments: argparse.Namespace, olist: OlistOrders, card: Card, console: Console, began: float
 ) -> dict[str, Any]:
     plans = [make_plan(order) for order in olist.orders]
-    replay = Replay(plans=plans, steps=make_steps(plans, timedelta(hours=arguments.step)))
+    steps = make_steps(plans, timedelta(hours=arguments.step))
+    facts = facts_about(plans, steps[-1].clock) if steps else []
+    replay = Replay(plans=plans, steps=steps, facts=facts)
     journal = Journal(arguments.state_dir)
     gateway, clocks = Gateway(card, arguments.in_flight), Clocks(card)
     try:
@@ -117,6 +126,7 @@ async def _conduct(
             await Runner(replay, gateway, clocks, journal, bar).run(progress)
         books = await read_books(gateway, card, (trade.seller_id for _, trade, _ in replay.made()))
         seconds = time.monotonic() - began
+        assessment = await assess(arguments.state_dir, keep(replay.told, arguments.state_dir))
         return make_report(
             replay=replay,
             olist=olist,
@@ -124,6 +134,7 @@ async def _conduct(
             in_by_files=money_in_by_files(arguments.data, olist.orders),
             gateway=gateway,
             times=_times(seconds, progress, orders_before),
+            assessment=assessment,
         )
     except Refused as refused:
         raise StackFailed(f"The replay cannot go on: {refused}") from refused
@@ -181,10 +192,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _rules() -> str:
-    """What the buyers of the files complain of, and how it goes on."""
-    paragraphs = [RULE, *(f"{course}: {rule}" for course, rule in RULES.items())]
-    return "complaints:\n" + "\n".join(
-        textwrap.fill(text, 110, initial_indent="  ", subsequent_indent="    ") for text in paragraphs
+    """What the buyers of the files complain of, and what credit is told besides."""
+    complaints = [RULE, *(f"{course}: {rule}" for course, rule in RULES.items())]
+    reports = [f"{kinds}: {rule}" for kinds, rule in RULES_OF_REPORTS.items()]
+    return "\n".join(
+        f"{title}:\n"
+        + "\n".join(textwrap.fill(text, 110, initial_indent="  ", subsequent_indent="    ") for text in texts)
+        for title, texts in (("complaints", complaints), ("reports to credit", reports))
     )
 
 

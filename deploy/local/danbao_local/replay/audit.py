@@ -7,7 +7,9 @@ from typing import Any
 
 from danbao.escrow.v1 import trade_pb2
 from danbao_local.olist.orders import CURRENCY
+from danbao_local.replay import merchants
 from danbao_local.replay.books import Books
+from danbao_local.replay.parties import seller_subject
 from danbao_local.replay.record import OrderRecord
 from danbao_local.replay.run import ENDED, Replay
 
@@ -42,7 +44,14 @@ def audit(replay: Replay, books: Books, *, in_by_files: int) -> list[Check]:
         ("as many trades, payments and top-ups as were asked for", lambda: _once(replay, books)),
         ("as many refund cases and disputes as were asked for", lambda: _cases(replay, books)),
         ("the cases of each trade gave back what the rule says", lambda: _to_buyers(replay)),
-        ("credit counts as defective what was paid and never shipped", lambda: _defective(replay, books)),
+        (
+            "credit counts as defective what was paid and never shipped, or reported as a defect",
+            lambda: _defective(replay, books),
+        ),
+        ("every merchant has a score", lambda: merchants.without_score(replay.ranking, _sellers(replay))),
+        ("no merchant has more than four reasons", lambda: merchants.with_too_many_reasons(replay.ranking)),
+        ("every reason is a text with a figure", lambda: merchants.with_wordless_reasons(replay.ranking)),
+        ("credit took every report, once", lambda: _reports(replay, books)),
         ("payments' and escrow's own audits find nothing", lambda: _own_audits(books)),
         ("the streams of events have no gap, and credit put nothing aside", lambda: _streams(books)),
     )
@@ -233,14 +242,30 @@ def _to_buyers(replay: Replay) -> Iterator[str]:
 
 
 def _defective(replay: Replay, books: Books) -> Iterator[str]:
-    unshipped = never_shipped(replay)
-    if books.defective != unshipped:
-        yield f"credit counts {books.defective}, {unshipped} trades were paid and never shipped"
+    wanted = len(never_shipped(replay) | reported_defects(replay))
+    if books.defective != wanted:
+        yield f"credit counts {books.defective}, {wanted} trades were paid and never shipped, or reported"
 
 
-def never_shipped(replay: Replay) -> int:
+def never_shipped(replay: Replay) -> set[str]:
     """Trades that were paid and never shipped: their money went back."""
-    return sum(made.paid and not made.shipped for _, _, made in replay.made())
+    return {made.name for _, _, made in replay.made() if made.paid and not made.shipped}
+
+
+def reported_defects(replay: Replay) -> set[str]:
+    """Trades that the replay reported as defects: a bad review after a late delivery."""
+    return {line["about"] for line in replay.told if line["kind"] == "delivery_defect"}
+
+
+def _sellers(replay: Replay) -> set[str]:
+    return {seller_subject(trade.seller_id) for _, trade, _ in replay.made()}
+
+
+def _reports(replay: Replay, books: Books) -> Iterator[str]:
+    applied = sum(stream.applied for stream in books.ingest if stream.source == "reports")
+    if applied != len(replay.told):
+        yield f"credit applied {applied}, {len(replay.told)} were told"
+    yield from replay.wrongly_told[:_MOST_SHOWN]
 
 
 def _own_audits(books: Books) -> Iterator[str]:

@@ -42,7 +42,7 @@ class Odd(StrEnum):
     SELLER_UNKNOWN = "SELLER_UNKNOWN"
     TRADE_REFUSED = "TRADE_REFUSED"
     LOW_REVIEW_AFTER_LATE_DELIVERY = "LOW_REVIEW_AFTER_LATE_DELIVERY"
-    REVIEW_NOT_SENT = "REVIEW_NOT_SENT"
+    REVIEW = "REVIEW"
     ROW_UNREADABLE = olist.UNREADABLE
     VALUE_UNREADABLE = olist.VALUE_UNREADABLE
     ROW_WITHOUT_ORDER = olist.ORPHAN
@@ -97,9 +97,8 @@ RULES = MappingProxyType(
         Odd.SELLER_UNKNOWN: "the seller is in no file: traded all the same",
         Odd.TRADE_REFUSED: "the trade was refused when it was made: its money went back over its rails",
         Odd.LOW_REVIEW_AFTER_LATE_DELIVERY: "a review of 1 or 2 after a delivery later than estimated: a refund case, "
-        "and after a 1 a dispute, by the rule of complaints",
-        Odd.REVIEW_NOT_SENT: "other reviews: no call takes them; those of 1 or 2 become refund cases by the "
-        "rule of complaints",
+        "and after a 1 a dispute, by the rule of complaints; told to credit as a review and as a defect",
+        Odd.REVIEW: "other reviews: told to credit; those of 1 or 2 become refund cases by the rule of complaints",
         Odd.ROW_UNREADABLE: "a line that cannot be used: left out, the rest of its order goes on",
         Odd.VALUE_UNREADABLE: "a value that cannot be read and may be missing: taken as missing",
         Odd.ROW_WITHOUT_ORDER: "a line of an order that is not in the file of orders: left out",

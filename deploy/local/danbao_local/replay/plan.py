@@ -324,7 +324,7 @@ def _odd_dates(plan: Plan) -> list[OddFact]:
         odd.append(OddFact(Odd.STATUS_UNKNOWN, order.status or "empty"))
     for review in order.reviews:
         low = is_late(order) and review.score <= LOW_SCORE
-        kind = Odd.LOW_REVIEW_AFTER_LATE_DELIVERY if low else Odd.REVIEW_NOT_SENT
+        kind = Odd.LOW_REVIEW_AFTER_LATE_DELIVERY if low else Odd.REVIEW
         odd.append(OddFact(kind, f"score {review.score}"))
     if not plan.trades:
         return odd

@@ -12,6 +12,7 @@ from danbao_local.replay.books import Books
 from danbao_local.replay.calls import Gateway
 from danbao_local.replay.complaints import RULES as RULES_OF_COMPLAINTS
 from danbao_local.replay.complaints import Course
+from danbao_local.replay.facts import RULES as RULES_OF_REPORTS
 from danbao_local.replay.merchants import SHOWN
 from danbao_local.replay.odd import RULES, Odd
 from danbao_local.replay.run import Replay
@@ -41,6 +42,7 @@ def make_report(
     in_by_files: int,
     gateway: Gateway,
     times: Times,
+    assessment: dict[str, Any],
 ) -> dict[str, Any]:
     """Everything there is to tell."""
     ranking = replay.ranking
@@ -79,7 +81,13 @@ def make_report(
         "complaints": _complaints(replay),
         "cases": cases_by_outcome(replay.cases, books.by_time),
         "disputes": disputes_by_outcome(replay.disputes),
-        "defects": {"by_credit": books.defective, "paid_and_never_shipped": audits.never_shipped(replay)},
+        "defects": {
+            "by_credit": books.defective,
+            "paid_and_never_shipped": len(audits.never_shipped(replay)),
+            "reported": len(audits.reported_defects(replay)),
+        },
+        "reports": _reports(replay),
+        "assessment": assessment,
         "own_audits": {name: _own_audit(found) for name, found in books.audits.items()},
         "trades_by_state": dict(trades.most_common()),
         "odd": _odd(replay, olist),
@@ -120,6 +128,16 @@ def _complaints(replay: Replay) -> dict[str, dict[str, Any]]:
         entry["cases"] += len(made.cases)
         entry["to_buyers_minor"] += replay.trades[made.name].refunded_minor
     return {course.value: found[course.value] for course in Course if course.value in found}
+
+
+def _reports(replay: Replay) -> dict[str, Any]:
+    """What credit was told besides the orders."""
+    return {
+        "told": len(replay.told),
+        "seconds": round(replay.told_seconds, 1),
+        "by_kind": dict(Counter(line["kind"] for line in replay.told).most_common()),
+        "rules": dict(RULES_OF_REPORTS),
+    }
 
 
 def _own_audit(found: Any) -> dict[str, Any]:

@@ -17,12 +17,14 @@ from danbao_local.replay.bar import Bar
 from danbao_local.replay.calls import Gateway, in_turns
 from danbao_local.replay.clocks import Clocks
 from danbao_local.replay.conduct import Conductor
+from danbao_local.replay.facts import Fact
 from danbao_local.replay.journal import Journal, Progress
 from danbao_local.replay.merchants import rank
 from danbao_local.replay.plan import Plan
 from danbao_local.replay.planned import PlannedTrade
 from danbao_local.replay.record import OrderRecord, TradeRecord
 from danbao_local.replay.schedule import Step, clock_of_placing
+from danbao_local.replay.telling import Teller
 from danbao_local.replay.troubles import read_cases, read_disputes
 from danbao_local.tokens import HOLDERS
 
@@ -54,6 +56,13 @@ class Replay:
     ranking: list[dict[str, Any]] = field(default_factory=list)
     """The merchants' credit when the last order was done, best first."""
     ends_at: datetime | None = None
+    facts: Sequence[Fact] = ()
+    """What credit is told besides."""
+    told: list[dict[str, Any]] = field(default_factory=list)
+    """What it was told of them, by this run or an earlier one."""
+    told_seconds: float = 0.0
+    wrongly_told: list[str] = field(default_factory=list)
+    """What this run told and credit did not take."""
 
     def made(self) -> list[tuple[int, PlannedTrade, TradeRecord]]:
         """Every trade that was made, with its order's number."""
@@ -76,6 +85,7 @@ class Runner:
         self._journal = journal
         self._bar = bar
         self._conductor = Conductor(gateway, clock_of_placing(replay.steps, replay.plans))
+        self._teller = Teller(replay.facts, replay.records, gateway)
 
     async def run(self, progress: Progress) -> None:
         """From where the journal ends to the very end. Raises GaveUp, NotDone."""
@@ -84,16 +94,27 @@ class Runner:
         replay.records = {number: OrderRecord() for number in range(len(replay.plans))} | progress.records
         done = sum(record.finished for record in replay.records.values())
         self._bar.begin(done)
+        teller = self._teller = Teller(replay.facts, replay.records, self._gateway)
+        if progress.steps > 1:
+            # The last step that is done told what came before its own time.
+            teller.skip_until(replay.steps[progress.steps - 2].clock)
         for position in range(progress.steps, len(replay.steps)):
             step = replay.steps[position]
             await self._clocks.advance(step.clock)
-            await self._do(step)
+            async with asyncio.TaskGroup() as tasks:
+                if position:
+                    tasks.create_task(teller.tell_until(replay.steps[position - 1].clock))
+                tasks.create_task(self._do(step))
             done += sum(replay.records[number].finished for number in step.work)
             changed = {number: replay.records[number] for number in step.work}
             self._journal.add(steps=position + 1, seconds=time.monotonic() - began, changed=changed)
             self._bar.show(done, f"business time {step.clock:%Y-%m-%d}")
+        if replay.steps:
+            await teller.tell_until(replay.steps[-1].clock)
         await self._rank(progress)
         await self._finish()
+        replay.told, replay.wrongly_told = teller.all_told(), teller.wrong
+        replay.told_seconds = teller.seconds
 
     async def _do(self, step: Step) -> None:
         replay = self._replay
@@ -135,6 +156,7 @@ class Runner:
         while now < end:
             now = min(now + _LEAP, end)
             await self._clocks.advance(now)
+            await self._teller.tell_until(now)
             self._bar.show(len(self._replay.plans), f"letting time run out {now:%Y-%m-%d}")
         return now
 

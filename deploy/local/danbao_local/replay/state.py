@@ -10,7 +10,7 @@ from danbao_local import leftovers
 from danbao_local.layout import StateLayout, write_atomically
 from danbao_local.replay.journal import JOURNAL_FILE
 
-_FORMAT = 2
+_FORMAT = 3
 """Rises when the same files are replayed otherwise than before."""
 
 

@@ -1,6 +1,6 @@
 """The report for a person at a terminal."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rich import box
@@ -23,12 +23,20 @@ def show(report: dict[str, Any], console: Console) -> None:
     console.print(_merchants("Worst credit", report["merchants"]["worst"]))
     for currency, figures in report["money"].items():
         console.print(_money(currency, figures, report["in_by_files"]))
+    for kind, found in report["assessment"]["grades"].items():
+        console.print(_grades(kind, found))
     console.print(_checks(report["audit"]))
     for name, found in report["own_audits"].items():
         console.print(
             f"{name} audits itself: {found['checks']} checks, {found['violations']} violations, {found['seconds']} s"
         )
+    reports = report["reports"]
     console.print(f"defective orders, by credit: {report['defects']['by_credit']}")
+    console.print(
+        f"{reports['told']} reports of {len(reports['by_kind'])} kinds told to credit, {reports['seconds']} s"
+    )
+    for text in assessment_lines(report["assessment"]):
+        console.print(text, markup=False, soft_wrap=True)
     for entry in report["unaccounted_orders"]:
         console.print(
             f"not accounted for: order {entry['order']} ({entry['status']}): {'; '.join(entry['why'])}",
@@ -92,6 +100,41 @@ def _merchants(title: str, entries: Iterable[dict[str, Any]]) -> Table:
         reasons = "\n".join(entry["reasons"]) or "nothing"
         table.add_row(subject, f"{entry['score']} {entry['grade']}", reasons, str(entry["trades"]))
     return table
+
+
+def _grades(kind: str, found: dict[str, Any]) -> Table:
+    headings = ("Subjects", "Outcomes", "Defects", "Rate", "95 % interval")
+    table = _table(f"{kind.capitalize()}s: defects out of time, by grade", "Grade", right=headings)
+    rows = [(" ".join(entry["grades"]), entry) for entry in found.get("by_grade", ())]
+    rows += [
+        (f"{name}: {' '.join(found[name]['grades'])}", found[name]) for name in ("best", "worst") if found.get(name)
+    ]
+    for grades, entry in rows:
+        rate = "–" if entry["rate"] is None else f"{entry['rate']:.2%}"
+        low, high = entry["interval"]
+        counts = (entry["subjects"], entry["outcomes"], entry["defects"])
+        table.add_row(grades, *map(str, counts), rate, f"{low:.2%} to {high:.2%}")
+    return table
+
+
+def assessment_lines(assessment: dict[str, Any]) -> Iterator[str]:
+    """What the grades show, and what the indicators tell apart."""
+    for kind, found in assessment["grades"].items():
+        if "impossible" in found:
+            yield f"{kind}s, {assessment['model']}: {found['impossible']}"
+            continue
+        ratio = "" if found["ratio"] is None else f", ratio {found['ratio']:.2f}"
+        yield (
+            f"{kind}s, {assessment['model']}: worst grades against best {found['verdict']}{ratio} "
+            f"({found['outcome']}; {found['rows']} scores at {found['cuts']} cuts)"
+        )
+    for kind, found in assessment["indicators"].items():
+        yield (
+            f"{kind}s: {found['known']} of {found['indicators']} indicators have a value for somebody "
+            f"({found['share']:.1%}), {len(found['constant'])} never another than one, "
+            f"{len(found['equal'])} groups are equal for everybody"
+        )
+        yield from (f"  equal: {' = '.join(group)}" for group in found["equal"])
 
 
 def _money(currency: str, figures: dict[str, Any], in_by_files: int) -> Table:

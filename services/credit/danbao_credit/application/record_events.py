@@ -20,7 +20,7 @@ from danbao_credit.domain.errors import (
 from danbao_credit.domain.events import ReportedEvent, Source
 from danbao_credit.domain.facts import Telling, changes_of, telling_of
 from danbao_credit.domain.log import encoded, taken_back
-from danbao_credit.domain.marks import marks_told
+from danbao_credit.domain.marks import MarkKey, marks_told, may_tell_marks
 from danbao_credit.domain.profile import Change
 from danbao_credit.domain.report_record import ReportRecord, report_key
 from danbao_credit.domain.reports import check_report
@@ -117,10 +117,32 @@ class RecordEvents:
 
 def record_events(command: RecordEvents, working: CreditSet, moment: Moment) -> tuple[Recorded, ...]:
     """Applies what is new, in order. An event that is refused or parked leaves the others alone."""
+    # All at once: a command that asks again and again for what the next event needs would be given up.
+    missing = _marks_needed(command, working) - working.marks_loaded
+    if missing:
+        raise Need(marks=missing)
     recorder = _Recorder(command, working, moment)
     results = tuple(recorder.record(event, f"events[{position}].") for position, event in enumerate(command.events))
     recorder.close()
     return results
+
+
+def _marks_needed(command: RecordEvents, working: CreditSet) -> set[MarkKey]:
+    """Of every event of the call, also of those that will be refused or are known."""
+    needed: set[MarkKey] = set()
+    for event in command.events:
+        if event.reverses:
+            original = working.reports.get(report_key(command.caller, event.reverses))
+            if original is None or not original.subject or not may_tell_marks(original.kind, Source.REPORTS):
+                continue
+            kind, at_us, telling = original.kind, original.at_us, original.telling
+        elif may_tell_marks(event.kind, Source.REPORTS):
+            kind, at_us = event.kind, event.at_us or 0
+            telling = Telling(event.about, "", (("subject", event.subject),), {})
+        else:
+            continue
+        needed.update(told.key for told in marks_told(kind, telling, source=Source.REPORTS, at_us=at_us))
+    return needed
 
 
 class _Recorder:

@@ -189,6 +189,11 @@ _FRAUDS = frozenset(
 )
 
 
+def may_tell_marks(kind: str, source: Source) -> bool:
+    """Whether such an event says anything about marks."""
+    return (source, kind) in _RULES
+
+
 def marks_told(
     kind: str, telling: Telling, *, source: Source, at_us: int, traceparent: str = ""
 ) -> tuple[MarkTold, ...]:

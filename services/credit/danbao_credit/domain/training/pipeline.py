@@ -91,7 +91,7 @@ def _train_kind(
     told: Told,
 ) -> TrainedKind:
     own = plan.kinds[kind]
-    first_us, last_us = _span_of_trade(histories, own)
+    first_us, last_us = span_of_trade(histories, own)
     cuts = cuts_between(
         first_us,
         last_us,
@@ -153,7 +153,7 @@ def _train_kind(
     )
 
 
-def _span_of_trade(histories: Histories, own: KindPlan) -> tuple[int, int]:
+def span_of_trade(histories: Histories, own: KindPlan) -> tuple[int, int]:
     """When trade began and ended, without stragglers: an outcome is only whole while everybody still trades."""
     times = sorted(
         at_us

@@ -357,3 +357,14 @@ async def test_a_kind_that_a_subject_has_ceased_to_act_as_does_not_hold_up_the_s
     async with asyncio.timeout(10):
         while await stored(credit, "SELECT subject FROM scores WHERE look_time < '2001-01-01'"):
             await asyncio.sleep(0.1)
+
+
+async def test_whoever_finds_no_room_among_those_who_wait_is_found_by_the_sweep(
+    credit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await told(credit, good_history(1))
+    await scored(credit, SELLER)
+    monkeypatch.setattr("danbao_credit.workers.scorer._MOST_WAITING", 0)
+    stranger = "subjects/stranger"
+    await told(credit, good_trade("late", ago(days=3), seller=stranger).events)
+    await scored(credit, stranger)

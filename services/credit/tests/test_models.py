@@ -40,6 +40,7 @@ from danbao_credit.domain.model_check import ModelCheck, random_profile
 from danbao_credit.domain.models import TRANSITIONS, Finding, ModelState, ModelVersion, Step
 from danbao_credit.domain.scorecard import model_from
 from danbao_credit.rpc.models import read_artefact
+from danbao_credit.training_command import artefact_text
 from danbao_kit.decision import Moment
 from danbao_kit.errors import DanbaoError
 from danbao_kit.ids import TimeOrderedIds
@@ -267,6 +268,12 @@ def test_a_few_lines_that_stand_for_more_than_memory_holds_are_refused() -> None
     bomb = "\n".join(["version: bomb", f"a0: &a0 [{', '.join(['lol'] * 9)}]", *lines])
     with pytest.raises(FieldInvalid, match="artefact"):
         read_artefact(bomb)
+
+
+def test_what_the_trainer_writes_is_read_though_parts_of_it_are_the_same() -> None:
+    shared = [1, 2, 3]
+    made = {"version": "twins", "one": shared, "other": shared}
+    assert read_artefact(artefact_text(made)) == made
 
 
 def test_a_model_that_was_edited_after_it_was_made_is_rejected(check: ModelCheck) -> None:

@@ -77,3 +77,17 @@ def test_what_lies_before_the_cursor_is_not_heard_again() -> None:
     assert count is not None
     assert (count.opened, count.ended, count.open) == (3, 2, 1)
     assert count.last_end_time == AT + timedelta(days=4)
+
+
+def test_the_end_of_a_claim_whose_opening_was_never_heard_hides_no_open_one() -> None:
+    """It was set aside, or told before claims were counted."""
+    working = working_set()
+    turns = [(1, False), (2, True), (3, False), (4, True)]
+    hear([Heard(n, AT, "", ClaimTurn(SELLER, opens=opens)) for n, opens in turns[:1]], working, after_sequence=0)
+    unheard = working.claim_counts.get(SELLER)
+    assert unheard is not None
+    assert (unheard.open, unheard.last_end_time) == (0, AT)
+    hear([Heard(n, AT, "", ClaimTurn(SELLER, opens=opens)) for n, opens in turns], working, after_sequence=1)
+    count = working.claim_counts.get(SELLER)
+    assert count is not None
+    assert count.open == 1

@@ -473,6 +473,15 @@ async def test_who_never_became_a_member_gets_the_deposit_back_at_once(members: 
     assert (await members.ask("LeaveMembership", name=other.name)).state == S.STATE_LEFT, "nothing was deposited"
 
 
+async def test_a_deposit_below_nothing_keeps_nobody_from_leaving(members: Members) -> None:
+    """It is the sum of what was told: less than all may have been."""
+    made = await members.applied()
+    await members.execute("UPDATE deposits SET balance_minor = -5")
+    await members.ask("LeaveMembership", name=made.name)
+    await members.until(made.name, S.STATE_LEFT)
+    assert members.ledger.calls == []
+
+
 async def test_the_deposits_account_is_the_one_that_payments_contract_names(members: Members) -> None:
     made = await members.applied()
     assert made.deposits[0].account == f"accounts/{deposit_account(SELLER, 'CNY')}"

@@ -26,12 +26,21 @@ from danbao_credit.application.working_set import CreditSet
 from danbao_credit.domain.artefact import sha256_of
 from danbao_credit.domain.catalogue import SubjectKind
 from danbao_credit.domain.drift import DriftCount, Verdict, verdict_of
-from danbao_credit.domain.errors import ModelStateInvalid, ModelVersionExists, ModelVersionNotFound, NoFormerModel
+from danbao_credit.domain.errors import (
+    DefinitionInvalid,
+    FieldInvalid,
+    ModelStateInvalid,
+    ModelVersionExists,
+    ModelVersionNotFound,
+    NoFormerModel,
+)
 from danbao_credit.domain.evaluation import Judge
 from danbao_credit.domain.grades import Grade
 from danbao_credit.domain.model_check import ModelCheck, random_profile
 from danbao_credit.domain.models import TRANSITIONS, Finding, ModelState, ModelVersion, Step
 from danbao_credit.domain.scorecard import model_from
+from danbao_credit.rpc.models import read_artefact
+from danbao_credit.training_command import artefact_text
 from danbao_kit.decision import Moment
 from danbao_kit.errors import DanbaoError
 from danbao_kit.ids import TimeOrderedIds
@@ -224,6 +233,47 @@ def test_a_model_that_is_wrong_somewhere_is_rejected_and_the_place_is_named(
 ) -> None:
     findings = check.findings(sealed("changed", lambda made: change(made, judge)))
     assert failed in {finding.check for finding in findings if not finding.passed}, findings
+
+
+def first_cap(made: dict[str, Any]) -> dict[str, Any]:
+    cap: dict[str, Any] = made["scorecards"]["merchant"]["caps"][0]
+    return cap
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d, j: first_line(d, "high", j).update(edges=list(map(str, first_line(d, "high", j)["edges"]))),
+        lambda d, j: first_line(d, "high", j).update(points=[10**12 * p for p in first_line(d, "high", j)["points"]]),
+        lambda d, j: first_line(d, "high", j).update(missing=0.5),
+        lambda d, j: first_line(d, "high", j).update(floor=-1),
+        lambda d, j: first_cap(d).update(code=["LUCK"]),
+        lambda d, j: first_cap(d).update(volume_below="many"),
+        lambda d, j: first_cap(d).update(at_most="649"),
+        lambda d, j: d.update(confidence_half=-20),
+        lambda d, j: d.update(confidence_half=0),
+    ],
+)
+def test_what_would_fail_at_every_evaluation_is_a_finding_and_never_scores(
+    check: ModelCheck, judge: Judge, change: Callable[[dict[str, Any], Judge], object]
+) -> None:
+    made = sealed("broken", lambda d: change(d, judge))
+    assert not all(finding.passed for finding in check.findings(made))
+    with pytest.raises(DefinitionInvalid):
+        model_from(made, judge.catalogue)
+
+
+def test_a_few_lines_that_stand_for_more_than_memory_holds_are_refused() -> None:
+    lines = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
+    bomb = "\n".join(["version: bomb", f"a0: &a0 [{', '.join(['lol'] * 9)}]", *lines])
+    with pytest.raises(FieldInvalid, match="artefact"):
+        read_artefact(bomb)
+
+
+def test_what_the_trainer_writes_is_read_though_parts_of_it_are_the_same() -> None:
+    shared = [1, 2, 3]
+    made = {"version": "twins", "one": shared, "other": shared}
+    assert read_artefact(artefact_text(made)) == made
 
 
 def test_a_model_that_was_edited_after_it_was_made_is_rejected(check: ModelCheck) -> None:

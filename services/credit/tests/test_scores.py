@@ -11,11 +11,12 @@ import grpc
 import pytest
 
 from danbao.credit.v1 import credit_pb2, credit_pb2_grpc, event_pb2, event_pb2_grpc
+from danbao_credit.application.record_events import NewEvent
 from danbao_credit.application.record_scores import RecordScores, Scored
 from danbao_credit.application.working_set import Touched
 from danbao_credit.domain.marks import MarkKey, MarkKind
 from danbao_credit.testing import good_trade
-from danbao_credit.testing_reports import stored
+from danbao_credit.testing_reports import record, stored
 from danbao_credit.testing_standing import (
     BUYER,
     CLAIM,
@@ -335,3 +336,35 @@ async def test_what_cannot_be_assumed_is_refused(shared_credit, fields, field) -
     request = credit_pb2.SimulateScoreRequest(**{"subject": SELLER, **fields})
     refused = await refusal(shared_credit.stub().SimulateScore(request, timeout=5))
     assert refused == ("INVALID_ARGUMENT", "FIELD_INVALID", [field])
+
+
+async def test_a_kind_that_a_subject_has_ceased_to_act_as_does_not_hold_up_the_sweep(credit) -> None:
+    """Whoever is known before its first sale is scored as an individual, and as a merchant only from then on."""
+    at_us = int(ago(days=60).timestamp()) * 1_000_000
+    verified = NewEvent("v1", "identity_verified", SELLER, at_us=at_us, measures=(("level", 1),))
+    (result,) = await record(credit, verified, caller=OPERATOR)
+    assert result.state == credit_pb2.RecordedEvent.STATE_APPLIED
+    async with asyncio.timeout(20):
+        while not (await history(credit, kind=INDIVIDUAL)).changes:
+            await asyncio.sleep(0.02)
+    await told(credit, good_history())
+    await scored(credit, SELLER)
+    assert {row["kind"] for row in await stored(credit, f"SELECT kind FROM scores WHERE subject = '{SELLER}'")} == {
+        "individual",
+        "merchant",
+    }
+    await stored(credit, "UPDATE scores SET look_time = '2000-01-01' RETURNING subject")
+    async with asyncio.timeout(10):
+        while await stored(credit, "SELECT subject FROM scores WHERE look_time < '2001-01-01'"):
+            await asyncio.sleep(0.1)
+
+
+async def test_whoever_finds_no_room_among_those_who_wait_is_found_by_the_sweep(
+    credit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await told(credit, good_history(1))
+    await scored(credit, SELLER)
+    monkeypatch.setattr("danbao_credit.workers.scorer._MOST_WAITING", 0)
+    stranger = "subjects/stranger"
+    await told(credit, good_trade("late", ago(days=3), seller=stranger).events)
+    await scored(credit, stranger)

@@ -36,7 +36,7 @@ from danbao_credit.application.record_events import RecordEvents, record_events
 from danbao_credit.application.record_scores import RecordScores, record_scores
 from danbao_credit.application.rights import RIGHTS
 from danbao_credit.application.working_set import CreditSet
-from danbao_kit.decision import Moment
+from danbao_kit.decision import Moment, Need
 
 Decide = Callable[[object, CreditSet, Moment], object]
 
@@ -58,6 +58,7 @@ _BY_TYPE: Mapping[type, Callable[[Any, CreditSet, Moment], object]] = {
 
 def decide(command: object, working: CreditSet, moment: Moment) -> object:
     """What the write path runs where nobody asks about memberships."""
+    _wait_for_erasures(command, working)
     return _BY_TYPE[type(command)](command, working, moment)
 
 
@@ -76,6 +77,19 @@ def decider(desk: Desk) -> Decide:
     }
 
     def decided(command: object, working: CreditSet, moment: Moment) -> object:
+        _wait_for_erasures(command, working)
         return by_type[type(command)](command, working, moment)
 
     return decided
+
+
+def _wait_for_erasures(command: object, working: CreditSet) -> None:
+    """What is asked or told of a subject after its erasure goes into the next batch: this one's erasures are written
+    last, and would take it along. Raises Need."""
+    erased = {removal.subject for removal in working.removals.accepted if removal.through_us is not None}
+    if not erased:
+        return
+    told = getattr(command, "subjects", ())
+    concerned = {getattr(command, "subject", ""), *(told() if callable(told) else told)}
+    if erased & concerned:
+        raise Need(subjects=erased & concerned)

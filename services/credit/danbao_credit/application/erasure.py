@@ -14,6 +14,7 @@ from danbao_credit.application.working_set import CreditSet
 from danbao_credit.domain.asker import Asker
 from danbao_credit.domain.erasure import WORDS, Erasure, ErasureReason, Hindrance, Removal, Traces
 from danbao_credit.domain.marks import MarkKind, standing
+from danbao_credit.domain.membership import State
 from danbao_credit.domain.profile import Profile
 from danbao_credit.domain.rights_errors import ErasureRefused, RoleNotAllowed, SubjectNotFound
 from danbao_credit.domain.tombstone import Tombstone
@@ -89,7 +90,9 @@ def _hindrances(subject: str, working: CreditSet, moment: Moment) -> Iterator[Hi
     matters = working.open_matters.get(subject)
     if matters is None:
         raise Need(open_matters={subject})
-    if matters.membership:
+    # One that was applied for in this very batch is not in the store yet.
+    applied = any(each.subject == subject and each.state is not State.LEFT for each in working.memberships.values())
+    if matters.membership or applied:
         yield Hindrance.MEMBERSHIP
     if any(appeal.is_open for appeal in appeals_of(subject, working)):
         yield Hindrance.APPEAL_OPEN

@@ -56,5 +56,6 @@ def _count_claim(turn: ClaimTurn, at: datetime, working: CreditSet) -> None:
         counted = replace(count, opened=count.opened + 1)
     else:
         last = at if count.last_end_time is None else max(at, count.last_end_time)
-        counted = replace(count, ended=count.ended + 1, last_end_time=last)
+        # One whose opening was never heard ends nothing that is counted: it would hide the next that is open.
+        counted = replace(count, ended=min(count.ended + 1, count.opened), last_end_time=last)
     working.claim_counts.put(turn.seller, counted)

@@ -240,7 +240,8 @@ class Desk:
             unmet=unmet_conditions(figures, self.rules),
             causes=causes_of(figures, self.rules, balances_minor=balances, required_minor=required),
             deposit_whole=all(balances[currency] >= wanted for currency, wanted in required.items()),
-            deposit_empty=not any(balances.values()),
+            # Nothing goes back from a deposit of which less than all was told.
+            deposit_empty=all(balance <= 0 for balance in balances.values()),
             open_claims=open_claims,
             notice_over=membership.notice_end_time is not None and membership.notice_end_time <= now,
             return_due=returns is not None and returns <= now and open_claims == 0,

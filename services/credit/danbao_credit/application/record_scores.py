@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from danbao_credit.application.working_set import CreditSet
-from danbao_credit.domain.scores import Score, ScoreChanged
+from danbao_credit.domain.catalogue import SubjectKind
+from danbao_credit.domain.scores import Score, ScoreChanged, ScoreKey
 from danbao_kit.decision import Moment
 
 
@@ -46,3 +48,16 @@ def record_scores(command: RecordScores, working: CreditSet, moment: Moment) -> 
             change = ScoreChanged(score, known, moment.now, scored.traceparent)
             working.score_changes.append(change)
             moment.emit(change)
+    _put_off(command.scores, working)
+
+
+def _put_off(scores: Iterable[Scored], working: CreditSet) -> None:
+    """Whoever does not act as one kind any more keeps that score as it was. It is looked at with the others, or it
+    would be due for ever, before everybody whose turn it really is."""
+    brought = {scored.score.key for scored in scores}
+    for scored in scores:
+        for kind in SubjectKind:
+            key = ScoreKey(scored.score.subject, kind)
+            known = None if key in brought else working.scores.get(key)
+            if known is not None and known.look_time < scored.score.look_time:
+                working.scores.put(key, replace(known, look_time=scored.score.look_time))

@@ -15,7 +15,7 @@ from danbao_credit.domain.grades import Grade
 from danbao_credit.domain.models import Finding
 from danbao_credit.domain.profile import Change, Profile
 from danbao_credit.domain.reasons import texts_from
-from danbao_credit.domain.scorecard import Model, fingerprint_of, model_from, scorecard_from
+from danbao_credit.domain.scorecard import Model, confidence_half_of, fingerprint_of, model_from, scorecard_from
 
 _RANDOM_SUBJECTS = 100
 _AS_OF_S = 1_800_000_000
@@ -48,6 +48,7 @@ class ModelCheck:
 
     def _scorecards(self, definition: Mapping[str, Any]) -> Finding:
         def read() -> None:
+            confidence_half_of(definition)
             for kind in SubjectKind:
                 scorecard_from(kind, definition["scorecards"][kind.value], self.catalogue)
 

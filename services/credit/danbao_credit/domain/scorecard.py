@@ -22,6 +22,8 @@ from danbao_credit.domain.expression import Value
 from danbao_credit.domain.grades import HIGHEST_SCORE, LOWEST_SCORE
 
 _ORIGINS = ("TRAINED", "EXPERT")
+# No bin weighs more than the scale is long.
+_MOST_POINTS = HIGHEST_SCORE - LOWEST_SCORE
 # By indicator: values that stand for what the facts give, in a simulation.
 NOTHING_ASSUMED: Mapping[str, Value] = MappingProxyType({})
 
@@ -164,6 +166,11 @@ def fingerprint_of(scorecards: Iterable[Scorecard], catalogue: Catalogue) -> str
     return catalogue.fingerprint(name for scorecard in scorecards for name in _indicators(scorecard))
 
 
+def confidence_half_of(definition: Mapping[str, Any]) -> int:
+    """With so many completed trades confidence is one half. Raises DefinitionInvalid."""
+    return _whole(definition["confidence_half"], "confidence_half", least=1)
+
+
 def scorecard_from(kind: SubjectKind, definition: Mapping[str, Any], catalogue: Catalogue) -> Scorecard:
     """One kind's part of an artefact. Raises DefinitionInvalid, naming the place."""
     completed = _indicator(definition["completed"], kind, catalogue)
@@ -189,6 +196,7 @@ def scorecard_from(kind: SubjectKind, definition: Mapping[str, Any], catalogue: 
 def _model(definition: Mapping[str, Any], catalogue: Catalogue) -> Model:
     version = str(definition["version"])
     check_scale(definition)
+    confidence_half = confidence_half_of(definition)
     scorecards = {kind: scorecard_from(kind, definition["scorecards"][kind.value], catalogue) for kind in SubjectKind}
     used = fingerprint_of(scorecards.values(), catalogue)
     pinned = str(definition["catalogue"])
@@ -198,7 +206,7 @@ def _model(definition: Mapping[str, Any], catalogue: Catalogue) -> Model:
             "train it anew on this catalogue, or check that its bins still mean the same and give it a new version"
         )
     check_sha256(definition)
-    return Model(version, scorecards, int(definition["confidence_half"]), str(definition["sha256"]))
+    return Model(version, scorecards, confidence_half, str(definition["sha256"]))
 
 
 def _indicators(scorecard: Scorecard) -> list[str]:
@@ -214,12 +222,17 @@ def _indicators(scorecard: Scorecard) -> list[str]:
 def _characteristic(line: Mapping[str, Any], kind: SubjectKind, catalogue: Catalogue) -> Characteristic:
     indicator = _indicator(line["indicator"], kind, catalogue)
     edges, points = tuple(line["edges"]), tuple(line["points"])
-    missing, floor = int(line.get("missing", 0)), int(line.get("floor", 0))
     name = indicator.name
+    missing = _whole(line.get("missing", 0), f"{name}: missing", least=-_MOST_POINTS)
+    floor = _whole(line.get("floor", 0), f"{name}: floor")
+    if any(type(edge) not in (int, float) for edge in edges):
+        raise DefinitionInvalid(f"{name}: edges are numbers")
     if list(edges) != sorted(set(edges)) or len(points) != len(edges) + 1:
         raise DefinitionInvalid(f"{name}: edges must rise, and there is one bin more than edges")
     if any(type(number) is not int for number in points):
         raise DefinitionInvalid(f"{name}: points are whole numbers")
+    if any(abs(number) > _MOST_POINTS for number in points):
+        raise DefinitionInvalid(f"{name}: no bin has more than {_MOST_POINTS} points, up or down")
     wanted: Sequence[int] = sorted(points, reverse=indicator.better == "low")
     if indicator.better == "none" or list(points) != list(wanted):
         raise DefinitionInvalid(f"{name} is better {indicator.better}: its points go the wrong way")
@@ -237,18 +250,27 @@ def _characteristic(line: Mapping[str, Any], kind: SubjectKind, catalogue: Catal
 
 
 def _cap(line: Mapping[str, Any], kind: SubjectKind, completed: Indicator, catalogue: Catalogue) -> Cap:
-    at_most = int(line["at_most"])
+    code, below = line["code"], line.get("volume_below")
+    if not isinstance(code, str):
+        raise DefinitionInvalid(f"cap {code}: its code is a word")
+    at_most = _whole(line["at_most"], f"cap {code}: at_most")
     if not LOWEST_SCORE <= at_most <= HIGHEST_SCORE:
-        raise DefinitionInvalid(f"cap {line['code']}: {at_most} is not a score")
+        raise DefinitionInvalid(f"cap {code}: {at_most} is not a score")
     return Cap(
-        code=line["code"],
+        code=code,
         at_most=at_most,
         indicator=_indicator(line["indicator"], kind, catalogue) if "indicator" in line else None,
         above=float(line.get("above", 0)),
         volume=_indicator(line["volume"], kind, catalogue) if "volume" in line else completed,
-        volume_from=int(line.get("volume_from", 0)),
-        volume_below=line.get("volume_below"),
+        volume_from=_whole(line.get("volume_from", 0), f"cap {code}: volume_from"),
+        volume_below=None if below is None else _whole(below, f"cap {code}: volume_below"),
     )
+
+
+def _whole(number: Any, name: str, *, least: int = 0) -> int:
+    if type(number) is not int or number < least:
+        raise DefinitionInvalid(f"{name} must be a whole number, {least} or more")
+    return number
 
 
 def _indicator(name: str, kind: SubjectKind, catalogue: Catalogue) -> Indicator:

@@ -154,10 +154,19 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         return made
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """Without anchors: a few lines of them can stand for more than any memory holds."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("everything is written out: aliases are not read")
+        return super().compose_node(parent, index)
+
+
 def read_artefact(text: str) -> dict[str, Any]:
     """An artefact's content, YAML or JSON. Raises FieldInvalid if it is not one at all; its check says the rest."""
     try:
-        definition = yaml.safe_load(text)
+        definition = yaml.load(text, Loader=_PlainLoader)
         # Only what JSON can say has a hash: no dates, no NaN, no keys that are not text.
         json.loads(json.dumps(definition, allow_nan=False))
     except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:

@@ -217,12 +217,13 @@ class Memberships:
                     working.marks.load(mark.key, mark)
 
     async def save(self, connection: asyncpg.Connection, working: CreditSet) -> None:
-        await _write(connection, _INSERT_MEMBERSHIPS, [_new_row(item) for _, item in working.memberships.created()])
+        # Who leaves goes first: a subject has one membership that goes on.
         await _write(
             connection,
             _UPDATE_MEMBERSHIPS,
             [(item.membership_id, *_changes(item)) for _, item in working.memberships.updated()],
         )
+        await _write(connection, _INSERT_MEMBERSHIPS, [_new_row(item) for _, item in working.memberships.created()])
         deposits = working.deposits.created() + working.deposits.updated()
         await _write(
             connection,

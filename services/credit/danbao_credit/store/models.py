@@ -34,8 +34,10 @@ _CHANGES = """
 INSERT INTO model_changes (version, change_time, number, step, state, actor, reason)
 SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::integer[], $4::text[], $5::text[], $6::text[], $7::text[])
 """
-# One of each at most: who leaves these states goes first.
-_ALONE = (ModelState.CHAMPION, ModelState.CHALLENGER)
+# One of each at most: before anybody comes into these places, all who move leave them, whatever becomes of them.
+_LEAVE_PLACES = """
+UPDATE model_versions SET state = 'RETIRED' WHERE version = ANY($1::text[]) AND state IN ('CHAMPION', 'CHALLENGER')
+"""
 
 
 class Models:
@@ -55,19 +57,16 @@ class Models:
 
     async def save(self, connection: asyncpg.Connection, working: CreditSet) -> None:
         moved = [version for _, version in working.models.updated()]
-        for part in (
-            [version for version in moved if version.state not in _ALONE],
-            [version for version in moved if version.state in _ALONE],
-        ):
-            if part:
-                await connection.execute(
-                    _UPDATE,
-                    [version.version for version in part],
-                    [version.state.value for version in part],
-                    [version.change_time for version in part],
-                    [_findings_text(version) for version in part],
-                    [version.former for version in part],
-                )
+        if moved:
+            await connection.execute(_LEAVE_PLACES, [version.version for version in moved])
+            await connection.execute(
+                _UPDATE,
+                [version.version for version in moved],
+                [version.state.value for version in moved],
+                [version.change_time for version in moved],
+                [_findings_text(version) for version in moved],
+                [version.former for version in moved],
+            )
         made = [version for _, version in working.models.created()]
         if made:
             await connection.execute(

@@ -69,6 +69,8 @@ class Scorer:
         self._waiting: dict[str, Touched] = {}
         self._touched = asyncio.Event()
         self._urged = asyncio.Event()
+        # Whether somebody may have been touched whom nobody holds: at the start, and whenever one is left out.
+        self._left_out = True
 
     def touch(self, touched: Mapping[str, Touched]) -> None:
         """These are to be scored."""
@@ -77,8 +79,12 @@ class Scorer:
                 self._waiting.pop(subject, None)
                 self._urgent[subject] = touch
                 self._urged.set()
-            elif subject not in self._urgent and len(self._waiting) < _MOST_WAITING:
+            elif subject in self._urgent:
+                continue
+            elif len(self._waiting) < _MOST_WAITING:
                 self._waiting[subject] = touch
+            else:
+                self._left_out = True
         if touched:
             self._touched.set()
 
@@ -98,23 +104,35 @@ class Scorer:
                 waiting = self._urgent.keys() | self._waiting.keys()
                 self.touch({subject: touch for subject, touch in taken.items() if subject not in waiting})
                 await asyncio.sleep(_RETRY_S)
+            except Exception:
+                self._left_out = True
+                raise
             await self._pause(time.monotonic() - began)
 
     async def sweep(self) -> None:
         """Finds scores that are older than their profile, then those that time may have moved, until cancelled."""
-        after: str | None = ""
-        while after is not None:
-            stale, after = await self._reads.stale_after(after, _PAGE)
-            for start in range(0, len(stale), _ROUND):
-                began = time.monotonic()
-                await self._score(_untouched(stale[start : start + _ROUND]))
-                await self._pause(time.monotonic() - began)
-            await asyncio.sleep(0)
         while True:
+            if self._left_out:
+                self._left_out = False
+                await self._score_stale()
             due = await self._reads.due(self._clock.now(), _SWEPT_AT_ONCE)
             if due:
                 await self._score(_untouched(due))
             await asyncio.sleep(_SWEEP_EVERY_S)
+
+    async def _score_stale(self) -> None:
+        after: str | None = ""
+        try:
+            while after is not None:
+                stale, after = await self._reads.stale_after(after, _PAGE)
+                for start in range(0, len(stale), _ROUND):
+                    began = time.monotonic()
+                    await self._score(_untouched(stale[start : start + _ROUND]))
+                    await self._pause(time.monotonic() - began)
+                await asyncio.sleep(0)
+        except BaseException:
+            self._left_out = True
+            raise
 
     def _take(self) -> dict[str, Touched]:
         """The next round: those with a mark, and nobody else with them; without any, those who wait longest."""

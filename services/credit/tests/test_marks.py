@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -189,3 +190,51 @@ def test_terms_are_frozen_by_the_earliest_suspicion_that_stands() -> None:
         "alerts/1",
         "alerts/2",
     ]
+
+
+def by(teller: str, *told: MarkTold) -> tuple[MarkTold, ...]:
+    return tuple(replace(item, turn=replace(item.turn, teller=teller)) for item in told)
+
+
+def test_a_partner_cannot_end_what_escrow_began() -> None:
+    (begun,) = claim("claim_payment_refused", 1000)
+    (kept,) = by("partner:friend", *report("promise_kept", 2000, CLAIM))
+    mark = only(begun, kept)
+    assert mark.stood_s(9000) == 8000
+    assert mark.end is None
+    rejected = next(item for item in claim("claim_rejected", 5000))
+    assert only(begun, kept, rejected).stood_s(9000) is None, "escrow ends it"
+
+
+@pytest.mark.parametrize("about", ["promises/1", ""])
+def test_a_partner_ends_its_own_promise_and_no_other_partners(about: str) -> None:
+    made = by("partner:a", *report("promise_made", 1000, about))
+    foreign = by("partner:b", *report("promise_kept", 2000, about))
+    own = by("partner:a", *report("promise_kept", 3000, about))
+    for order in permutations((*made, *foreign, *own)):
+        mark = only(*order)
+        assert [mark.stood_s(at) for at in (999, 1000, 2500, 3000)] == [None, 0, 1500, None]
+
+
+def test_an_officer_ends_what_partners_began() -> None:
+    made = [*by("partner:a", *report("promise_made", 1000)), *by("partner:b", *report("promise_made", 1500))]
+    assert only(*made, *report("promise_kept", 2000)).stood_s(2500) is None
+
+
+def test_what_two_partners_tell_stands_as_long_as_one_of_them_says_so() -> None:
+    told = [
+        *by("partner:a", *report("promise_made", 1000)),
+        *by("partner:a", *report("promise_kept", 3000)),
+        *by("partner:b", *report("promise_made", 2000)),
+        *by("partner:b", *report("promise_kept", 4000)),
+        *by("partner:c", *report("promise_made", 6000)),
+    ]
+    for order in permutations(told):
+        mark = only(*order)
+        assert [mark.stood_s(at) for at in (1500, 3500, 4000, 5999, 6500)] == [500, 2500, None, None, 500]
+
+
+def test_a_partner_that_takes_back_what_it_told_leaves_the_same_telling_of_others() -> None:
+    first, second = (by(teller, *report("obligation_due", 1000)) for teller in ("partner:a", "partner:b"))
+    (taken,) = second
+    assert only(*first, *second).without(taken).stood_s(2000) == 1000

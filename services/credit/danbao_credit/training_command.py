@@ -120,9 +120,18 @@ def train(arguments: argparse.Namespace, histories: Histories) -> Trained:
     return trained
 
 
+class _WithoutAliases(yaml.SafeDumper):
+    """Writes what occurs twice twice: CreateModelVersion takes no references."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 def artefact_text(definition: Any) -> str:
     """An artefact as its file has it."""
-    return _HEADER + yaml.safe_dump(definition, default_flow_style=None, sort_keys=False, allow_unicode=True, width=200)
+    return _HEADER + yaml.dump(
+        definition, Dumper=_WithoutAliases, default_flow_style=None, sort_keys=False, allow_unicode=True, width=200
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ reference is one mark that may stand again and again: from a beginning to the ne
 history that is shuffled, late or told twice gives the same marks. An annulled mark, of fraud whose appeal was upheld,
 never stood.
 
-What a partner tells of an end ends only what the same partner told of the beginning. What the platform knows, by its own
-services or its officers, ends everybody's, and no partner can end it: else any partner could whitewash a friend.
+What a partner tells of an end ends only what the same partner told of the beginning. What the platform knows, by its
+own services or its officers, ends everybody's, and no partner can end it: else any partner could whitewash a friend.
 
 Times are microseconds since the epoch, in business time; evaluations look at whole seconds.
 """
@@ -187,7 +187,7 @@ _FRAUDS = frozenset(
 def marks_told(
     kind: str, telling: Telling, *, source: Source, at_us: int, traceparent: str = "", teller: str = ""
 ) -> tuple[MarkTold, ...]:
-    """What an event says about marks; its reference is what it is about. `teller`: which partner told it, if one did."""
+    """What an event says about marks; its reference is what it is about. `teller`: which partner told it."""
     rules = _RULES.get((source, kind), ())
     if not rules:
         return ()

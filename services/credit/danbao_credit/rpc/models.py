@@ -154,10 +154,19 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         return made
 
 
+class _WithoutAliases(yaml.SafeLoader):
+    """YAML without references: nine short lines that refer to one another stand for a billion values."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it refers to another part of itself by *: write that out")
+        return super().compose_node(parent, index)
+
+
 def read_artefact(text: str) -> dict[str, Any]:
     """An artefact's content, YAML or JSON. Raises FieldInvalid if it is not one at all; its check says the rest."""
     try:
-        definition = yaml.safe_load(text)
+        definition = yaml.load(text, Loader=_WithoutAliases)
         # Only what JSON can say has a hash: no dates, no NaN, no keys that are not text.
         json.loads(json.dumps(definition, allow_nan=False))
     except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:

@@ -157,9 +157,7 @@ def _abandoned(name: str) -> list[Any]:
 
 async def test_a_user_sees_the_terms_of_others_and_not_their_score_suspicion_or_block(credit) -> None:
     suspected = NewEvent("s1", kind="takeover_suspected", subject=SELLER, at_us=microseconds(ago(minutes=5)))
-    fraud = NewEvent(
-        "f1", kind="fraud_confirmed", subject=BUYER, about="claims/1", at_us=microseconds(ago(minutes=5))
-    )
+    fraud = NewEvent("f1", kind="fraud_confirmed", subject=BUYER, about="claims/1", at_us=microseconds(ago(minutes=5)))
     await record(credit, suspected, fraud, caller=OPERATOR)
 
     async def shown(who: str, roles: str, partner: str = "") -> tuple[int, bool, bool, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import permutations
 
@@ -238,3 +239,25 @@ def test_a_partner_that_takes_back_what_it_told_leaves_the_same_telling_of_other
     first, second = (by(teller, *report("obligation_due", 1000)) for teller in ("partner:a", "partner:b"))
     (taken,) = second
     assert only(*first, *second).without(taken).stood_s(2000) == 1000
+
+
+def test_telling_one_more_of_thousands_looks_at_few_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = 0
+
+    def counted(method: Callable[[Turn, object], bool]) -> Callable[[Turn, object], bool]:
+        def compare(self: Turn, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return method(self, other)
+
+        return compare
+
+    mark = only(*(item for second in range(0, 8000, 2) for item in report("obligation_due", second, "")))
+    assert [turn.at_us // SECOND_US for turn in mark.begins] == list(range(0, 8000, 2))
+    for name in ("__lt__", "__eq__"):
+        monkeypatch.setattr(Turn, name, counted(getattr(Turn, name)))
+    (late,) = report("obligation_due", 4001, "")
+    once = mark.told(late)
+    assert once.told(late) == once
+    assert len(once.begins) == 4001
+    assert compared < 100

@@ -14,6 +14,7 @@ Times are microseconds since the epoch, in business time; evaluations look at wh
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -266,7 +267,9 @@ def _joined(runs: Iterable[_Run]) -> list[_Run]:
 
 
 def _with(turns: tuple[Turn, ...], turn: Turn) -> tuple[Turn, ...]:
-    return turns if turn in turns else tuple(sorted((*turns, turn)))
+    # Thousands may be told of one mark, under the lock of the writers: found by halving, not by looking at each.
+    place = bisect_left(turns, turn)
+    return turns if turns[place : place + 1] == (turn,) else (*turns[:place], turn, *turns[place:])
 
 
 def _without(turns: tuple[Turn, ...], turn: Turn) -> tuple[Turn, ...]:

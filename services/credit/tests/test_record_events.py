@@ -404,3 +404,12 @@ async def test_no_partner_makes_an_order_defective_that_only_it_speaks_of(credit
     assert [(result.state, reason_of(result.error)[0]) for result in results] == [(REFUSED, "REPORT_NOT_ALLOWED")] * 3
     assert (await credit.stub().Evaluate(credit_pb2.EvaluateRequest(subject=SELLER), timeout=5)).score == 620
     assert {result.state for result in await record(credit, *defects, caller=OPERATOR)} == {APPLIED}
+
+
+async def test_a_call_may_tell_of_a_thousand_marks_and_take_them_back(credit) -> None:
+    events = [promise(f"m{n}", "promise_made", 100, f"promises/{n}") for n in range(1000)]
+    assert {result.state for result in await record(credit, *events)} == {APPLIED}
+    assert await adjustments(credit) == ["PROMISE_UNPAID"]
+    back = [NewEvent(f"b{n}", reverses=f"m{n}") for n in range(1000)]
+    assert {result.state for result in await record(credit, *back)} == {APPLIED}
+    assert await adjustments(credit) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import ClassVar
@@ -20,7 +21,7 @@ from danbao_credit.domain.errors import (
 from danbao_credit.domain.events import ReportedEvent, Source
 from danbao_credit.domain.facts import Telling, changes_of, telling_of
 from danbao_credit.domain.log import encoded, taken_back
-from danbao_credit.domain.marks import marks_told
+from danbao_credit.domain.marks import MarkKey, marks_told
 from danbao_credit.domain.profile import Change
 from danbao_credit.domain.report_record import ReportRecord, report_key
 from danbao_credit.domain.reports import check_report
@@ -122,10 +123,26 @@ class RecordEvents:
 
 def record_events(command: RecordEvents, working: CreditSet, moment: Moment) -> tuple[Recorded, ...]:
     """Applies what is new, in order. An event that is refused or parked leaves the others alone."""
+    missing = set(_marks_of(command, working)) - working.marks_loaded
+    if missing:
+        # All at once: a call may tell of a thousand, and a command that needs ever more is given up.
+        raise Need(marks=missing)
     recorder = _Recorder(command, working, moment)
     results = tuple(recorder.record(event, f"events[{position}].") for position, event in enumerate(command.events))
     recorder.close()
     return results
+
+
+def _marks_of(command: RecordEvents, working: CreditSet) -> Iterator[MarkKey]:
+    """Which marks its events may turn, or those that they take back."""
+    for event in command.events:
+        kind, subject, about = event.kind, event.subject, event.about
+        original = working.reports.get(report_key(command.caller, event.reverses)) if event.reverses else None
+        if original is not None:
+            kind, subject, about = original.kind, original.subject, original.about
+        telling = Telling(about, "", (("subject", subject),) if subject else (), {})
+        for told in marks_told(kind, telling, source=Source.REPORTS, at_us=0):
+            yield told.key
 
 
 class _Recorder:

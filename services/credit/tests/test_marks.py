@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -189,3 +191,73 @@ def test_terms_are_frozen_by_the_earliest_suspicion_that_stands() -> None:
         "alerts/1",
         "alerts/2",
     ]
+
+
+def by(teller: str, *told: MarkTold) -> tuple[MarkTold, ...]:
+    return tuple(replace(item, turn=replace(item.turn, teller=teller)) for item in told)
+
+
+def test_a_partner_cannot_end_what_escrow_began() -> None:
+    (begun,) = claim("claim_payment_refused", 1000)
+    (kept,) = by("partner:friend", *report("promise_kept", 2000, CLAIM))
+    mark = only(begun, kept)
+    assert mark.stood_s(9000) == 8000
+    assert mark.end is None
+    rejected = next(item for item in claim("claim_rejected", 5000))
+    assert only(begun, kept, rejected).stood_s(9000) is None, "escrow ends it"
+
+
+@pytest.mark.parametrize("about", ["promises/1", ""])
+def test_a_partner_ends_its_own_promise_and_no_other_partners(about: str) -> None:
+    made = by("partner:a", *report("promise_made", 1000, about))
+    foreign = by("partner:b", *report("promise_kept", 2000, about))
+    own = by("partner:a", *report("promise_kept", 3000, about))
+    for order in permutations((*made, *foreign, *own)):
+        mark = only(*order)
+        assert [mark.stood_s(at) for at in (999, 1000, 2500, 3000)] == [None, 0, 1500, None]
+
+
+def test_an_officer_ends_what_partners_began() -> None:
+    made = [*by("partner:a", *report("promise_made", 1000)), *by("partner:b", *report("promise_made", 1500))]
+    assert only(*made, *report("promise_kept", 2000)).stood_s(2500) is None
+
+
+def test_what_two_partners_tell_stands_as_long_as_one_of_them_says_so() -> None:
+    told = [
+        *by("partner:a", *report("promise_made", 1000)),
+        *by("partner:a", *report("promise_kept", 3000)),
+        *by("partner:b", *report("promise_made", 2000)),
+        *by("partner:b", *report("promise_kept", 4000)),
+        *by("partner:c", *report("promise_made", 6000)),
+    ]
+    for order in permutations(told):
+        mark = only(*order)
+        assert [mark.stood_s(at) for at in (1500, 3500, 4000, 5999, 6500)] == [500, 2500, None, None, 500]
+
+
+def test_a_partner_that_takes_back_what_it_told_leaves_the_same_telling_of_others() -> None:
+    first, second = (by(teller, *report("obligation_due", 1000)) for teller in ("partner:a", "partner:b"))
+    (taken,) = second
+    assert only(*first, *second).without(taken).stood_s(2000) == 1000
+
+
+def test_telling_one_more_of_thousands_looks_at_few_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = 0
+
+    def counted(method: Callable[[Turn, object], bool]) -> Callable[[Turn, object], bool]:
+        def compare(self: Turn, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return method(self, other)
+
+        return compare
+
+    mark = only(*(item for second in range(0, 8000, 2) for item in report("obligation_due", second, "")))
+    assert [turn.at_us // SECOND_US for turn in mark.begins] == list(range(0, 8000, 2))
+    for name in ("__lt__", "__eq__"):
+        monkeypatch.setattr(Turn, name, counted(getattr(Turn, name)))
+    (late,) = report("obligation_due", 4001, "")
+    once = mark.told(late)
+    assert once.told(late) == once
+    assert len(once.begins) == 4001
+    assert compared < 100

@@ -178,6 +178,28 @@ async def test_what_is_no_artefact_is_refused_as_a_field(operator: Operator, tex
     assert await reason_of(operator.call("CreateModelVersion", artefact=text)) == ("INVALID_ARGUMENT", "FIELD_INVALID")
 
 
+async def test_an_artefact_that_refers_to_itself_is_refused_before_it_fills_the_memory(operator: Operator) -> None:
+    lines = ["version: bomb", "a0: &a0 [1]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
+    made = operator.call("CreateModelVersion", artefact="\n".join(lines))
+    assert await reason_of(made) == ("INVALID_ARGUMENT", "FIELD_INVALID")
+    assert await reason_of(operator.call("CreateModelVersion", artefact="{version: x, a: &b [*b]}")) == (
+        "INVALID_ARGUMENT",
+        "FIELD_INVALID",
+    )
+
+
+async def test_others_are_served_while_a_large_artefact_is_read(operator: Operator) -> None:
+    text = f"version: large\na: [{'1,' * 60_000}1]"
+    request = model_pb2.CreateModelVersionRequest(request_id=str(uuid.uuid4()), artefact=text)
+    made = asyncio.ensure_future(operator.models.CreateModelVersion(request, timeout=60))
+    # It has arrived by then, and takes seconds longer.
+    await asyncio.sleep(0.3)
+    assert (await operator.credit.Evaluate(NEWCOMER, timeout=60)).score == 620
+    assert not made.done()
+    await made
+
+
 async def test_versions_are_listed_page_by_page_the_newest_first(operator: Operator) -> None:
     for number in range(3):
         await operator.call("CreateModelVersion", artefact=artefact(f"v{number}"))

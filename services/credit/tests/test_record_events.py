@@ -366,3 +366,66 @@ async def test_what_was_reported_of_an_erased_subject_is_forgotten_but_for_the_i
     # The other's report can still be taken back.
     [result] = await record(credit, NewEvent("undo", reverses="by"))
     assert result.state == APPLIED
+
+
+def promise(event_id: str, kind: str, hours: int, about: str = "promises/1") -> NewEvent:
+    late = (("hours_late", 73),) if kind == "promise_broken" else ()
+    return NewEvent(
+        event_id,
+        kind=kind,
+        subject=SELLER,
+        about=about,
+        at_us=microseconds(START - timedelta(hours=hours)),
+        measures=late,
+    )
+
+
+async def adjustments(credit: Any) -> list[str]:
+    request = credit_pb2.EvaluateRequest(subject=SELLER, purpose="checkout")
+    return [item.code for item in (await credit.stub().Evaluate(request, timeout=5)).adjustments]
+
+
+async def test_no_partner_lifts_what_another_one_told_and_the_store_knows_who_did(credit) -> None:
+    assert [result.state for result in await record(credit, promise("a", "promise_broken", 100))] == [APPLIED]
+    held = await adjustments(credit)
+    assert held == ["PROMISE_UNPAID"]
+    # A friend's word, and the same accusation told and taken back.
+    friendly = [
+        promise("kept", "promise_kept", 1),
+        promise("same", "promise_broken", 100),
+        NewEvent("undo", reverses="same"),
+    ]
+    assert {result.state for result in await record(credit, *friendly, caller=OTHER_PARTNER)} == {APPLIED}
+    assert await adjustments(credit) == held
+    rows = await stored(credit, "SELECT teller FROM reports ORDER BY number")
+    assert [row["teller"] for row in rows] == ["partner:shop", *["partner:other"] * 3]
+    assert [result.state for result in await record(credit, promise("own", "promise_kept", 1))] == [APPLIED]
+    assert await adjustments(credit) == []
+
+
+async def test_an_officer_lifts_what_a_partner_told(credit) -> None:
+    await record(credit, promise("a", "promise_broken", 100))
+    await record(credit, promise("b", "promise_kept", 1), caller=OPERATOR)
+    assert await adjustments(credit) == []
+
+
+async def test_no_partner_makes_an_order_defective_that_only_it_speaks_of(credit) -> None:
+    defects = [
+        NewEvent(
+            f"d{n}", kind="delivery_defect", subject=SELLER, about=f"trades/invented-{n}", at_us=microseconds(START)
+        )
+        for n in range(3)
+    ]
+    results = await record(credit, *defects)
+    assert [(result.state, reason_of(result.error)[0]) for result in results] == [(REFUSED, "REPORT_NOT_ALLOWED")] * 3
+    assert (await credit.stub().Evaluate(credit_pb2.EvaluateRequest(subject=SELLER), timeout=5)).score == 620
+    assert {result.state for result in await record(credit, *defects, caller=OPERATOR)} == {APPLIED}
+
+
+async def test_a_call_may_tell_of_a_thousand_marks_and_take_them_back(credit) -> None:
+    events = [promise(f"m{n}", "promise_made", 100, f"promises/{n}") for n in range(1000)]
+    assert {result.state for result in await record(credit, *events)} == {APPLIED}
+    assert await adjustments(credit) == ["PROMISE_UNPAID"]
+    back = [NewEvent(f"b{n}", reverses=f"m{n}") for n in range(1000)]
+    assert {result.state for result in await record(credit, *back)} == {APPLIED}
+    assert await adjustments(credit) == []

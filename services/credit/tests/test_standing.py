@@ -32,6 +32,7 @@ from danbao_credit.testing_standing import (
     told,
     upheld,
 )
+from danbao_kit.testing.service import as_caller
 
 
 async def test_confirmed_fraud_is_350_e_and_blocked_until_an_appeal_is_upheld(credit, catalogue) -> None:
@@ -152,3 +153,22 @@ def _abandoned(name: str) -> list[Any]:
     at = ago(days=12)
     story = TradeStory(name, at=at).paid(at + HOUR).refunded(at + 11 * DAY, by=SYSTEM)
     return list(story.events)
+
+
+async def test_a_user_sees_the_terms_of_others_and_not_their_score_suspicion_or_block(credit) -> None:
+    suspected = NewEvent("s1", kind="takeover_suspected", subject=SELLER, at_us=microseconds(ago(minutes=5)))
+    fraud = NewEvent("f1", kind="fraud_confirmed", subject=BUYER, about="claims/1", at_us=microseconds(ago(minutes=5)))
+    await record(credit, suspected, fraud, caller=OPERATOR)
+
+    async def shown(who: str, roles: str, partner: str = "") -> tuple[int, bool, bool, str]:
+        request = credit_pb2.GetTermsRequest(subject=SELLER, currency="CNY", counterparty=BUYER)
+        caller = as_caller(subject=who, roles=roles, **({"partner": partner} if partner else {}))
+        found = await credit.stub().GetTerms(request, timeout=5, metadata=caller)
+        return found.score, found.frozen, found.counterparty_blocked, found.grade
+
+    assert await shown("somebody", "user") == (0, False, False, "C")
+    assert await shown(SELLER.removeprefix("subjects/"), "user") == (620, True, False, "C")
+    assert await shown(BUYER.removeprefix("subjects/"), "user") == (0, False, True, "C")
+    for roles in ("partner", "operator", "arbiter"):
+        assert await shown("somebody", roles, "shop" if roles == "partner" else "") == (620, True, True, "C")
+    assert (await terms(credit, counterparty=BUYER)).score == 620, "a service of ours is told all"

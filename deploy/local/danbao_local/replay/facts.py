@@ -60,7 +60,16 @@ class Fact:
         return self.kind in OPERATORS
 
 
-OPERATORS = frozenset({"fraud_confirmed", "takeover_cleared", "policy_penalty"})
+OPERATORS = frozenset(
+    {
+        "delivery_defect",
+        "fraud_confirmed",
+        "obligation_due",
+        "obligation_settled",
+        "policy_penalty",
+        "takeover_cleared",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,6 +218,7 @@ def mark_record(mark: Mark) -> Record:
         "begin_time": _microseconds(begin),
         "end_time": _microseconds(end),
         "annulled": mark.is_annulled,
+        "told_by": sorted({turn.teller or "platform" for turn in mark.begins}),
     }
     return Record("marks", f"{mark.kind.name} about {mark.reference or 'nothing named'}: {until}", values)
 

@@ -105,6 +105,11 @@ class RecordEvents:
     catalogue: Catalogue
     traceparent: str = ""
 
+    @property
+    def teller(self) -> str:
+        """The partner that tells; empty for officers of the platform, whom the trace finds."""
+        return "" if self.by_operator else self.caller
+
     def keys(self) -> set[bytes]:
         """Of the reports that it tells, and of those that it takes back."""
         ids = {event.event_id for event in self.events} | {event.reverses for event in self.events if event.reverses}
@@ -210,9 +215,8 @@ class _Recorder:
         if original.reversed_by is not None:
             raise AlreadyReversed(event.reverses)
         changes = taken_back(changes_of(original.kind, original.telling, command.catalogue, Source.REPORTS))
-        recorded = self._entered(
-            event, key, original.kind, original.at_us, original.telling, changes, reverses=original.number
-        )
+        kind, at_us, telling = original.kind, original.at_us, original.telling
+        recorded = self._entered(event, key, kind, at_us, telling, changes, original=original)
         working.reports.put(original_key, replace(original, reversed_by=self._progress.sequence))
         return recorded
 
@@ -225,12 +229,13 @@ class _Recorder:
         telling: Telling,
         changes: tuple[tuple[str, Change], ...],
         *,
-        reverses: int | None = None,
+        original: ReportRecord | None = None,
     ) -> Recorded:
         number = self._moment.next_number()
-        sign, traceparent = 1 if reverses is None else -1, self._command.traceparent
+        sign, traceparent = 1 if original is None else -1, self._command.traceparent
+        teller = self._command.teller if original is None else original.teller
         erased = self._book.enter(number, kind, at_us, telling, changes, sign=sign, traceparent=traceparent)
-        marks = marks_told(kind, telling, source=Source.REPORTS, at_us=at_us, traceparent=traceparent)
+        marks = marks_told(kind, telling, source=Source.REPORTS, at_us=at_us, traceparent=traceparent, teller=teller)
         missing = {told.key for told in marks} - self._working.marks_loaded
         if missing:
             raise Need(marks=missing)
@@ -248,7 +253,8 @@ class _Recorder:
             currency=telling.currency,
             about="" if is_erased else telling.about,
             measures=encoded({} if is_erased else telling.measures),
-            reverses=reverses,
+            reverses=None if original is None else original.number,
+            teller=teller,
         )
         self._working.reports.put(key, record)
         last_us = self._progress.last_event_us

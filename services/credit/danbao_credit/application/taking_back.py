@@ -63,7 +63,7 @@ def take_back(
         key = EventKey(row.source, row.number)
         taken[key] = None
         _reverse_report(row, working)
-        for told in _marks_told(row) if untells else ():
+        for told in _marks_told(row, working) if untells else ():
             if told.key not in working.marks_loaded:
                 raise Need(marks={told.key})
             turn_mark(working, replace(told, turn=replace(told.turn, traceparent=moment.traceparent)), sign=-1)
@@ -93,6 +93,8 @@ def _reverse_report(row: LogRow, working: CreditSet) -> None:
         working.reports.put(key, replace(report, reversed_by=-row.number))
 
 
-def _marks_told(row: LogRow) -> tuple[MarkTold, ...]:
+def _marks_told(row: LogRow, working: CreditSet) -> tuple[MarkTold, ...]:
+    report = working.reports.get(working.report_keys.get(row.number, b"")) if row.source == Source.REPORTS else None
     telling = Telling(row.about, row.currency, ((row.role, row.subject),), decoded(row.measures))
-    return marks_told(row.kind, telling, source=Source(row.source), at_us=row.at_us)
+    teller = "" if report is None else report.teller
+    return marks_told(row.kind, telling, source=Source(row.source), at_us=row.at_us, teller=teller)

@@ -15,6 +15,7 @@ class Asker:
     subject: str = ""
     partner: str = ""
     is_partner: bool = False
+    is_user: bool = False
     is_operator: bool = False
     is_arbiter: bool = False
     # A service of ours by its certificate.
@@ -32,6 +33,10 @@ class Asker:
     def is_subject(self, subject: str) -> bool:
         """Whether it is the subject itself: a user's token, and no partner's."""
         return not self.is_partner and self.subject != "" and self.subject == subject
+
+    def may_know_of(self, subject: str) -> bool:
+        """Whether more than the terms of trade is shown of a subject: of themselves only to users."""
+        return not self.is_user or self.is_partner or self.is_official or self.is_subject(subject)
 
     def words(self, subject: str = "") -> str:
         """Who it was, for the subject to read. Officers are not named: the trace id finds them."""

@@ -6,11 +6,15 @@ reference is one mark that may stand again and again: from a beginning to the ne
 history that is shuffled, late or told twice gives the same marks. An annulled mark, of fraud whose appeal was upheld,
 never stood.
 
+What a partner tells of an end ends only what the same partner told of the beginning. What the platform knows, by its
+own services or its officers, ends everybody's, and no partner can end it: else any partner could whitewash a friend.
+
 Times are microseconds since the epoch, in business time; evaluations look at whole seconds.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -44,6 +48,8 @@ class Turn:
     traceparent: str = ""
     # An end only: it is as if the mark had never stood.
     annuls: bool = False
+    # Which partner told it, as the caller of its request; empty: the platform, by a service or an officer.
+    teller: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,25 +101,15 @@ class Mark:
 
     @property
     def runs(self) -> list[tuple[Turn, Turn | None]]:
-        """From when to when it stood, in order; None: it stands. With a reference once at the most."""
-        if not self.begins or self.is_annulled:
+        """From when to when it stood, in order; None: it stands. With a reference once at the most, of each teller."""
+        if self.is_annulled:
             return []
-        if self.reference:
-            end = self.ends[0] if self.ends else None
-            return [(self.begins[0], end)] if end is None or end.at_us > self.begins[0].at_us else []
-        runs: list[tuple[Turn, Turn | None]] = []
-        begun: Turn | None = None
-        # Of a beginning and an end at the same moment the end is the later one.
-        for is_end, turn in sorted(
-            [(False, turn) for turn in self.begins] + [(True, turn) for turn in self.ends],
-            key=lambda item: (item[1].at_us, item[0], item[1]),
-        ):
-            if is_end and begun is not None:
-                runs.append((begun, turn))
-                begun = None
-            elif not is_end and begun is None:
-                begun = turn
-        return runs if begun is None else [*runs, (begun, None)]
+        told: list[_Run] = []
+        for teller in sorted({turn.teller for turn in self.begins}):
+            begins = [turn for turn in self.begins if turn.teller == teller]
+            ends = [turn for turn in self.ends if turn.teller in ("", teller)]
+            told += _once(begins, ends) if self.reference else _again_and_again(begins, ends)
+        return _joined(told)
 
     @property
     def begin(self) -> Turn | None:
@@ -195,9 +191,9 @@ def may_tell_marks(kind: str, source: Source) -> bool:
 
 
 def marks_told(
-    kind: str, telling: Telling, *, source: Source, at_us: int, traceparent: str = ""
+    kind: str, telling: Telling, *, source: Source, at_us: int, traceparent: str = "", teller: str = ""
 ) -> tuple[MarkTold, ...]:
-    """What an event says about marks; its reference is what it is about."""
+    """What an event says about marks; its reference is what it is about. `teller`: which partner told it."""
     rules = _RULES.get((source, kind), ())
     if not rules:
         return ()
@@ -208,7 +204,7 @@ def marks_told(
                 continue
             if mark is MarkKind.FRAUD and telling.measures.get(GOODWILL):
                 continue
-            turn = Turn(at_us, f"{source}.{kind}", traceparent)
+            turn = Turn(at_us, f"{source}.{kind}", traceparent, teller=teller)
             told.append(MarkTold(subject, mark, telling.about, begins, turn))
     return tuple(told)
 
@@ -238,9 +234,49 @@ def suspicion(marks: Iterable[Mark], as_of_s: int, *, ahead_s: int = 0) -> Mark 
     )
 
 
+_Run = tuple[Turn, Turn | None]
+
+
+def _once(begins: list[Turn], ends: list[Turn]) -> list[_Run]:
+    begin, end = begins[0], ends[0] if ends else None
+    return [(begin, end)] if end is None or end.at_us > begin.at_us else []
+
+
+def _again_and_again(begins: list[Turn], ends: list[Turn]) -> list[_Run]:
+    runs: list[_Run] = []
+    begun: Turn | None = None
+    # Of a beginning and an end at the same moment the end is the later one.
+    for is_end, turn in sorted(
+        [(False, turn) for turn in begins] + [(True, turn) for turn in ends],
+        key=lambda item: (item[1].at_us, item[0], item[1]),
+    ):
+        if is_end and begun is not None:
+            runs.append((begun, turn))
+            begun = None
+        elif not is_end and begun is None:
+            begun = turn
+    return runs if begun is None else [*runs, (begun, None)]
+
+
+def _joined(runs: Iterable[_Run]) -> list[_Run]:
+    """When any of them ran, in order: what overlaps is one run, from the earlier beginning to the later end."""
+    joined: list[_Run] = []
+    for begin, end in sorted(runs, key=lambda run: run[0]):
+        if joined and (joined[-1][1] is None or begin.at_us < joined[-1][1].at_us):
+            first, last = joined[-1]
+            later = None if last is None or end is None else max(last, end)
+            joined[-1] = (first, later)
+        else:
+            joined.append((begin, end))
+    return joined
+
+
 def _with(turns: tuple[Turn, ...], turn: Turn) -> tuple[Turn, ...]:
-    return turns if turn in turns else tuple(sorted((*turns, turn)))
+    # Thousands may be told of one mark, under the lock of the writers: found by halving, not by looking at each.
+    place = bisect_left(turns, turn)
+    return turns if turns[place : place + 1] == (turn,) else (*turns[:place], turn, *turns[place:])
 
 
 def _without(turns: tuple[Turn, ...], turn: Turn) -> tuple[Turn, ...]:
-    return tuple(known for known in turns if (known.at_us, known.by) != (turn.at_us, turn.by))
+    gone = (turn.at_us, turn.by, turn.teller)
+    return tuple(known for known in turns if (known.at_us, known.by, known.teller) != gone)

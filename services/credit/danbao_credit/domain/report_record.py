@@ -28,6 +28,8 @@ class ReportRecord:
     reversed_by: int | None = None
     # The number of the report that this one took back.
     reverses: int | None = None
+    # The partner that told it, as the caller of its request; empty: an officer of the platform.
+    teller: str = ""
 
     @property
     def telling(self) -> Telling:

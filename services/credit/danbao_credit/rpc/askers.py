@@ -17,6 +17,7 @@ def asker_of(call: Call) -> Asker:
         # A partner's token without a partner stands for itself.
         partner=call.partner or (f"subject:{call.subject}" if "partner" in call.roles else ""),
         is_partner="partner" in call.roles,
+        is_user="user" in call.roles,
         is_operator="operator" in call.roles,
         is_arbiter="arbiter" in call.roles,
     )

@@ -189,4 +189,13 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
 
     async def _terms(self, wanted: list[TermsWanted]) -> list[credit_pb2.TradeTerms]:
         terms = await get_terms(wanted, judge=self.judge, table=self.table, reader=self.reader, clock=self.clock)
-        return [terms_message(item, self.table) for item in terms]
+        asker = asker_of(current_call())
+        return [
+            terms_message(
+                item,
+                self.table,
+                is_public=not asker.may_know_of(item.subject),
+                tells_block=asker.may_know_of(request.counterparty),
+            )
+            for item, request in zip(terms, wanted, strict=True)
+        ]

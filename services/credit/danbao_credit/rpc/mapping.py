@@ -59,15 +59,18 @@ def evaluation_message(evaluated: Evaluated, judge: Judge) -> credit_pb2.Evaluat
     return message
 
 
-def terms_message(item: SellerTerms, table: TermsTable) -> credit_pb2.TradeTerms:
+def terms_message(
+    item: SellerTerms, table: TermsTable, *, is_public: bool = False, tells_block: bool = True
+) -> credit_pb2.TradeTerms:
+    """`is_public`: what everybody may see of a seller. `tells_block`: whether the counterparty's block is shown."""
     terms, evaluation = item.terms, item.evaluation
     return credit_pb2.TradeTerms(
         subject=item.subject,
         currency=item.currency,
         grade=item.grade.value,
-        score=evaluation.score,
+        score=0 if is_public else evaluation.score,
         blocked=evaluation.blocked,
-        counterparty_blocked=item.counterparty_blocked,
+        counterparty_blocked=tells_block and item.counterparty_blocked,
         fee_percent=terms.fee_percent,
         auto_confirm_days=terms.auto_confirm_days,
         auto_confirm_by_operator=terms.auto_confirm_by_operator,
@@ -79,7 +82,7 @@ def terms_message(item: SellerTerms, table: TermsTable) -> credit_pb2.TradeTerms
         terms_version=table.version,
         member=item.member,
         compensation_limit_minor=item.compensation_limit_minor,
-        frozen=item.frozen,
+        frozen=item.frozen and not is_public,
     )
 
 

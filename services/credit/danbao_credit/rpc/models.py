@@ -83,7 +83,8 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
     async def CreateModelVersion(
         self, request: model_pb2.CreateModelVersionRequest, context: Context
     ) -> model_pb2.ModelVersion:
-        definition = read_artefact(request.artefact)
+        # A file of some hundred kB takes seconds to read: beside the loop, so that everybody else is served meanwhile.
+        definition = await asyncio.to_thread(read_artefact, request.artefact)
         command = CreateModelVersion(
             version=definition["version"],
             artefact=json.dumps(definition, ensure_ascii=False),

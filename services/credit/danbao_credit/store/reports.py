@@ -24,6 +24,7 @@ _FIELDS = (
     "measures",
     "reverses",
     "reversed_by",
+    "teller",
 )
 # Empty in the domain, null in the store.
 _PARTIES = ("subject", "peer")

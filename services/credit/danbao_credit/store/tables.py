@@ -38,7 +38,7 @@ marks = Table(
     Column("subject", Text, primary_key=True),
     Column("kind", Text, primary_key=True),
     Column("reference", Text, primary_key=True),
-    # All that was told: [[at_us, by, traceparent, annuls], …] in the order of time.
+    # All that was told: [[at_us, by, traceparent, annuls, teller], …] in the order of time.
     Column("begins", Text, nullable=False),
     Column("ends", Text, nullable=False),
     Column("grade", Text),
@@ -146,6 +146,8 @@ reports = Table(
     Column("measures", Text, nullable=False),
     Column("reverses", BigInteger),
     Column("reversed_by", BigInteger),
+    # Which partner told it; empty: an officer, or before this was kept.
+    Column("teller", Text, nullable=False, server_default=""),
 )
 
 # Who was erased, by a digest of the name.

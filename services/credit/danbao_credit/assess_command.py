@@ -2,7 +2,8 @@
 
 Trains nothing and writes nothing but what it finds. Every subject is scored at cuts 30 days apart by what happened
 before, and the orders of the 60 days after it are counted: by grade with 95 % intervals, then the best two grades
-against the worst two. Reports of other teams are in no stream; --reports FILE has what was told, as its teller kept it.
+against the worst two, of grades with 100 outcomes or more where there are two such. Reports of other teams are in no
+stream; --reports FILE has what was told, as its teller kept it.
 
 --stack DIR                                 a local stack's state directory (its local.json), or
 --payments-address H:P --escrow-address H:P --tls-cert F --tls-key F --tls-ca F
@@ -25,7 +26,7 @@ from danbao_credit.domain.errors import EventMalformed, FieldInvalid, TrainingIm
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.facts import facts_of
 from danbao_credit.domain.scorecard import model_from
-from danbao_credit.domain.training.assessment import Assessment, Counted, assess
+from danbao_credit.domain.training.assessment import ENOUGH_OUTCOMES, Assessment, Counted, assess
 from danbao_credit.domain.training.coverage import Coverage, coverage_of
 from danbao_credit.domain.training.histories import Histories
 from danbao_credit.domain.training.plan import plan_from
@@ -94,6 +95,8 @@ def lines_of(found: dict[str, Any]) -> list[str]:
         lines += [f"{_line(item[name])}   {name}" for name in ("best", "worst") if item[name]]
         ratio = "" if item["ratio"] is None else f", ratio {item['ratio']:.2f}"
         lines.append(f"  worst against best: {item['verdict']}{ratio}")
+        if item["aside"]:
+            lines.append(f"  not compared, with fewer than {ENOUGH_OUTCOMES} outcomes: {' '.join(item['aside'])}")
     for kind, item in found["indicators"].items():
         known, share = item["known"], item["share"]
         lines += ["", f"{kind}s: {known} of {item['indicators']} indicators have a value for somebody ({share:.1%})"]
@@ -127,6 +130,7 @@ def _of_grades(made: Assessment) -> dict[str, Any]:
         "worst": _counted(made.worst) if made.worst else None,
         "ratio": None if made.ratio is None else round(made.ratio, 4),
         "verdict": made.verdict,
+        "aside": [grade.value for grade in made.aside],
     }
 
 

@@ -17,7 +17,7 @@ from danbao_credit.domain.catalogue import Catalogue, SubjectKind
 from danbao_credit.domain.errors import EventMalformed, FieldInvalid
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.grades import Grade
-from danbao_credit.domain.training.assessment import Assessment, Counted, wilson
+from danbao_credit.domain.training.assessment import Assessment, Counted, compared, wilson
 from danbao_credit.domain.training.coverage import coverage_of
 from danbao_credit.domain.training.histories import Histories
 from danbao_credit.testing import SELLER, START, TradeStory, good_trade, numbered
@@ -111,6 +111,27 @@ def test_a_difference_is_claimed_only_where_the_intervals_are_apart(
     made = Assessment(SubjectKind.MERCHANT, 3, 9, (), _counted(Grade.AAA, *best), _counted(Grade.E, *worst))
     assert made.verdict.startswith(begins)
     assert made.ratio == (None if ratio is None else pytest.approx(ratio, abs=1e-3))
+
+
+AAA, AA, A, B, C, D = Grade.AAA, Grade.AA, Grade.A, Grade.B, Grade.C, Grade.D
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "best", "worst", "aside"),
+    [
+        ({AAA: 25, AA: 13, A: 687, B: 1884, C: 8187, D: 573}, (A, B), (C, D), (AAA, AA)),
+        ({A: 100, B: 100, C: 100}, (A, B), (C,), ()),
+        ({A: 100, C: 99, D: 100}, (A,), (D,), (C,)),
+        ({AAA: 3, C: 500}, (AAA,), (C,), ()),
+        ({AAA: 3, A: 4, C: 5, D: 99}, (AAA, A), (C, D), ()),
+        ({C: 500}, (), (), ()),
+        ({}, (), (), ()),
+    ],
+)
+def test_two_grades_of_either_end_are_compared_that_have_enough_outcomes(
+    outcomes: dict[Grade, int], best: tuple[Grade, ...], worst: tuple[Grade, ...], aside: tuple[Grade, ...]
+) -> None:
+    assert compared([_counted(grade, 0, number) for grade, number in outcomes.items()]) == (best, worst, aside)
 
 
 def test_an_order_behind_two_cuts_makes_no_interval_narrower() -> None:

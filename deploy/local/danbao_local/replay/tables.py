@@ -124,9 +124,10 @@ def assessment_lines(assessment: dict[str, Any]) -> Iterator[str]:
             yield f"{kind}s, {assessment['model']}: {found['impossible']}"
             continue
         ratio = "" if found["ratio"] is None else f", ratio {found['ratio']:.2f}"
+        aside = f"; not compared, with too few outcomes: {' '.join(found['aside'])}" if found["aside"] else ""
         yield (
             f"{kind}s, {assessment['model']}: worst grades against best {found['verdict']}{ratio} "
-            f"({found['outcome']}; {found['rows']} scores at {found['cuts']} cuts)"
+            f"({found['outcome']}; {found['rows']} scores at {found['cuts']} cuts{aside})"
         )
     for kind, found in assessment["indicators"].items():
         yield (

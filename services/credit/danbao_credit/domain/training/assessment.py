@@ -20,6 +20,8 @@ from danbao_credit.domain.training.scoring import score_rows
 _CONFIDENT = 1.959964
 _EVERY_ORDER = 10**9
 _TWO = 2
+# A grade with fewer outcomes says next to nothing of itself: none bad of a hundred may still be 4 %.
+ENOUGH_OUTCOMES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,8 @@ class Counted:
 class Assessment:
     """Of one kind: grades that somebody had at some cut, best first, and the best against the worst.
 
-    `best` and `worst` are two grades each, fewer where fewer were had; None with one grade or none.
+    `best` and `worst` are two grades each, fewer where fewer were had; None with one grade or none. `aside`: grades
+    with fewer than ENOUGH_OUTCOMES, which are compared only where there are not two others.
     """
 
     kind: SubjectKind
@@ -59,6 +62,7 @@ class Assessment:
     by_grade: tuple[Counted, ...]
     best: Counted | None
     worst: Counted | None
+    aside: tuple[Grade, ...] = ()
 
     @property
     def ratio(self) -> float | None:
@@ -110,19 +114,29 @@ def assess(
             looks=max(horizon_days / step_days, 1.0),
         )
 
-    had = [grade for grade in Grade if grade in set(grades)]
-    best, worst = had[:_TWO], had[max(len(had) - _TWO, min(_TWO, len(had) - 1)) :]
-    if len(had) == _TWO:
-        best = had[:1]
-    comparable = len(had) >= _TWO
+    by_grade = [counted([grade]) for grade in Grade if grade in set(grades)]
+    best, worst, aside = compared(by_grade)
     return Assessment(
         kind=scorecard.kind,
         cuts=len(cuts.training_us),
         rows=len(rows.subjects),
-        by_grade=tuple(counted([grade]) for grade in had),
-        best=counted(best) if comparable else None,
-        worst=counted(worst) if comparable else None,
+        by_grade=tuple(by_grade),
+        best=counted(best) if best else None,
+        worst=counted(worst) if worst else None,
+        aside=aside,
     )
+
+
+def compared(by_grade: Sequence[Counted]) -> tuple[tuple[Grade, ...], tuple[Grade, ...], tuple[Grade, ...]]:
+    """Of grades, best first: which two are the best, which two the worst, and which stand aside."""
+    had = [each.grades[0] for each in by_grade if each.outcomes >= ENOUGH_OUTCOMES]
+    if len(had) < _TWO:
+        had = [each.grades[0] for each in by_grade]
+    aside = tuple(each.grades[0] for each in by_grade if each.grades[0] not in had)
+    if len(had) < _TWO:
+        return (), (), aside
+    best = had[: 1 if len(had) == _TWO else _TWO]
+    return tuple(best), tuple(had[max(len(had) - _TWO, len(best)) :]), aside
 
 
 def indicators_of(scorecard: Scorecard) -> list[Indicator]:

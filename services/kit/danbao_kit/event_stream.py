@@ -56,15 +56,18 @@ class EventStream:
         async with self._database.read() as connection:
             return int((await connection.execute(_HEAD, {"partition": PARTITION})).scalar_one())
 
-    async def watch(self, sequence: int, kinds: Collection[str] = ()) -> AsyncIterator[Chunk]:
+    async def watch(self, sequence: int, kinds: Collection[str] = (), *, naming: str = "") -> AsyncIterator[Chunk]:
         """Everything after `sequence`, then whatever follows, until the caller stops or the service closes.
 
+        `naming`: only events in whose message such a text stands, wherever; looked for in its bytes, so that most of
+        what does not concern a reader is neither sent nor read.
         Sequences are given under the lock of the head, so `sequence > cursor` misses nothing.
         Raises CursorTooOld and CursorAhead.
         """
         await self._check(sequence)
         reached = sequence
         told = sequence
+        needle = naming.encode()
         clock = asyncio.get_running_loop().time
         idle_since = clock()
         while not self._closing:
@@ -74,7 +77,9 @@ class EventStream:
                 rows = (await connection.execute(_NEXT, {"after": reached, "chunk": _CHUNK})).all()
             if rows:
                 reached = rows[-1].sequence
-                payloads = [bytes(row.payload) for row in rows if not kinds or row.kind in kinds]
+                payloads = [
+                    bytes(row.payload) for row in rows if (not kinds or row.kind in kinds) and needle in row.payload
+                ]
                 if payloads:
                     yield Chunk(payloads, reached)
                     told = reached

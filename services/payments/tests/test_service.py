@@ -5,13 +5,24 @@ from __future__ import annotations
 import asyncio
 import time
 
+import grpc
 import pytest
 
 from danbao.payments.v1 import account_pb2, event_pb2, ledger_pb2, payment_pb2
 from danbao_kit.rpc_client import RemoteError
 from danbao_kit.rpc_status import reason_of
 from danbao_kit.testing.service import as_caller
-from danbao_payments.testing.stack import OPERATOR, PARTNER, PaymentsStack, manual, money, new_id, payment, top_up
+from danbao_payments.testing.stack import (
+    OPERATOR,
+    PARTNER,
+    PaymentsStack,
+    manual,
+    money,
+    new_id,
+    payment,
+    remote_error,
+    top_up,
+)
 
 BUYER, SELLER = "subjects/buyer", "subjects/seller"
 State = payment_pb2.Payment.State
@@ -482,10 +493,29 @@ async def test_events_tell_everything_in_order_and_can_be_read_again(stack: Paym
     assert events[6].payment_expired.state == State.STATE_EXPIRED
     assert await read_events(stack, 5, len(expected)) == events[5:]
     assert [e.sequence for e in await read_events(stack, 0, len(expected), kinds=["payment_refunded"])] == [6]
+    named = await read_events(stack, 0, len(expected), kinds=["payment_captured"], naming="payments/")
+    assert named == [each for each in events if each.WhichOneof("payload") == "payment_captured"]
 
 
-async def read_events(stack: PaymentsStack, after: int, until: int, kinds: list[str] | None = None) -> list:
-    request = event_pb2.WatchEventsRequest(cursor={"sequence": after}, kinds=kinds or [])
+async def test_a_reader_is_sent_only_what_names_its_own(stack: PaymentsStack):
+    await stack.fund(BUYER, 5000)
+    await stack.call("CreatePayment", payment(BUYER, SELLER, 500))
+    trade = account_pb2.AccountKey(owner="trades/t7", kind="escrow.trade")
+    request = payment(BUYER, SELLER, 500, payee=trade, beneficiary=SELLER)
+    funded = await stack.call("CreatePayment", request, peer="escrow", as_=())
+    (event,) = await read_events(stack, 0, 9, kinds=["payment_captured"], naming="trades/")
+    assert event.payment_captured.name == funded.name
+    for wrong in ("trades", "/", "Trades/", "t" * 64 + "/"):
+        stream = stack.stub_method("WatchEvents", "credit")(event_pb2.WatchEventsRequest(naming=wrong), timeout=5)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await anext(aiter(stream))
+        assert remote_error(refused.value).reason == "FIELD_INVALID"
+
+
+async def read_events(
+    stack: PaymentsStack, after: int, until: int, kinds: list[str] | None = None, naming: str = ""
+) -> list:
+    request = event_pb2.WatchEventsRequest(cursor={"sequence": after}, kinds=kinds or [], naming=naming)
     stream = stack.stub_method("WatchEvents", "credit")(request, timeout=20)
     found = []
     async for chunk in stream:

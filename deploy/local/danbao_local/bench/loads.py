@@ -238,7 +238,7 @@ class Evaluations(_OneCall):
     def __init__(self, order: Order, caller: Caller, tally: Tally) -> None:
         bodies = TradeBodies(RequestIds(order.id_prefix), **order.parameters)
         self._requests = [
-            (subject, credit_pb2.EvaluateRequest(subject=subject, purpose="bench").SerializeToString())
+            (subject, credit_pb2.EvaluateRequest(subject=subject, purpose="checkout").SerializeToString())
             for number in range(2048)
             for subject in (bodies.buyer(number), bodies.seller(number))
         ]

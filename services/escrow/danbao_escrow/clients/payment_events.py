@@ -48,7 +48,8 @@ class PaymentEvents:
 
     async def open(self, after: int) -> AsyncIterator[event_pb2.WatchEventsResponse]:
         """Everything after a sequence, then what follows."""
-        request = event_pb2.WatchEventsRequest(kinds=KINDS)
+        # What pays nobody in a trade is most of what payments does, and none of escrow's business.
+        request = event_pb2.WatchEventsRequest(kinds=KINDS, naming="trades/")
         request.cursor.sequence = after
         call = self._events.WatchEvents(request)
         try:

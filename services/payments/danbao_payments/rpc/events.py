@@ -22,7 +22,7 @@ class EventServicer(event_pb2_grpc.EventServiceServicer):
     async def WatchEvents(
         self, request: event_pb2.WatchEventsRequest, context: Context
     ) -> AsyncIterator[event_pb2.WatchEventsResponse]:
-        async for chunk in self._events.watch(request.cursor.sequence, frozenset(request.kinds)):
+        async for chunk in self._events.watch(request.cursor.sequence, frozenset(request.kinds), naming=request.naming):
             yield event_pb2.WatchEventsResponse(
                 events=[event_pb2.Event.FromString(payload) for payload in chunk.payloads],
                 cursor=cursor_pb2.Cursor(partition=PARTITION, sequence=chunk.sequence),

@@ -12,9 +12,9 @@ import grpc
 from danbao.escrow.v1 import event_pb2 as escrow_event_pb2
 from danbao.escrow.v1 import event_pb2_grpc as escrow_event_pb2_grpc
 from danbao.escrow.v1 import trade_pb2
+from danbao.payments.v1 import account_pb2_grpc, ledger_pb2_grpc
 from danbao.payments.v1 import event_pb2 as payments_event_pb2
 from danbao.payments.v1 import event_pb2_grpc as payments_event_pb2_grpc
-from danbao.payments.v1 import account_pb2_grpc, ledger_pb2_grpc
 from danbao_credit.application.apply_events import apply_events, command_for
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.clients.decoding import EscrowEvent, PaymentsEvent

@@ -77,7 +77,7 @@ async def test_nobody_joins_while_payments_does_not_say_what_is_there(members: M
 
 
 async def test_what_moves_between_listening_and_reading_counts_once(members: Members) -> None:
-    """An application that broke off after the deposit was opened: the event of then was heard, and is in the statement."""
+    """An application broke off after the deposit was opened: an event of then was heard, and is in the statement."""
     members.ledger.away = 1
     await members.seller()
     asked = {"subject": SELLER, "currencies": ["CNY"], "request_id": "once"}

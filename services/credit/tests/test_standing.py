@@ -32,6 +32,7 @@ from danbao_credit.testing_standing import (
     told,
     upheld,
 )
+from danbao_kit.testing.service import as_caller
 
 
 async def test_confirmed_fraud_is_350_e_and_blocked_until_an_appeal_is_upheld(credit, catalogue) -> None:
@@ -114,8 +115,8 @@ async def test_marks_are_kept_with_the_trace_of_their_cause(credit) -> None:
     assert marks[MarkKind.PROMISE_UNPAID].begin is None
 
 
-async def test_events_told_twice_turn_a_mark_once(credit) -> None:
-    """The same event under two sequences, as a sender restored from a backup might tell it, and after a restart."""
+async def test_an_event_told_under_several_sequences_is_several_tellings_of_a_mark_that_stands_once(credit) -> None:
+    """A sender restored from a backup might tell it so. A sequence is told once: what was read stays read."""
     fraud = claim_event("claim_compensated", ago(minutes=1))
     await told(credit, [*good_history(2), fraud, fraud])
     await credit.stop()
@@ -124,7 +125,21 @@ async def test_events_told_twice_turn_a_mark_once(credit) -> None:
     async with another_writer(credit) as (_, queries):
         (found,) = await queries.scorable([SELLER])
     frauds = [mark for mark in found.marks if mark.kind is MarkKind.FRAUD]
-    assert [len(mark.begins) for mark in frauds] == [1]
+    assert [[turn.number for turn in mark.begins] for mark in frauds] == [[11, 12, 13]]
+    assert [len(mark.runs) for mark in frauds] == [1]
+
+
+async def test_a_reporter_takes_back_its_own_word_and_no_other_reporters(credit) -> None:
+    at = microseconds(ago(hours=2))
+    other = as_caller(subject="subjects/ops2", roles="operator")
+    for caller in (OPERATOR, other):
+        await record(
+            credit, NewEvent("f", kind="fraud_confirmed", subject=SELLER, about="claims/9", at_us=at), caller=caller
+        )
+    await record(credit, NewEvent("back", reverses="f"), caller=OPERATOR)
+    assert (await evaluation(credit)).blocked, "the other one's word stands"
+    await record(credit, NewEvent("back", reverses="f"), caller=other)
+    assert not (await evaluation(credit)).blocked
 
 
 async def test_a_suspected_takeover_freezes_terms_and_not_the_score(credit) -> None:

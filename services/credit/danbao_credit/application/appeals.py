@@ -251,7 +251,7 @@ def _uphold(command: DecideAppeal, appeal: Appeal, working: CreditSet, moment: M
     target = appeal.target
     if target.kind is TargetKind.MARK:
         mark = _mark_of(appeal, working)
-        for begin in mark.begins if mark.reference else mark.begins[-1:]:
+        for begin in mark.latest_begins:
             rows += find_behind(appeal.subject, mark.reference, begin.at_us, begin.by, working)
         _lift(mark, appeal, working, moment)
     elif target.event is not None:
@@ -272,9 +272,8 @@ def _lift(mark: Mark, appeal: Appeal, working: CreditSet, moment: Moment) -> Non
         return
     if mark.key not in working.marks_loaded:
         raise Need(marks={mark.key})
-    begin = mark.begin
-    assert begin is not None, "it stood when it was appealed against"
-    turn_mark(working, MarkTold(mark.subject, mark.kind, mark.reference, True, begin), sign=-1)
+    for begin in mark.latest_begins:
+        turn_mark(working, MarkTold(mark.subject, mark.kind, mark.reference, True, begin), sign=-1)
 
 
 def _distinct(rows: Sequence[LogRow]) -> list[LogRow]:

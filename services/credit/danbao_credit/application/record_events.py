@@ -141,7 +141,7 @@ def _marks_needed(command: RecordEvents, working: CreditSet) -> set[MarkKey]:
             telling = Telling(event.about, "", (("subject", event.subject),), {})
         else:
             continue
-        needed.update(told.key for told in marks_told(kind, telling, source=Source.REPORTS, at_us=at_us))
+        needed.update(told.key for told in marks_told(kind, telling, source=Source.REPORTS, at_us=at_us, number=0))
     return needed
 
 
@@ -230,7 +230,9 @@ class _Recorder:
         number = self._moment.next_number()
         sign, traceparent = 1 if reverses is None else -1, self._command.traceparent
         erased = self._book.enter(number, kind, at_us, telling, changes, sign=sign, traceparent=traceparent)
-        marks = marks_told(kind, telling, source=Source.REPORTS, at_us=at_us, traceparent=traceparent)
+        # A reversal takes back what its own event told, whoever else told the same.
+        told_by = number if reverses is None else reverses
+        marks = marks_told(kind, telling, source=Source.REPORTS, at_us=at_us, number=told_by, traceparent=traceparent)
         missing = {told.key for told in marks} - self._working.marks_loaded
         if missing:
             raise Need(marks=missing)

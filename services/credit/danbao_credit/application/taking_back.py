@@ -95,4 +95,4 @@ def _reverse_report(row: LogRow, working: CreditSet) -> None:
 
 def _marks_told(row: LogRow) -> tuple[MarkTold, ...]:
     telling = Telling(row.about, row.currency, ((row.role, row.subject),), decoded(row.measures))
-    return marks_told(row.kind, telling, source=Source(row.source), at_us=row.at_us)
+    return marks_told(row.kind, telling, source=Source(row.source), at_us=row.at_us, number=row.number)

@@ -2,9 +2,9 @@
 
 A mark is about one thing, its reference, and begins and ends once: with the earliest telling of its beginning and the
 earliest of its end; an end that lies before the beginning means that it never stood. Whatever is told without any
-reference is one mark that may stand again and again: from a beginning to the next end. All tellings are kept, so a
-history that is shuffled, late or told twice gives the same marks. An annulled mark, of fraud whose appeal was upheld,
-never stood.
+reference is one mark that may stand again and again: from a beginning to the next end. All tellings are kept, each with
+the number of its event, so a history that is shuffled, late or told twice gives the same marks, and what takes a telling
+back takes back that one only. An annulled mark, of fraud whose appeal was upheld, never stood.
 
 Times are microseconds since the epoch, in business time; evaluations look at whole seconds.
 """
@@ -37,13 +37,21 @@ class MarkKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Turn:
-    """A beginning or an end: when, by what (an event's kind, an appeal's name), and the trace that caused it."""
+    """A beginning or an end: when, by what (source and kind of an event, an appeal's name), and the trace that caused it.
+    `number`: the event's own, at its source."""
 
     at_us: int
     by: str
     traceparent: str = ""
     # An end only: it is as if the mark had never stood.
     annuls: bool = False
+    # 0: no event told it.
+    number: int = 0
+
+    @property
+    def telling(self) -> tuple[int, str, int]:
+        """Which telling it is: the same one again turns nothing."""
+        return self.at_us, self.by, self.number
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +82,7 @@ class MarkKey:
 class Mark:
     """A mark as far as it was told. `grade` is the subject's when a suspicion began; None where none was remembered.
 
-    `begins` and `ends` are all that was told, each once, in the order of time.
+    `begins` and `ends` are all tellings, each once, in the order of time.
     """
 
     subject: str
@@ -120,6 +128,14 @@ class Mark:
         """How it began, the last time that it stood; None: it never stood."""
         runs = self.runs
         return runs[-1][0] if runs else None
+
+    @property
+    def latest_begins(self) -> tuple[Turn, ...]:
+        """All that told of its beginning, the last time that it stood. Of one with a reference: all that ever did."""
+        begin = self.begin
+        if self.reference or begin is None:
+            return self.begins
+        return tuple(turn for turn in self.begins if turn.at_us >= begin.at_us)
 
     @property
     def end(self) -> Turn | None:
@@ -195,9 +211,10 @@ def may_tell_marks(kind: str, source: Source) -> bool:
 
 
 def marks_told(
-    kind: str, telling: Telling, *, source: Source, at_us: int, traceparent: str = ""
+    kind: str, telling: Telling, *, source: Source, at_us: int, number: int, traceparent: str = ""
 ) -> tuple[MarkTold, ...]:
-    """What an event says about marks; its reference is what it is about."""
+    """What an event says about marks; its reference is what it is about. `number`: the event's own at its source, of
+    what takes an event back that event's."""
     rules = _RULES.get((source, kind), ())
     if not rules:
         return ()
@@ -208,7 +225,7 @@ def marks_told(
                 continue
             if mark is MarkKind.FRAUD and telling.measures.get(GOODWILL):
                 continue
-            turn = Turn(at_us, f"{source}.{kind}", traceparent)
+            turn = Turn(at_us, f"{source}.{kind}", traceparent, number=number)
             told.append(MarkTold(subject, mark, telling.about, begins, turn))
     return tuple(told)
 
@@ -239,8 +256,8 @@ def suspicion(marks: Iterable[Mark], as_of_s: int, *, ahead_s: int = 0) -> Mark 
 
 
 def _with(turns: tuple[Turn, ...], turn: Turn) -> tuple[Turn, ...]:
-    return turns if turn in turns else tuple(sorted((*turns, turn)))
+    return turns if any(known.telling == turn.telling for known in turns) else tuple(sorted((*turns, turn)))
 
 
 def _without(turns: tuple[Turn, ...], turn: Turn) -> tuple[Turn, ...]:
-    return tuple(known for known in turns if (known.at_us, known.by) != (turn.at_us, turn.by))
+    return tuple(known for known in turns if known.telling != turn.telling)

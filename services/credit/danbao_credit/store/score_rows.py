@@ -110,8 +110,8 @@ def _points_text(points: tuple[tuple[str, int], ...]) -> str:
 
 
 def _turns_text(turns: tuple[Turn, ...]) -> str:
-    return json.dumps([[turn.at_us, turn.by, turn.traceparent, turn.annuls] for turn in turns])
+    return json.dumps([[turn.at_us, turn.by, turn.traceparent, turn.annuls, turn.number] for turn in turns])
 
 
 def _turns(text: str) -> tuple[Turn, ...]:
-    return tuple(Turn(at_us, by, traceparent, annuls) for at_us, by, traceparent, annuls in json.loads(text))
+    return tuple(Turn(*turn) for turn in json.loads(text))

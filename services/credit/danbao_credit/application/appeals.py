@@ -9,7 +9,7 @@ from uuid import UUID
 
 from danbao_credit.application.apply_events import microseconds
 from danbao_credit.application.consents import consents_of
-from danbao_credit.application.marking import Reversal, end_mark, turn_mark
+from danbao_credit.application.marking import annul_mark, turn_mark
 from danbao_credit.application.ports import AHEAD_S
 from danbao_credit.application.taking_back import find_behind, find_events, take_back
 from danbao_credit.application.working_set import CreditSet
@@ -268,7 +268,7 @@ def _uphold(command: DecideAppeal, appeal: Appeal, working: CreditSet, moment: M
 def _lift(mark: Mark, appeal: Appeal, working: CreditSet, moment: Moment) -> None:
     """The mark never stood. One without a reference may stand again by another event: only this time is taken out."""
     if mark.reference:
-        end_mark(working, moment, mark.key, by=appeal.name, reversal=Reversal())
+        annul_mark(working, moment, mark.key, by=appeal.name)
         return
     if mark.key not in working.marks_loaded:
         raise Need(marks={mark.key})

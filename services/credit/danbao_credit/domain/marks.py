@@ -2,9 +2,9 @@
 
 A mark is about one thing, its reference, and begins and ends once: with the earliest telling of its beginning and the
 earliest of its end; an end that lies before the beginning means that it never stood. Whatever is told without any
-reference is one mark that may stand again and again: from a beginning to the next end. All tellings are kept, each with
-the number of its event, so a history that is shuffled, late or told twice gives the same marks, and what takes a telling
-back takes back that one only. An annulled mark, of fraud whose appeal was upheld, never stood.
+reference is one mark that may stand again and again: from a beginning to the next end. All tellings are kept, each
+with the number of its event, so a history that is shuffled, late or told twice gives the same marks, and what takes a
+telling back takes back that one only. An annulled mark, of fraud whose appeal was upheld, never stood.
 
 Times are microseconds since the epoch, in business time; evaluations look at whole seconds.
 """
@@ -37,8 +37,10 @@ class MarkKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Turn:
-    """A beginning or an end: when, by what (source and kind of an event, an appeal's name), and the trace that caused it.
-    `number`: the event's own, at its source."""
+    """A beginning or an end: when, by what (source and kind of an event, an appeal's name), and the trace of its cause.
+
+    `number` is the event's own at its source.
+    """
 
     at_us: int
     by: str
@@ -198,11 +200,6 @@ _RULES: Mapping[tuple[Source, str], tuple[tuple[str, MarkKind, bool], ...]] = Ma
         (Source.REPORTS, "fraud_confirmed"): (("subject", MarkKind.FRAUD, True),),
     }
 )
-_FRAUDS = frozenset(
-    (source.value, kind)
-    for (source, kind), rules in _RULES.items()
-    if any(mark is MarkKind.FRAUD and begins for _, mark, begins in rules)
-)
 
 
 def may_tell_marks(kind: str, source: Source) -> bool:
@@ -228,11 +225,6 @@ def marks_told(
             turn = Turn(at_us, f"{source}.{kind}", traceparent, number=number)
             told.append(MarkTold(subject, mark, telling.about, begins, turn))
     return tuple(told)
-
-
-def begins_fraud(source: str, kind: str) -> bool:
-    """Whether such an event confirms fraud."""
-    return (source, kind) in _FRAUDS
 
 
 def standing(marks: Iterable[Mark], as_of_s: int, *, ahead_s: int = 0) -> dict[MarkKind, int]:

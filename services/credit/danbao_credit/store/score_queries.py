@@ -11,8 +11,7 @@ from sqlalchemy import text
 from danbao_credit.application.ports import ChangePosition, RecordedChange, Scorable
 from danbao_credit.domain.catalogue import SubjectKind
 from danbao_credit.domain.grades import Grade
-from danbao_credit.domain.log import LogRow
-from danbao_credit.domain.marks import Mark, MarkKey
+from danbao_credit.domain.marks import Mark
 from danbao_credit.domain.profile import Profile
 from danbao_credit.store.score_rows import CHANGE_COLUMNS, MARK_COLUMNS, mark_of, points_of
 from danbao_kit.database import Database
@@ -40,10 +39,6 @@ _ALL_AFTER = text(_AFTER + _IN_ORDER)
 _SOME_AFTER = text(_AFTER + " AND subject = ANY(:subjects)" + _IN_ORDER)
 _NEWEST = text(
     "SELECT create_time, subject, kind FROM score_history ORDER BY create_time DESC, subject DESC, kind DESC LIMIT 1"
-)
-_EVENTS = text(
-    f"SELECT {', '.join(LogRow._fields)} FROM event_log WHERE subject = :subject AND about = :about"
-    " ORDER BY source, number, role"
 )
 _BEGINNING = ChangePosition(datetime(1970, 1, 1, tzinfo=UTC), "", "")
 _END = ChangePosition(datetime(9999, 1, 1, tzinfo=UTC), "", "")
@@ -120,12 +115,6 @@ class ScoreQueries:
         async with self._database.read() as connection:
             row = (await connection.execute(_NEWEST)).one_or_none()
         return _BEGINNING if row is None else ChangePosition(row.create_time, row.subject, row.kind)
-
-    async def events_of(self, key: MarkKey) -> list[LogRow]:
-        """What the log holds of a mark's subject about its reference."""
-        async with self._database.read() as connection:
-            asked = {"subject": key.subject, "about": key.reference}
-            return [LogRow(*row) for row in await connection.execute(_EVENTS, asked)]
 
 
 def _change(row: Any) -> RecordedChange:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from danbao_credit.application.model_commands import RegisterShipped
-from danbao_credit.domain.errors import DefinitionInvalid
+from danbao_credit.domain.errors import DefinitionInvalid, ModelVersionExists
 from danbao_credit.domain.evaluation import Judge
 from danbao_credit.domain.models import ModelState, ModelVersion
 from danbao_kit.group_commit import GroupCommit, Submission
@@ -51,12 +51,16 @@ class ModelWatcher:
             await asyncio.sleep(LOOK_AGAIN_S)
 
     async def look(self) -> None:
-        """Once: makes the shipped model known, then takes over champion and challenger. Raises StoreUnavailable."""
+        """Once: makes the shipped model known, then takes over champion and challenger. Raises StoreUnavailable.
+
+        A version's content never changes: where the store has another under the shipped one's version, that one counts.
+        """
         if not self._registered:
             outcome = await self._group_commit.submit(Submission(self._shipped))
             if outcome.error is not None:
                 log.error("shipped_model_not_known", version=self._shipped.version, detail=str(outcome.error)[:200])
-                raise outcome.error
+                if not isinstance(outcome.error, ModelVersionExists):
+                    raise outcome.error
             self._registered = True
         in_use = await self._reader.in_use()
         await self._take_champion(*in_use.get(ModelState.CHAMPION, ("", "")))

@@ -264,7 +264,12 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
 
         models = ModelQueries(database)
         watcher = ModelWatcher(
-            judge, shipped_model(settings), partial(judge_of, catalogue=judge.catalogue), models, group_commit
+            judge,
+            shipped_model(settings),
+            partial(judge_of, catalogue=judge.catalogue),
+            models,
+            group_commit,
+            on_champion=scorer.follow_champion,
         )
         _in_background(stack, "models", watcher.run)
 

@@ -133,6 +133,33 @@ async def test_a_promoted_model_scores_everywhere_without_a_restart_and_a_rollba
         await server.stop()
 
 
+async def test_a_promotion_scores_everybody_anew_though_nothing_happens_to_them(credit, operator: Operator) -> None:
+    sellers = [f"subjects/seller-{number}" for number in range(5)]
+    credit.streams.escrow.add(
+        event for number, seller in enumerate(sellers) for event in good_trade(str(number), START, seller=seller).events
+    )
+    await credit.caught_up("escrow", 5 * len(sellers))
+
+    async def all_by(version: str) -> None:
+        async with asyncio.timeout(20):
+            while {row["model_version"] for row in await credit.rows("SELECT DISTINCT model_version FROM scores")} != {
+                version
+            } or await credit.count("(SELECT DISTINCT subject FROM scores) AS scored") != len(sellers) + 1:
+                await asyncio.sleep(0.05)
+
+    await all_by(SHIPPED["version"])
+    await operator.validated("second")
+    await operator.call("PromoteModelVersion", name="models/second", reason="better out of time")
+    await all_by("second")
+    await operator.call("RollbackModel", reason="complaints")
+    await all_by(SHIPPED["version"])
+    # A process that died amid it goes on when it is back.
+    await credit.stop()
+    await credit.rows("UPDATE scores SET model_version = 'second'")
+    await credit.start()
+    await all_by(SHIPPED["version"])
+
+
 async def test_a_shipped_model_with_the_version_of_another_content_ends_nothing(
     credit, operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,10 +18,11 @@ from danbao_kit.database import Database
 
 _PROFILES = text("SELECT subject, version, profile FROM subjects WHERE subject = ANY(:subjects)")
 _MARKS = text(f"SELECT {', '.join(MARK_COLUMNS)} FROM marks WHERE subject = ANY(:subjects)")
-# A page of the subjects in their order, each with whether no score of it was made from its newest version.
+# A page of the subjects in their order, each with whether no score of it was made from its newest version, and by that
+# model if one is named.
 _PAGE = text(
     "SELECT subject, NOT EXISTS (SELECT FROM scores WHERE scores.subject = page.subject"
-    " AND profile_version >= page.version) AS is_stale"
+    " AND profile_version >= page.version AND (:model = '' OR model_version = :model)) AS is_stale"
     " FROM (SELECT subject, version FROM subjects WHERE subject > :after ORDER BY subject LIMIT :most) AS page"
     " ORDER BY subject"
 )
@@ -67,10 +68,11 @@ class ScoreQueries:
             for row in profiles
         ]
 
-    async def stale_after(self, after: str, most: int) -> tuple[list[str], str | None]:
-        """Of a page of subjects those whose score is older than their profile; and its last one, None at the end."""
+    async def stale_after(self, after: str, most: int, model: str = "") -> tuple[list[str], str | None]:
+        """Of a page of subjects those whose score is older than their profile, or by another model than that; and its
+        last one, None at the end."""
         async with self._database.read() as connection:
-            rows = (await connection.execute(_PAGE, {"after": after, "most": most})).all()
+            rows = (await connection.execute(_PAGE, {"after": after, "most": most, "model": model})).all()
         return [row.subject for row in rows if row.is_stale], rows[-1].subject if len(rows) == most else None
 
     async def due(self, now: datetime, most: int) -> list[str]:

@@ -29,10 +29,20 @@ class ModelReader(Protocol):
 
 
 class ModelWatcher:
-    """Keeps `judge` scoring by the champion, and `challenger` at hand."""
+    """Keeps `judge` scoring by the champion, and `challenger` at hand.
+
+    `on_champion` hears that the first champion is known, and of each that is taken after it.
+    """
 
     def __init__(
-        self, judge: Judge, shipped: RegisterShipped, judge_of: JudgeOf, reader: ModelReader, group_commit: GroupCommit
+        self,
+        judge: Judge,
+        shipped: RegisterShipped,
+        judge_of: JudgeOf,
+        reader: ModelReader,
+        group_commit: GroupCommit,
+        *,
+        on_champion: Callable[[], None],
     ) -> None:
         self._judge = judge
         self._shipped = shipped
@@ -40,6 +50,8 @@ class ModelWatcher:
         self._reader = reader
         self._group_commit = group_commit
         self._registered = False
+        self._on_champion = on_champion
+        self._champion_known = False
         # Said once each: a version that this release cannot load.
         self._refused: set[str] = set()
         self.challenger: Judge | None = None
@@ -68,12 +80,19 @@ class ModelWatcher:
 
     async def _take_champion(self, version: str, sha256: str) -> None:
         model = self._judge.model
-        if not version or (model.version, model.sha256) == (version, sha256):
+        if not version:
+            return
+        if (model.version, model.sha256) == (version, sha256):
+            if not self._champion_known:
+                self._champion_known = True
+                self._on_champion()
             return
         found = await self._loaded(version)
         if found is not None:
             log.info("model_taken", version=version, former=model.version)
             self._judge.take(found.model, found.texts)
+            self._champion_known = True
+            self._on_champion()
 
     async def _take_challenger(self, version: str, sha256: str) -> None:
         known = self.challenger

@@ -1,9 +1,11 @@
 """Credible merchants on the whole stack: joining, and fraud from the arbiter's word to the lost badge in one trace."""
 
+import asyncio
 import time
 import urllib.request
 import uuid
 
+import asyncpg
 import pytest
 
 from danbao_local import demo, membership_calls
@@ -59,6 +61,29 @@ def test_a_merchant_joins_is_shown_as_one_and_leaves(client):
     )
     assert demo.state_name(left) == "LEAVING"
     assert not badge(client, seller).member
+
+
+def test_money_on_a_deposit_that_credit_has_forgotten_counts(running, client):
+    """As after a rebuild of credit from an empty database: payments' statement of the account says what is there."""
+    seller, membership = membership_calls.joined(client)
+
+    async def forget():
+        connection = await asyncpg.connect(running.card.databases["credit"])
+        try:
+            for table in ("deposit_movements", "deposits"):
+                await connection.execute(
+                    f"DELETE FROM {table} WHERE account IN (SELECT account FROM deposits WHERE subject = $1)", seller
+                )
+            await connection.execute("DELETE FROM deposit_steps WHERE subject = $1", seller)
+            await connection.execute("DELETE FROM memberships WHERE subject = $1", seller)
+        finally:
+            await connection.close()
+
+    asyncio.run(forget())
+    body = {"requestId": demo.new_id(), "subject": seller, "currencies": ["CNY"]}
+    made = client.call(f"{MEMBERSHIPS}/ApplyMembership", body, role="partner")
+    assert made.name != membership
+    assert (demo.state_name(made), made.deposits[0].balance_minor) == ("ACTIVE", membership_calls.DEPOSIT_MINOR)
 
 
 def test_a_badge_may_be_kept_by_caches_for_a_minute(running):

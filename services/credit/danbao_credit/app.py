@@ -220,7 +220,8 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
         scorer = Scorer(lambda: judge, score_queries, group_commit, clock)
         money_channel = service_channel(settings.payments_address, service="payments", settings=settings)
         stack.push_async_callback(money_channel.close)
-        steps = DepositSteps(PaymentsMoney(money_channel), memberships, group_commit)
+        money = PaymentsMoney(money_channel)
+        steps = DepositSteps(money, memberships, group_commit)
         looks = MembershipLooks(memberships, group_commit, clock)
         group_commit.start()
         stack.push_async_callback(group_commit.stop)
@@ -263,7 +264,12 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
 
         models = ModelQueries(database)
         watcher = ModelWatcher(
-            judge, shipped_model(settings), partial(judge_of, catalogue=judge.catalogue), models, group_commit
+            judge,
+            shipped_model(settings),
+            partial(judge_of, catalogue=judge.catalogue),
+            models,
+            group_commit,
+            on_champion=scorer.follow_champion,
         )
         _in_background(stack, "models", watcher.run)
 
@@ -287,7 +293,16 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
             ModelServicer(CommandRunner(group_commit), models, check.findings, judge, watcher, clock),
             MODEL_SERVICE,
         )
-        members = MembershipServicer(CommandRunner(group_commit), memberships, judge, table, queries, clock)
+        members = MembershipServicer(
+            CommandRunner(group_commit),
+            memberships,
+            judge,
+            table,
+            queries,
+            clock,
+            money,
+            partial(_commit, group_commit),
+        )
         server.add(membership_pb2_grpc.add_MembershipServiceServicer_to_server, members, MEMBERSHIP_SERVICE)
         server.add(event_pb2_grpc.add_EventServiceServicer_to_server, EventServicer(events), EVENT_SERVICE)
         rights = RightsServicer(

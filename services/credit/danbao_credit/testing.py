@@ -12,16 +12,16 @@ import grpc
 from danbao.escrow.v1 import event_pb2 as escrow_event_pb2
 from danbao.escrow.v1 import event_pb2_grpc as escrow_event_pb2_grpc
 from danbao.escrow.v1 import trade_pb2
+from danbao.payments.v1 import account_pb2_grpc, ledger_pb2_grpc
 from danbao.payments.v1 import event_pb2 as payments_event_pb2
 from danbao.payments.v1 import event_pb2_grpc as payments_event_pb2_grpc
-from danbao.payments.v1 import ledger_pb2_grpc
 from danbao_credit.application.apply_events import apply_events, command_for
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.clients.decoding import EscrowEvent, PaymentsEvent
 from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.profile import Profile
-from danbao_credit.testing_deposits import ScriptedLedger
+from danbao_credit.testing_deposits import ScriptedAccounts, ScriptedLedger
 from danbao_kit.decision import Moment
 from danbao_kit.ids import TimeOrderedIds
 from danbao_kit.testing.certificates import CertificateFiles
@@ -225,6 +225,7 @@ class ScriptedStreams:
             register(_servicer(script), server)
             if name == "payments":
                 ledger_pb2_grpc.add_LedgerServiceServicer_to_server(self.ledger, server)
+                account_pb2_grpc.add_AccountServiceServicer_to_server(ScriptedAccounts(self.ledger), server)
             own = files[name]
             credentials = grpc.ssl_server_credentials(
                 [(own.key.read_bytes(), own.cert.read_bytes())], own.ca.read_bytes(), require_client_auth=True

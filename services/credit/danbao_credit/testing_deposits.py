@@ -12,8 +12,8 @@ from typing import Any
 import grpc
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from danbao.payments.v1 import account_pb2, account_pb2_grpc, ledger_pb2, ledger_pb2_grpc
 from danbao.payments.v1 import event_pb2 as payments_event_pb2
-from danbao.payments.v1 import ledger_pb2, ledger_pb2_grpc
 from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.membership_model import deposit_account
 from danbao_credit.domain.membership_rules import IDENTITY_SLOT
@@ -72,6 +72,10 @@ class ScriptedLedger(ledger_pb2_grpc.LedgerServiceServicer):
         # any other word is the reason of a refusal.
         self.script: list[str] = []
         self.late_s = 0.3
+        # All that ever moved, as statements show it; how often one was asked for, and for how many times it is away.
+        self.moved: list[ledger_pb2.Transaction] = []
+        self.statements = 0
+        self.away = 0
 
     async def PostTransaction(self, request: ledger_pb2.PostTransactionRequest, context: Any) -> ledger_pb2.Transaction:
         self.calls.append(request.request_id)
@@ -105,9 +109,33 @@ class ScriptedLedger(ledger_pb2_grpc.LedgerServiceServicer):
     def take(self, subject: str, minor: int, currency: str = "CNY") -> ledger_pb2.Transaction:
         """A compensation out of the deposit, as escrow has it paid."""
         self.balances[subject, "guarantee.deposit", currency] -= minor
-        transaction = ledger_pb2.Transaction(name=f"transactions/{uuid.uuid4()}")
+        transaction = self._transaction()
         self._transfer(transaction, deposit_account(subject, currency), uuid.uuid4(), currency, minor)
         return transaction
+
+    def give(self, subject: str, minor: int, currency: str = "CNY") -> ledger_pb2.Transaction:
+        """Money into the deposit that no step of ours moved."""
+        self.balances[subject, "guarantee.deposit", currency] += minor
+        transaction = self._transaction()
+        self._transfer(transaction, uuid.uuid4(), deposit_account(subject, currency), currency, minor)
+        return transaction
+
+    def entries(self, account: str) -> list[account_pb2.Entry]:
+        """The account's statement."""
+        found: list[account_pb2.Entry] = []
+        for transaction in self.moved:
+            for transfer in transaction.transfers:
+                for side, name in (
+                    (account_pb2.Account.SIDE_DEBIT, transfer.debit_account),
+                    (account_pb2.Account.SIDE_CREDIT, transfer.credit_account),
+                ):
+                    if name == account:
+                        found.append(account_pb2.Entry(transaction=transaction.name, side=side, amount=transfer.amount))
+        return found
+
+    def _transaction(self) -> ledger_pb2.Transaction:
+        self.moved.append(ledger_pb2.Transaction(name=f"transactions/{uuid.uuid4()}"))
+        return self.moved[-1]
 
     def _shortage(self, request: ledger_pb2.PostTransactionRequest) -> str:
         for leg in request.legs:
@@ -116,7 +144,7 @@ class ScriptedLedger(ledger_pb2_grpc.LedgerServiceServicer):
         return ""
 
     def _post(self, request: ledger_pb2.PostTransactionRequest) -> ledger_pb2.Transaction:
-        transaction = ledger_pb2.Transaction(name=f"transactions/{uuid.uuid4()}")
+        transaction = self._transaction()
         for leg in request.legs:
             money = leg.amount
             self.balances[leg.debit.owner, leg.debit.kind, money.currency] -= money.amount_minor
@@ -142,3 +170,22 @@ class ScriptedLedger(ledger_pb2_grpc.LedgerServiceServicer):
         status.details.add().Pack(info)
         trailing = (("grpc-status-details-bin", status.SerializeToString()),)
         await context.abort(grpc.StatusCode.FAILED_PRECONDITION, status.message, trailing_metadata=trailing)
+
+
+class ScriptedAccounts(account_pb2_grpc.AccountServiceServicer):
+    """ListEntries over what the ledger moved, two entries a page whatever was asked for."""
+
+    def __init__(self, ledger: ScriptedLedger) -> None:
+        self._ledger = ledger
+
+    async def ListEntries(
+        self, request: account_pb2.ListEntriesRequest, context: Any
+    ) -> account_pb2.ListEntriesResponse:
+        self._ledger.statements += 1
+        if self._ledger.away:
+            self._ledger.away -= 1
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+        entries, start = self._ledger.entries(request.account), int(request.page_token or 0)
+        return account_pb2.ListEntriesResponse(
+            entries=entries[start : start + 2], next_page_token=str(start + 2) if start + 2 < len(entries) else ""
+        )

@@ -5,29 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 
-from danbao.credit.v1 import credit_pb2
+from danbao.credit.v1 import credit_pb2, rights_pb2, rights_pb2_grpc
 from danbao.escrow.v1 import claim_pb2
 from danbao.escrow.v1 import event_pb2 as escrow_event_pb2
 from danbao_credit.application.decide import decide
-from danbao_credit.application.marking import Reversal, end_mark, reversal_of
-from danbao_credit.application.working_set import CreditSet
-from danbao_credit.domain.marks import MarkKey
 from danbao_credit.rpc.codec import CreditCodec
 from danbao_credit.store.credit_store import CreditStore
 from danbao_credit.store.score_queries import ScoreQueries
 from danbao_credit.testing import good_trade
 from danbao_kit.clock import RealClock
 from danbao_kit.database import Database
-from danbao_kit.decision import Moment
-from danbao_kit.group_commit import GroupCommit, Submission
+from danbao_kit.group_commit import GroupCommit
 from danbao_kit.ids import TimeOrderedIds
 from danbao_kit.testing.service import as_caller
 
@@ -35,6 +31,7 @@ DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 SELLER, BUYER = "subjects/seller", "subjects/buyer"
 CLAIM = "claims/00000000-0000-4000-8000-000000000001"
 OPERATOR = as_caller(subject="subjects/ops", roles="operator")
+ARBITER = as_caller(subject="judge", roles="arbiter")
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 
@@ -83,26 +80,11 @@ async def terms(credit: Any, subject: str = SELLER, counterparty: str = "") -> c
     return found
 
 
-@dataclass(frozen=True)
-class EndForTest:
-    """An appeal that was upheld, as another part of the service would decide it."""
-
-    key: MarkKey
-    reversal: Reversal | None
-
-
-def _decide(command: Any, working: CreditSet, moment: Moment) -> object:
-    if isinstance(command, EndForTest):
-        end_mark(working, moment, command.key, by="appeals/1", reversal=command.reversal)
-        return None
-    return decide(command, working, moment)
-
-
 @asynccontextmanager
 async def another_writer(credit: Any) -> AsyncIterator[tuple[GroupCommit, ScoreQueries]]:
     """A second replica's write path on the same database."""
     database = Database(credit.database.dsn)
-    group_commit = GroupCommit(database, CreditStore(), _decide, CreditCodec(), RealClock(), TimeOrderedIds())
+    group_commit = GroupCommit(database, CreditStore(), decide, CreditCodec(), RealClock(), TimeOrderedIds())
     group_commit.start()
     try:
         yield group_commit, ScoreQueries(database)
@@ -111,12 +93,25 @@ async def another_writer(credit: Any) -> AsyncIterator[tuple[GroupCommit, ScoreQ
         await database.close()
 
 
-async def upheld(credit: Any, catalogue: Any, key: MarkKey) -> None:
-    """An appeal against fraud is upheld: the mark is annulled, and what its events told is taken back."""
-    async with another_writer(credit) as (group_commit, queries):
-        reversal = reversal_of(key, await queries.events_of(key), catalogue)
-        outcome = await group_commit.submit(Submission(EndForTest(key, reversal), traceparent=TRACEPARENT))
-        assert outcome.error is None
+async def appealed(credit: Any, kind: str = "FRAUD", reference: str = "") -> rights_pb2.Appeal:
+    """The seller appeals against a mark."""
+    request = rights_pb2.FileAppealRequest(request_id=str(uuid4()), subject=SELLER, statement="it was another")
+    request.target.mark.kind, request.target.mark.reference = kind, reference
+    stub = rights_pb2_grpc.SubjectRightsServiceStub(credit.channel)
+    filed: rights_pb2.Appeal = await stub.FileAppeal(
+        request, timeout=5, metadata=as_caller(subject="seller", roles="user")
+    )
+    return filed
+
+
+async def upheld(credit: Any, kind: str = "FRAUD", reference: str = "") -> rights_pb2.Appeal:
+    """The seller appeals against a mark, and an arbiter upholds it."""
+    filed = await appealed(credit, kind, reference)
+    request = rights_pb2.DecideAppealRequest(request_id=str(uuid4()), name=filed.name, decision="it was another")
+    request.outcome = rights_pb2.DecideAppealRequest.OUTCOME_UPHELD
+    stub = rights_pb2_grpc.SubjectRightsServiceStub(credit.channel)
+    decided: rights_pb2.Appeal = await stub.DecideAppeal(request, timeout=5, metadata=ARBITER)
+    return decided
 
 
 async def scored(credit: Any, subject: str) -> credit_pb2.ScoreChange:

@@ -137,11 +137,11 @@ def migrated(postgres: EmbeddedPostgres) -> ServiceDatabase:
 async def make_credit(
     service_database: Callable[..., ServiceDatabase], migrated: ServiceDatabase, authority: CertificateAuthority
 ) -> AsyncIterator[Callable[..., Awaitable[CreditStack]]]:
-    """Starts credit; keywords are settings."""
+    """Starts credit, on a new database unless one is given; keywords are settings."""
     made: list[CreditStack] = []
 
-    async def make(*, start: bool = True, **settings: object) -> CreditStack:
-        stack = await _made(service_database("credit", template=migrated.name), authority, **settings)
+    async def make(*, start: bool = True, database: ServiceDatabase | None = None, **settings: object) -> CreditStack:
+        stack = await _made(database or service_database("credit", template=migrated.name), authority, **settings)
         made.append(stack)
         if start:
             await stack.start()

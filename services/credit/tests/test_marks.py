@@ -28,14 +28,21 @@ SELLER, BUYER = "subjects/seller", "subjects/buyer"
 CLAIM = "claims/1"
 
 
-def claim(kind: str, at_s: int = 1000, about: str = CLAIM, **measures: int) -> tuple[MarkTold, ...]:
+def claim(kind: str, at_s: int = 1000, about: str = CLAIM, number: int = 1, **measures: int) -> tuple[MarkTold, ...]:
     telling = Telling(about, "CNY", (("buyer", BUYER), ("seller", SELLER)), {"one": 1, **measures})
-    return marks_told(kind, telling, source=Source.ESCROW, at_us=at_s * SECOND_US, traceparent=f"trace of {kind}")
+    return marks_told(
+        kind,
+        telling,
+        source=Source.ESCROW,
+        at_us=at_s * SECOND_US,
+        number=number,
+        traceparent=f"trace of {kind}",
+    )
 
 
-def report(kind: str, at_s: int = 1000, about: str = "promises/1") -> tuple[MarkTold, ...]:
+def report(kind: str, at_s: int = 1000, about: str = "promises/1", number: int = 1) -> tuple[MarkTold, ...]:
     telling = Telling(about, "", (("subject", SELLER),), {"one": 1})
-    return marks_told(kind, telling, source=Source.REPORTS, at_us=at_s * SECOND_US)
+    return marks_told(kind, telling, source=Source.REPORTS, at_us=at_s * SECOND_US, number=number)
 
 
 def marks_of(*told: MarkTold) -> dict[MarkKey, Mark]:
@@ -56,7 +63,7 @@ def test_a_compensated_claim_is_fraud_of_its_seller_unless_the_arbiter_says_othe
 ) -> None:
     fraud, promise = claim("claim_compensated", **measures)
     assert (fraud.subject, fraud.kind, fraud.reference, fraud.begins) == (SELLER, MarkKind.FRAUD, CLAIM, True)
-    assert fraud.turn == Turn(1000 * SECOND_US, "escrow.claim_compensated", "trace of claim_compensated")
+    assert fraud.turn == Turn(1000 * SECOND_US, "escrow.claim_compensated", "trace of claim_compensated", number=1)
     assert (promise.subject, promise.kind, promise.begins) == (SELLER, MarkKind.PROMISE_UNPAID, False)
 
 
@@ -69,6 +76,19 @@ def test_an_event_that_is_reversed_was_never_told() -> None:
     both = only(begun, ended)
     assert both.without(begun).stood_s(1500) is None
     assert both.without(ended).stood_s(2500) == 1500
+
+
+@pytest.mark.parametrize("kind", ["fraud_confirmed", "obligation_settled"])
+def test_of_two_who_tell_the_same_of_the_same_moment_each_takes_back_its_own_telling(kind: str) -> None:
+    first, second = (report(kind, 1000, "claims/1", number)[0] for number in (1, 2))
+    orders = [
+        only(first, second).without(first),
+        only(second, first).without(first),
+        only(first).without(first).told(second),
+        only(second).told(first).without(first),
+    ]
+    assert all(mark == only(second) for mark in orders)
+    assert not only(first, second).without(first).without(second).begins
 
 
 def test_what_is_told_without_a_reference_stands_again_and_again() -> None:
@@ -122,8 +142,8 @@ def test_other_events_tell_nothing_of_marks() -> None:
 
 def test_the_same_kind_from_another_source_tells_nothing() -> None:
     telling = Telling(CLAIM, "CNY", (("seller", SELLER), ("subject", SELLER)), {})
-    assert marks_told("claim_compensated", telling, source=Source.REPORTS, at_us=1) == ()
-    assert marks_told("fraud_confirmed", telling, source=Source.ESCROW, at_us=1) == ()
+    assert marks_told("claim_compensated", telling, source=Source.REPORTS, at_us=1, number=1) == ()
+    assert marks_told("fraud_confirmed", telling, source=Source.ESCROW, at_us=1, number=1) == ()
 
 
 def test_any_order_and_any_repetition_give_the_same_marks() -> None:

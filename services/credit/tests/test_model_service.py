@@ -7,6 +7,7 @@ import copy
 import json
 import uuid
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -19,6 +20,7 @@ from danbao.testing.v1 import clock_pb2, clock_pb2_grpc
 from danbao_credit.app import running
 from danbao_credit.domain.artefact import sha256_of
 from danbao_credit.testing import START, good_trade
+from danbao_credit.workers import model_watcher
 from danbao_kit.testing.service import channel_as
 
 State = model_pb2.ModelVersion.State
@@ -129,6 +131,57 @@ async def test_a_promoted_model_scores_everywhere_without_a_restart_and_a_rollba
         assert json.loads(retired.artefact)["scorecards"]["merchant"]["base"] == 640, "who scored so can be looked up"
         await channel.close()
         await server.stop()
+
+
+async def test_a_promotion_scores_everybody_anew_though_nothing_happens_to_them(credit, operator: Operator) -> None:
+    sellers = [f"subjects/seller-{number}" for number in range(5)]
+    credit.streams.escrow.add(
+        event for number, seller in enumerate(sellers) for event in good_trade(str(number), START, seller=seller).events
+    )
+    await credit.caught_up("escrow", 5 * len(sellers))
+
+    async def all_by(version: str) -> None:
+        async with asyncio.timeout(20):
+            while {row["model_version"] for row in await credit.rows("SELECT DISTINCT model_version FROM scores")} != {
+                version
+            } or await credit.count("(SELECT DISTINCT subject FROM scores) AS scored") != len(sellers) + 1:
+                await asyncio.sleep(0.05)
+
+    await all_by(SHIPPED["version"])
+    await operator.validated("second")
+    await operator.call("PromoteModelVersion", name="models/second", reason="better out of time")
+    await all_by("second")
+    await operator.call("RollbackModel", reason="complaints")
+    await all_by(SHIPPED["version"])
+    # A process that died amid it goes on when it is back.
+    await credit.stop()
+    await credit.rows("UPDATE scores SET model_version = 'second'")
+    await credit.start()
+    await all_by(SHIPPED["version"])
+
+
+async def test_a_shipped_model_with_the_version_of_another_content_ends_nothing(
+    credit, operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said once; the champion in the store scores, and whichever is promoted after it."""
+    said: list[str] = []
+    monkeypatch.setattr(model_watcher.log, "error", lambda event, **_: said.append(event))
+    edited = tmp_path / "model.yaml"
+    edited.write_text(artefact(SHIPPED["version"], base=630))
+    settings = credit.settings.model_copy(update={"model_file": edited})
+    async with running(settings) as server:
+        await server.start()
+        channel = channel_as("operator", authority=credit.authority, service="credit", port=server.port)
+        second = Operator(channel)
+        async with asyncio.timeout(15):
+            while (await second.credit.Evaluate(NEWCOMER, timeout=5)).score != 620:
+                await asyncio.sleep(0.05)
+        await operator.validated("second")
+        await second.call("PromoteModelVersion", name="models/second", reason="better out of time")
+        assert (await second.scores_by("second")).score == 640
+        await channel.close()
+        await server.stop()
+    assert said == ["shipped_model_not_known"]
 
 
 async def test_the_same_request_is_done_once_and_another_under_its_id_is_refused(operator: Operator) -> None:

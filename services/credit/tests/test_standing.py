@@ -10,7 +10,7 @@ from danbao.credit.v1 import credit_pb2
 from danbao.escrow.v1 import claim_pb2
 from danbao_credit.application.apply_events import microseconds
 from danbao_credit.application.record_events import NewEvent
-from danbao_credit.domain.marks import Mark, MarkKey, MarkKind
+from danbao_credit.domain.marks import Mark, MarkKind
 from danbao_credit.testing import SYSTEM, TradeStory
 from danbao_credit.testing_reports import record
 from danbao_credit.testing_standing import (
@@ -23,9 +23,11 @@ from danbao_credit.testing_standing import (
     TRACEPARENT,
     ago,
     another_writer,
+    appealed,
     claim_event,
     evaluation,
     good_history,
+    refusal,
     scored,
     stamp,
     terms,
@@ -35,7 +37,7 @@ from danbao_credit.testing_standing import (
 from danbao_kit.testing.service import as_caller
 
 
-async def test_confirmed_fraud_is_350_e_and_blocked_until_an_appeal_is_upheld(credit, catalogue) -> None:
+async def test_confirmed_fraud_is_350_e_and_blocked_until_an_appeal_is_upheld(credit) -> None:
     await told(credit, good_history())
     before = await evaluation(credit)
     assert (before.grade, before.blocked) != ("E", True)
@@ -50,8 +52,9 @@ async def test_confirmed_fraud_is_350_e_and_blocked_until_an_appeal_is_upheld(cr
     other = await terms(credit, "subjects/other", counterparty=SELLER)
     assert (other.blocked, other.counterparty_blocked) == (False, True)
     assert not (await terms(credit, "subjects/other", counterparty=BUYER)).counterparty_blocked
-    key = MarkKey(SELLER, MarkKind.FRAUD, CLAIM)
-    await upheld(credit, catalogue, key)
+    decided = await upheld(credit)
+    assert decided.target.mark.reference == CLAIM
+    assert [event.source for event in decided.reversed_events] == ["escrow"]
     again = await evaluation(credit)
     # To the point: everything but the moment and how far the streams were read is as it was.
     for message in (before, again):
@@ -59,9 +62,7 @@ async def test_confirmed_fraud_is_350_e_and_blocked_until_an_appeal_is_upheld(cr
         message.ClearField("escrow_sequence")
     assert again == before
     assert not (await terms(credit)).blocked
-    await upheld(credit, catalogue, key)
-    twice = await evaluation(credit)
-    assert (twice.score, list(twice.sub_scores)) == (before.score, list(before.sub_scores)), "taken back once"
+    assert (await refusal(appealed(credit)))[1] == "APPEAL_TARGET_NOT_FOUND", "taken back once"
 
 
 async def test_a_goodwill_is_a_defect_but_no_fraud(credit) -> None:
@@ -115,8 +116,8 @@ async def test_marks_are_kept_with_the_trace_of_their_cause(credit) -> None:
     assert marks[MarkKind.PROMISE_UNPAID].begin is None
 
 
-async def test_events_told_twice_turn_a_mark_once(credit) -> None:
-    """The same event under two sequences, as a sender restored from a backup might tell it, and after a restart."""
+async def test_an_event_told_under_several_sequences_is_several_tellings_of_a_mark_that_stands_once(credit) -> None:
+    """A sender restored from a backup might tell it so. A sequence is told once: what was read stays read."""
     fraud = claim_event("claim_compensated", ago(minutes=1))
     await told(credit, [*good_history(2), fraud, fraud])
     await credit.stop()
@@ -125,7 +126,44 @@ async def test_events_told_twice_turn_a_mark_once(credit) -> None:
     async with another_writer(credit) as (_, queries):
         (found,) = await queries.scorable([SELLER])
     frauds = [mark for mark in found.marks if mark.kind is MarkKind.FRAUD]
-    assert [len(mark.begins) for mark in frauds] == [1]
+    assert [[turn.number for turn in mark.begins] for mark in frauds] == [[11, 12, 13]]
+    assert [len(mark.runs) for mark in frauds] == [1]
+
+
+async def test_a_reporter_takes_back_its_own_word_and_no_other_reporters(credit) -> None:
+    at = microseconds(ago(hours=2))
+    other = as_caller(subject="subjects/ops2", roles="operator")
+    for caller in (OPERATOR, other):
+        await record(
+            credit, NewEvent("f", kind="fraud_confirmed", subject=SELLER, about="claims/9", at_us=at), caller=caller
+        )
+    await record(credit, NewEvent("back", reverses="f"), caller=OPERATOR)
+    assert (await evaluation(credit)).blocked, "the other one's word stands"
+    await record(credit, NewEvent("back", reverses="f"), caller=other)
+    assert not (await evaluation(credit)).blocked
+
+
+async def test_an_appeal_lifts_whatever_was_told_of_the_time_that_a_mark_without_a_reference_stood(credit) -> None:
+    """Two reporters at the same moment, and one after them; the suspicion of before, which was cleared, stays."""
+    await told(credit, good_history(2))
+    other = as_caller(subject="subjects/ops2", roles="operator")
+
+    def suspected(name: str, kind: str = "takeover_suspected", *, hours: int) -> NewEvent:
+        return NewEvent(name, kind=kind, subject=SELLER, at_us=microseconds(ago(hours=hours)))
+
+    await record(credit, suspected("old", hours=9), suspected("end", "takeover_cleared", hours=8), caller=OPERATOR)
+    twice = suspected("new", hours=3)
+    for caller in (OPERATOR, other):
+        await record(credit, twice, caller=caller)
+    await record(credit, suspected("later", hours=1), caller=other)
+    assert (await terms(credit)).frozen
+    decided = await upheld(credit, "TAKEOVER")
+    assert len(decided.reversed_events) == 3
+    assert not (await terms(credit)).frozen
+    async with another_writer(credit) as (_, queries):
+        (found,) = await queries.scorable([SELLER])
+    (mark,) = found.marks
+    assert [(len(mark.begins), len(mark.ends), len(mark.runs))] == [(1, 1, 1)]
 
 
 async def test_a_suspected_takeover_freezes_terms_and_not_the_score(credit) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from danbao_credit.application.apply_events import microseconds
 from danbao_credit.application.consents import consents_of
-from danbao_credit.application.marking import Reversal, end_mark, turn_mark
+from danbao_credit.application.marking import annul_mark, turn_mark
 from danbao_credit.application.ports import AHEAD_S
 from danbao_credit.application.taking_back import find_behind, find_events, take_back
 from danbao_credit.application.working_set import CreditSet
@@ -251,7 +251,7 @@ def _uphold(command: DecideAppeal, appeal: Appeal, working: CreditSet, moment: M
     target = appeal.target
     if target.kind is TargetKind.MARK:
         mark = _mark_of(appeal, working)
-        for begin in mark.begins if mark.reference else mark.begins[-1:]:
+        for begin in mark.latest_begins:
             rows += find_behind(appeal.subject, mark.reference, begin.at_us, begin.by, working)
         _lift(mark, appeal, working, moment)
     elif target.event is not None:
@@ -268,13 +268,12 @@ def _uphold(command: DecideAppeal, appeal: Appeal, working: CreditSet, moment: M
 def _lift(mark: Mark, appeal: Appeal, working: CreditSet, moment: Moment) -> None:
     """The mark never stood. One without a reference may stand again by another event: only this time is taken out."""
     if mark.reference:
-        end_mark(working, moment, mark.key, by=appeal.name, reversal=Reversal())
+        annul_mark(working, moment, mark.key, by=appeal.name)
         return
     if mark.key not in working.marks_loaded:
         raise Need(marks={mark.key})
-    begin = mark.begin
-    assert begin is not None, "it stood when it was appealed against"
-    turn_mark(working, MarkTold(mark.subject, mark.kind, mark.reference, True, begin), sign=-1)
+    for begin in mark.latest_begins:
+        turn_mark(working, MarkTold(mark.subject, mark.kind, mark.reference, True, begin), sign=-1)
 
 
 def _distinct(rows: Sequence[LogRow]) -> list[LogRow]:

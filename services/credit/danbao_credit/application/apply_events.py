@@ -219,5 +219,7 @@ def _told(event: RawEvent, source: Source, catalogue: Catalogue) -> Told:
     read = event.read()
     telling = telling_of(read)
     changes = changes_of(read.kind, telling, catalogue, source)
-    marks = marks_told(read.kind, telling, source=source, at_us=read.at_us, traceparent=read.traceparent)
+    marks = marks_told(
+        read.kind, telling, source=source, at_us=read.at_us, number=event.sequence, traceparent=read.traceparent
+    )
     return Told(event.sequence, read.kind, read.at_us, read.traceparent, telling, changes, event, marks)

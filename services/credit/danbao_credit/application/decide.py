@@ -12,6 +12,7 @@ from danbao_credit.application.membership_commands import (
     FundDeposit,
     LeaveMembership,
     LookAtMembership,
+    OpenDeposits,
     ReinstateMembership,
     SettleDepositStep,
     SuspendMembership,
@@ -66,6 +67,7 @@ def decider(desk: Desk) -> Decide:
     """What the service's write path runs."""
     by_type: Mapping[type, Callable[[Any, CreditSet, Moment], object]] = {
         **_BY_TYPE,
+        OpenDeposits: desk.open_deposits,
         ApplyMembership: desk.apply,
         FundDeposit: desk.fund,
         SuspendMembership: desk.suspend,

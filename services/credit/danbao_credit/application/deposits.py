@@ -7,7 +7,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from danbao_credit.application.membership_commands import ClaimDepositStep, SettleDepositStep, StepDone, StepRefused
-from danbao_credit.application.membership_events import count_posting
+from danbao_credit.application.membership_events import count_posting, count_statement
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.domain.membership import StepKind
 from danbao_credit.domain.membership_errors import PaymentRefused
@@ -94,6 +94,7 @@ def settle_step(command: SettleDepositStep, working: CreditSet, moment: Moment, 
     elif step.kind is StepKind.FUND:
         _refuse(membership, step, command.outcome, working, moment)
     else:
+        count_statement(command.statement, working)
         _try_again_later(membership, step, command.outcome, working, moment, after)
 
 
@@ -144,7 +145,7 @@ def _try_again_later(
     deposit = working.deposits.get(step.account)
     left_minor = 0 if deposit is None else deposit.balance_minor
     if left_minor <= 0:
-        # A compensation took all of it meanwhile.
+        # Compensations took all of it, whether told by an event or by payments' statement.
         ended = replace(step, state=StepState.REFUSED, refusal=refused.reason, settle_time=moment.now)
         working.deposit_steps.put((step.membership_id, step.number), ended)
         after(replace(membership, pending_step=0, step_refusal=refused.reason), working, moment)

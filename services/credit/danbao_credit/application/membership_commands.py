@@ -7,6 +7,7 @@ from typing import ClassVar
 from uuid import UUID
 
 from danbao_credit.domain.membership import Role
+from danbao_credit.domain.membership_model import Movement
 from danbao_kit.money import Money
 
 
@@ -32,11 +33,24 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class ApplyMembership:
-    not_fingerprinted: ClassVar[tuple[str, ...]] = ("token",)
+class OpenDeposits:
+    """Before an application: from here on what moves these deposits is heard, so that a statement of payments that is
+    read afterwards and the events together leave nothing out."""
+
     subject: str
     currencies: tuple[str, ...]
     token: Token
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyMembership:
+    """`statement`: what ever moved in the deposits, as payments has it."""
+
+    not_fingerprinted: ClassVar[tuple[str, ...]] = ("token", "statement")
+    subject: str
+    currencies: tuple[str, ...]
+    token: Token
+    statement: tuple[Movement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +121,13 @@ class StepRefused:
 
 @dataclass(frozen=True, slots=True)
 class SettleDepositStep:
-    """What came of a step."""
+    """What came of a step. `statement`: what ever moved in its deposit, where payments knows of less than we do."""
 
     name: UUID
     number: int
     generation: int
     outcome: StepDone | StepRefused
+    statement: tuple[Movement, ...] = ()
 
 
 Named = (

@@ -39,14 +39,27 @@ def _microseconds(at: datetime) -> int:
 def count_posting(deposit: Deposit, posting: Posting, working: CreditSet) -> bool:
     """Counts a transaction in a deposit, once: whether its event or the answer to our own call comes first. Whether it
     had not been counted before."""
-    key = (deposit.account, posting.transaction_id)
-    if working.movements.get(key) is not None:
-        return False
     credited = sum(minor for _, credit, minor in posting.transfers if credit == deposit.account)
     debited = sum(minor for debit, _, minor in posting.transfers if debit == deposit.account)
-    working.movements.put(key, Movement(deposit.account, posting.transaction_id, credited, debited))
-    moved = replace(deposit, balance_minor=deposit.balance_minor + credited - debited)
-    working.deposits.put(deposit.account, moved)
+    return _count(Movement(deposit.account, posting.transaction_id, credited, debited), working)
+
+
+def count_statement(statement: Iterable[Movement], working: CreditSet) -> None:
+    """Counts what payments' own statement shows and no event told us: it was set aside, or came before we listened.
+    What an event has told, or will tell, counts once. The deposits must be loaded."""
+    for movement in statement:
+        _count(movement, working)
+
+
+def _count(movement: Movement, working: CreditSet) -> bool:
+    key = (movement.account, movement.transaction_id)
+    if working.movements.get(key) is not None:
+        return False
+    working.movements.put(key, movement)
+    deposit = working.deposits.get(movement.account)
+    assert deposit is not None, "movements are of deposits that are loaded"
+    balance_minor = deposit.balance_minor + movement.credited_minor - movement.debited_minor
+    working.deposits.put(deposit.account, replace(deposit, balance_minor=balance_minor))
     return True
 
 

@@ -15,10 +15,12 @@ from danbao_credit.application.membership_commands import (
     FundDeposit,
     LeaveMembership,
     LookAtMembership,
+    OpenDeposits,
     ReinstateMembership,
     SettleDepositStep,
     SuspendMembership,
 )
+from danbao_credit.application.membership_events import count_statement
 from danbao_credit.application.ports import AHEAD_S
 from danbao_credit.application.working_set import CreditSet
 from danbao_credit.domain import membership_errors as errors
@@ -74,17 +76,7 @@ class Desk:
     def apply(self, command: ApplyMembership, working: CreditSet, moment: Moment) -> MembershipView:
         """→ AWAITING_DEPOSIT. Raises RoleNotAllowed, MembershipExists, NotEligible."""
         token, subject = command.token, command.subject
-        if not token.is_operator and not token.partner and token.subject != subject:
-            raise errors.RoleNotAllowed("user", "ApplyMembership for somebody else", ("partner", "operator"))
-        known = next(
-            (each for each in working.memberships.values() if each.subject == subject and _goes_on(each)), None
-        )
-        if known is not None:
-            raise errors.MembershipExists(subject, known.state)
-        figures = self._figures(subject, working, moment.now)
-        unmet = unmet_conditions(figures, self.rules)
-        if unmet:
-            raise errors.NotEligible(subject, unmet)
+        figures = self._applicant(command, working, moment.now)
         made = Membership(
             membership_id=moment.new_id(),
             subject=subject,
@@ -95,12 +87,18 @@ class Desk:
             create_time=moment.now,
             update_time=moment.now,
         )
-        for currency in command.currencies:
-            account = deposit_account(subject, currency)
-            if working.deposits.get(account) is None:
-                working.deposits.put(account, Deposit(account, subject, currency))
-        # What an earlier membership left, if anything, counts.
+        _open_deposits(command, working)
+        # What an earlier membership left, if anything, counts, whoever knew of it.
+        count_statement(command.statement, working)
         return self._looked(made, working, moment, told="membership_applied")
+
+    def open_deposits(self, command: OpenDeposits, working: CreditSet, moment: Moment) -> None:
+        """The deposits of who may apply; of who may not, nothing is kept: the application says why."""
+        try:
+            self._applicant(command, working, moment.now)
+        except (errors.RoleNotAllowed, errors.MembershipExists, errors.NotEligible):
+            return
+        _open_deposits(command, working)
 
     def fund(self, command: FundDeposit, working: CreditSet, moment: Moment) -> object:
         """Sets the step; the answer comes with its outcome. Raises StepInFlight, MembershipStateInvalid,
@@ -247,6 +245,22 @@ class Desk:
             return_due=returns is not None and returns <= now and open_claims == 0,
         )
 
+    def _applicant(self, command: OpenDeposits | ApplyMembership, working: CreditSet, now: datetime) -> Figures:
+        """The figures of who may apply. Raises RoleNotAllowed, MembershipExists, NotEligible."""
+        token, subject = command.token, command.subject
+        if not token.is_operator and not token.partner and token.subject != subject:
+            raise errors.RoleNotAllowed("user", "ApplyMembership for somebody else", ("partner", "operator"))
+        known = next(
+            (each for each in working.memberships.values() if each.subject == subject and _goes_on(each)), None
+        )
+        if known is not None:
+            raise errors.MembershipExists(subject, known.state)
+        figures = self._figures(subject, working, now)
+        unmet = unmet_conditions(figures, self.rules)
+        if unmet:
+            raise errors.NotEligible(subject, unmet)
+        return figures
+
     def _figures(self, subject: str, working: CreditSet, now: datetime) -> Figures:
         profile = working.subjects.get(subject) or Profile.empty()
         as_of_s = seconds(now)
@@ -318,6 +332,13 @@ def _deposits(membership: Membership, working: CreditSet) -> list[Deposit]:
         account = deposit_account(membership.subject, currency)
         found.append(working.deposits.get(account) or Deposit(account, membership.subject, currency))
     return found
+
+
+def _open_deposits(command: OpenDeposits | ApplyMembership, working: CreditSet) -> None:
+    for currency in command.currencies:
+        account = deposit_account(command.subject, currency)
+        if working.deposits.get(account) is None:
+            working.deposits.put(account, Deposit(account, command.subject, currency))
 
 
 def _found(command: Any, name: Command, working: CreditSet) -> tuple[Membership, Role]:

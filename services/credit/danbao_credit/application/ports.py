@@ -14,7 +14,7 @@ from danbao_credit.domain.checkpoint import History
 from danbao_credit.domain.events import Event, Source
 from danbao_credit.domain.grades import Grade
 from danbao_credit.domain.marks import Mark, MarkKind, standing
-from danbao_credit.domain.membership_model import DepositStep, Heard, MembershipView
+from danbao_credit.domain.membership_model import DepositStep, Heard, MembershipView, Movement
 from danbao_credit.domain.profile import Profile
 
 # What was told to us has happened, although our own clock may be behind the teller's by this much.
@@ -209,6 +209,10 @@ class DepositMoney(Protocol):
 
     async def execute(self, step: DepositStep) -> StepResult:
         """Moves the step's money under its own id, the same however often it is sent."""
+        ...
+
+    async def statement(self, subject: str, currency: str) -> tuple[Movement, ...]:
+        """What ever moved in a deposit, each transaction once. Raises StatementUnknown."""
         ...
 
 

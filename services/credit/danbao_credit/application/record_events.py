@@ -146,7 +146,7 @@ def _marks_needed(command: RecordEvents, working: CreditSet) -> set[MarkKey]:
             telling = Telling(event.about, "", (("subject", event.subject),), {})
         else:
             continue
-        needed.update(told.key for told in marks_told(kind, telling, source=Source.REPORTS, at_us=at_us))
+        needed.update(told.key for told in marks_told(kind, telling, source=Source.REPORTS, at_us=at_us, number=0))
     return needed
 
 
@@ -235,7 +235,17 @@ class _Recorder:
         sign, traceparent = 1 if original is None else -1, self._command.traceparent
         teller = self._command.teller if original is None else original.teller
         erased = self._book.enter(number, kind, at_us, telling, changes, sign=sign, traceparent=traceparent)
-        marks = marks_told(kind, telling, source=Source.REPORTS, at_us=at_us, traceparent=traceparent, teller=teller)
+        # A reversal takes back what its own event told, whoever else told the same.
+        told_by = number if original is None else original.number
+        marks = marks_told(
+            kind,
+            telling,
+            source=Source.REPORTS,
+            at_us=at_us,
+            number=told_by,
+            traceparent=traceparent,
+            teller=teller,
+        )
         missing = {told.key for told in marks} - self._working.marks_loaded
         if missing:
             raise Need(marks=missing)

@@ -97,4 +97,5 @@ def _marks_told(row: LogRow, working: CreditSet) -> tuple[MarkTold, ...]:
     report = working.reports.get(working.report_keys.get(row.number, b"")) if row.source == Source.REPORTS else None
     telling = Telling(row.about, row.currency, ((row.role, row.subject),), decoded(row.measures))
     teller = "" if report is None else report.teller
-    return marks_told(row.kind, telling, source=Source(row.source), at_us=row.at_us, teller=teller)
+    source = Source(row.source)
+    return marks_told(row.kind, telling, source=source, at_us=row.at_us, number=row.number, teller=teller)

@@ -1,19 +1,24 @@
-"""Payments, as far as deposits go: a step is one PostTransaction, under the same id however often it is sent."""
+"""Payments, as far as deposits go: a step is one PostTransaction under the same id always; and what a deposit moved."""
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import grpc
 
-from danbao.payments.v1 import account_pb2, ledger_pb2, ledger_pb2_grpc
+from danbao.payments.v1 import account_pb2, account_pb2_grpc, ledger_pb2, ledger_pb2_grpc
 from danbao.type.v1 import money_pb2
 from danbao_credit.application.membership_commands import StepDone, StepRefused
 from danbao_credit.application.ports import StepResult, StepUnknown
 from danbao_credit.domain.membership import StepKind
-from danbao_credit.domain.membership_model import DEPOSIT, DepositStep
+from danbao_credit.domain.membership_errors import StatementUnknown
+from danbao_credit.domain.membership_model import DEPOSIT, DepositStep, Movement, deposit_account
 from danbao_kit.rpc_client import RemoteError, invoke
 
 CALL_S = 3.0
 """Well below a step's lease."""
+
+_PAGE = 1000
 
 # Refusals that payments has recorded under the id, or gives to the same message always: nothing will move under it.
 _DEFINITE = frozenset({"FAILED_PRECONDITION", "NOT_FOUND", "PERMISSION_DENIED", "INVALID_ARGUMENT", "OUT_OF_RANGE"})
@@ -26,6 +31,7 @@ class PaymentsMoney:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = ledger_pb2_grpc.LedgerServiceStub(channel)
+        self._accounts = account_pb2_grpc.AccountServiceStub(channel)
 
     async def execute(self, step: DepositStep) -> StepResult:
         """Asks once. Whatever is no definite answer leaves the outcome open."""
@@ -43,6 +49,35 @@ class PaymentsMoney:
             sum(each.amount.amount_minor for each in posted.transfers if each.credit_account == account),
             sum(each.amount.amount_minor for each in posted.transfers if each.debit_account == account),
         )
+
+    async def statement(self, subject: str, currency: str) -> tuple[Movement, ...]:
+        """What ever moved in a deposit, each transaction once; of an account that there is not, nothing.
+
+        Transactions are recorded whole and pages follow one another, so none is seen in part. Raises StatementUnknown.
+        """
+        account = deposit_account(subject, currency)
+        request = account_pb2.ListEntriesRequest(account=f"accounts/{account}", page_size=_PAGE)
+        moved: dict[UUID, Movement] = {}
+        while True:
+            try:
+                page = await invoke(self._accounts.ListEntries, request, name="payments.ListEntries", cap_s=CALL_S)
+            except RemoteError as error:
+                if error.reason == "ACCOUNT_NOT_FOUND":
+                    return ()
+                raise StatementUnknown(subject, currency, error.reason or error.code) from error
+            for entry in page.entries:
+                transaction = UUID(entry.transaction.partition("/")[2])
+                known = moved.get(transaction) or Movement(account, transaction, 0, 0)
+                is_credit, minor = entry.side == account_pb2.Account.SIDE_CREDIT, entry.amount.amount_minor
+                moved[transaction] = Movement(
+                    account,
+                    transaction,
+                    known.credited_minor + (minor if is_credit else 0),
+                    known.debited_minor + (0 if is_credit else minor),
+                )
+            if not page.next_page_token:
+                return tuple(moved.values())
+            request.page_token = page.next_page_token
 
 
 def request_of(step: DepositStep) -> ledger_pb2.PostTransactionRequest:

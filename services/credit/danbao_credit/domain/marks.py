@@ -2,9 +2,9 @@
 
 A mark is about one thing, its reference, and begins and ends once: with the earliest telling of its beginning and the
 earliest of its end; an end that lies before the beginning means that it never stood. Whatever is told without any
-reference is one mark that may stand again and again: from a beginning to the next end. All tellings are kept, so a
-history that is shuffled, late or told twice gives the same marks. An annulled mark, of fraud whose appeal was upheld,
-never stood.
+reference is one mark that may stand again and again: from a beginning to the next end. All tellings are kept, each
+with the number of its event, so a history that is shuffled, late or told twice gives the same marks, and what takes a
+telling back takes back that one only. An annulled mark, of fraud whose appeal was upheld, never stood.
 
 What a partner tells of an end ends only what the same partner told of the beginning. What the platform knows, by its
 own services or its officers, ends everybody's, and no partner can end it: else any partner could whitewash a friend.
@@ -41,7 +41,10 @@ class MarkKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Turn:
-    """A beginning or an end: when, by what (an event's kind, an appeal's name), and the trace that caused it."""
+    """A beginning or an end: when, by what (source and kind of an event, an appeal's name), and the trace of its cause.
+
+    `number` is the event's own at its source.
+    """
 
     at_us: int
     by: str
@@ -50,6 +53,13 @@ class Turn:
     annuls: bool = False
     # Which partner told it, as the caller of its request; empty: the platform, by a service or an officer.
     teller: str = ""
+    # 0: no event told it.
+    number: int = 0
+
+    @property
+    def telling(self) -> tuple[int, str, str, int]:
+        """Which telling it is: the same one again turns nothing."""
+        return self.at_us, self.by, self.teller, self.number
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +90,7 @@ class MarkKey:
 class Mark:
     """A mark as far as it was told. `grade` is the subject's when a suspicion began; None where none was remembered.
 
-    `begins` and `ends` are all that was told, each once, in the order of time.
+    `begins` and `ends` are all tellings, each once, in the order of time.
     """
 
     subject: str
@@ -116,6 +126,14 @@ class Mark:
         """How it began, the last time that it stood; None: it never stood."""
         runs = self.runs
         return runs[-1][0] if runs else None
+
+    @property
+    def latest_begins(self) -> tuple[Turn, ...]:
+        """All that told of its beginning, the last time that it stood. Of one with a reference: all that ever did."""
+        begin = self.begin
+        if self.reference or begin is None:
+            return self.begins
+        return tuple(turn for turn in self.begins if turn.at_us >= begin.at_us)
 
     @property
     def end(self) -> Turn | None:
@@ -178,11 +196,6 @@ _RULES: Mapping[tuple[Source, str], tuple[tuple[str, MarkKind, bool], ...]] = Ma
         (Source.REPORTS, "fraud_confirmed"): (("subject", MarkKind.FRAUD, True),),
     }
 )
-_FRAUDS = frozenset(
-    (source.value, kind)
-    for (source, kind), rules in _RULES.items()
-    if any(mark is MarkKind.FRAUD and begins for _, mark, begins in rules)
-)
 
 
 def may_tell_marks(kind: str, source: Source) -> bool:
@@ -191,9 +204,17 @@ def may_tell_marks(kind: str, source: Source) -> bool:
 
 
 def marks_told(
-    kind: str, telling: Telling, *, source: Source, at_us: int, traceparent: str = "", teller: str = ""
+    kind: str,
+    telling: Telling,
+    *,
+    source: Source,
+    at_us: int,
+    number: int,
+    traceparent: str = "",
+    teller: str = "",
 ) -> tuple[MarkTold, ...]:
-    """What an event says about marks; its reference is what it is about. `teller`: which partner told it."""
+    """What an event says about marks; its reference is what it is about. `number`: the event's own at its source, of
+    what takes an event back that event's. `teller`: which partner told it."""
     rules = _RULES.get((source, kind), ())
     if not rules:
         return ()
@@ -204,14 +225,9 @@ def marks_told(
                 continue
             if mark is MarkKind.FRAUD and telling.measures.get(GOODWILL):
                 continue
-            turn = Turn(at_us, f"{source}.{kind}", traceparent, teller=teller)
+            turn = Turn(at_us, f"{source}.{kind}", traceparent, teller=teller, number=number)
             told.append(MarkTold(subject, mark, telling.about, begins, turn))
     return tuple(told)
-
-
-def begins_fraud(source: str, kind: str) -> bool:
-    """Whether such an event confirms fraud."""
-    return (source, kind) in _FRAUDS
 
 
 def standing(marks: Iterable[Mark], as_of_s: int, *, ahead_s: int = 0) -> dict[MarkKind, int]:
@@ -273,10 +289,14 @@ def _joined(runs: Iterable[_Run]) -> list[_Run]:
 
 def _with(turns: tuple[Turn, ...], turn: Turn) -> tuple[Turn, ...]:
     # Thousands may be told of one mark, under the lock of the writers: found by halving, not by looking at each.
-    place = bisect_left(turns, turn)
-    return turns if turns[place : place + 1] == (turn,) else (*turns[:place], turn, *turns[place:])
+    place = bisect_left(turns, turn.telling, key=_telling_of)
+    known = place < len(turns) and turns[place].telling == turn.telling
+    return turns if known else (*turns[:place], turn, *turns[place:])
 
 
 def _without(turns: tuple[Turn, ...], turn: Turn) -> tuple[Turn, ...]:
-    gone = (turn.at_us, turn.by, turn.teller)
-    return tuple(known for known in turns if (known.at_us, known.by, known.teller) != gone)
+    return tuple(known for known in turns if known.telling != turn.telling)
+
+
+def _telling_of(turn: Turn) -> tuple[int, str, str, int]:
+    return turn.telling

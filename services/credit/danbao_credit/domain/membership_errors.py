@@ -10,6 +10,7 @@ StepInFlight             ABORTED              money of it is under way
 PaymentRefused           FAILED_PRECONDITION  payments said no, and why
 DepositTooLow            FAILED_PRECONDITION  the deposit is not whole
 CurrencyMismatch         FAILED_PRECONDITION  not one of the membership's currencies
+StatementUnknown         UNAVAILABLE          payments does not say what is on a deposit
 """
 
 from __future__ import annotations
@@ -86,6 +87,19 @@ class PaymentRefused(DanbaoError):
     def __init__(self, name: str, payment_reason: str, message: str) -> None:
         text = f"payments refused to move the deposit of {name}: {payment_reason}: {message}"
         super().__init__(text, name=name, payment_reason=payment_reason)
+
+
+class StatementUnknown(DanbaoError):
+    code, reason = Code.UNAVAILABLE, "STATEMENT_UNKNOWN"
+
+    def __init__(self, subject: str, currency: str, payment_reason: str) -> None:
+        super().__init__(
+            f"payments does not say what is on the deposit of {subject} in {currency}: {payment_reason}; try again",
+            retry_after_ms=500,
+            subject=subject,
+            currency=currency,
+            payment_reason=payment_reason,
+        )
 
 
 class DepositTooLow(DanbaoError):

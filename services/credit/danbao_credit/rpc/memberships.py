@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,10 +15,10 @@ from danbao.credit.v1 import membership_pb2, membership_pb2_grpc
 from danbao_credit.application import membership_commands as commands
 from danbao_credit.application.get_terms import TermsWanted, get_terms
 from danbao_credit.application.membership_commands import Token
-from danbao_credit.application.ports import CreditReader, MembershipReads
+from danbao_credit.application.ports import CreditReader, DepositMoney, MembershipReads
 from danbao_credit.domain.evaluation import Judge
 from danbao_credit.domain.membership_errors import MembershipNotFound, StepInFlight
-from danbao_credit.domain.membership_model import SALES, WALLET
+from danbao_credit.domain.membership_model import SALES, WALLET, Movement
 from danbao_credit.domain.terms import TermsTable
 from danbao_credit.rpc.membership_mapping import badge_message, membership_message, state_of
 from danbao_kit.call import Call, current_call
@@ -50,6 +50,9 @@ class MembershipServicer(membership_pb2_grpc.MembershipServiceServicer):
     table: TermsTable
     reader: CreditReader
     clock: Clock
+    money: DepositMoney
+    # Commits a command of our own within a call; raises what refused it.
+    commit: Callable[[object], Awaitable[None]]
 
     async def ApplyMembership(
         self, request: membership_pb2.ApplyMembershipRequest, context: grpc.aio.ServicerContext
@@ -58,7 +61,9 @@ class MembershipServicer(membership_pb2_grpc.MembershipServiceServicer):
             check_currency(currency, f"currencies[{position}]")
         for position, currency in enumerate(request.currencies):
             self.table.limit_minor(self.table.default_grade, currency, field=f"currencies[{position}]")
-        command = commands.ApplyMembership(request.subject, tuple(request.currencies), token_of(current_call()))
+        currencies, token = tuple(request.currencies), token_of(current_call())
+        statement = await self._statement(request.subject, currencies, token)
+        command = commands.ApplyMembership(request.subject, currencies, token, statement)
         return await self._run("ApplyMembership", request, command, context)
 
     async def FundDeposit(
@@ -133,6 +138,18 @@ class MembershipServicer(membership_pb2_grpc.MembershipServiceServicer):
             memberships=[membership_message(view) for view in found[:size]],
             next_page_token=encode_token(scope, more) if more else "",
         )
+
+    async def _statement(self, subject: str, currencies: tuple[str, ...], token: Token) -> tuple[Movement, ...]:
+        """What payments knows of the deposits of who applies: first we listen, then we read, so nothing falls between.
+
+        Nothing is asked for somebody who has a membership: the application is refused, or was answered before.
+        Raises StatementUnknown.
+        """
+        if await self.reads.membership_of(subject) is not None:
+            return ()
+        await self.commit(commands.OpenDeposits(subject, currencies, token))
+        moved = [await self.money.statement(subject, currency) for currency in currencies]
+        return tuple(movement for each in moved for movement in each)
 
     async def _run(
         self, method: str, request: Any, command: object, context: grpc.aio.ServicerContext

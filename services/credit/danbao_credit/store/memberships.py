@@ -15,6 +15,7 @@ from danbao_credit.application.membership_commands import (
     ApplyMembership,
     ClaimDepositStep,
     Named,
+    OpenDeposits,
     SettleDepositStep,
     StepDone,
 )
@@ -173,7 +174,8 @@ class Memberships:
         now: datetime,
     ) -> None:
         ids: set[UUID] = {command.name for command in commands if isinstance(command, Named)}
-        subjects: set[str] = {command.subject for command in commands if isinstance(command, ApplyMembership)}
+        applying = [command for command in commands if isinstance(command, ApplyMembership | OpenDeposits)]
+        subjects: set[str] = {command.subject for command in applying}
         chunks = [command for command in commands if isinstance(command, ApplyEvents)]
         if not ids and not subjects and not any(chunk.heard for chunk in chunks):
             return
@@ -197,9 +199,13 @@ class Memberships:
         for command in commands:
             if isinstance(command, SettleDepositStep) and isinstance(command.outcome, StepDone):
                 transactions.add(UUID(command.outcome.transaction.partition("/")[2]))
-        known = [account for account, _ in working.deposits._loaded.items()]
+        known = {deposit.account for deposit in working.deposits.values()}
+        for command in commands:
+            if isinstance(command, ApplyMembership | SettleDepositStep):
+                transactions |= {movement.transaction_id for movement in command.statement}
+                known |= {movement.account for movement in command.statement}
         if known and transactions:
-            for row in await connection.fetch(_MOVEMENTS, known, sorted(transactions)):
+            for row in await connection.fetch(_MOVEMENTS, sorted(known), sorted(transactions)):
                 working.movements.load((row["account"], row["transaction_id"]), Movement(*row))
         steps = {
             (each.name, each.number) for each in commands if isinstance(each, ClaimDepositStep | SettleDepositStep)

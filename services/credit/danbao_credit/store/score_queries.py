@@ -11,18 +11,18 @@ from sqlalchemy import text
 from danbao_credit.application.ports import ChangePosition, RecordedChange, Scorable
 from danbao_credit.domain.catalogue import SubjectKind
 from danbao_credit.domain.grades import Grade
-from danbao_credit.domain.log import LogRow
-from danbao_credit.domain.marks import Mark, MarkKey
+from danbao_credit.domain.marks import Mark
 from danbao_credit.domain.profile import Profile
 from danbao_credit.store.score_rows import CHANGE_COLUMNS, MARK_COLUMNS, mark_of, points_of
 from danbao_kit.database import Database
 
 _PROFILES = text("SELECT subject, version, profile FROM subjects WHERE subject = ANY(:subjects)")
 _MARKS = text(f"SELECT {', '.join(MARK_COLUMNS)} FROM marks WHERE subject = ANY(:subjects)")
-# A page of the subjects in their order, each with whether no score of it was made from its newest version.
+# A page of the subjects in their order, each with whether no score of it was made from its newest version, and by that
+# model if one is named.
 _PAGE = text(
     "SELECT subject, NOT EXISTS (SELECT FROM scores WHERE scores.subject = page.subject"
-    " AND profile_version >= page.version) AS is_stale"
+    " AND profile_version >= page.version AND (:model = '' OR model_version = :model)) AS is_stale"
     " FROM (SELECT subject, version FROM subjects WHERE subject > :after ORDER BY subject LIMIT :most) AS page"
     " ORDER BY subject"
 )
@@ -40,10 +40,6 @@ _ALL_AFTER = text(_AFTER + _IN_ORDER)
 _SOME_AFTER = text(_AFTER + " AND subject = ANY(:subjects)" + _IN_ORDER)
 _NEWEST = text(
     "SELECT create_time, subject, kind FROM score_history ORDER BY create_time DESC, subject DESC, kind DESC LIMIT 1"
-)
-_EVENTS = text(
-    f"SELECT {', '.join(LogRow._fields)} FROM event_log WHERE subject = :subject AND about = :about"
-    " ORDER BY source, number, role"
 )
 _BEGINNING = ChangePosition(datetime(1970, 1, 1, tzinfo=UTC), "", "")
 _END = ChangePosition(datetime(9999, 1, 1, tzinfo=UTC), "", "")
@@ -72,10 +68,11 @@ class ScoreQueries:
             for row in profiles
         ]
 
-    async def stale_after(self, after: str, most: int) -> tuple[list[str], str | None]:
-        """Of a page of subjects those whose score is older than their profile; and its last one, None at the end."""
+    async def stale_after(self, after: str, most: int, model: str = "") -> tuple[list[str], str | None]:
+        """Of a page of subjects those whose score is older than their profile, or by another model than that; and its
+        last one, None at the end."""
         async with self._database.read() as connection:
-            rows = (await connection.execute(_PAGE, {"after": after, "most": most})).all()
+            rows = (await connection.execute(_PAGE, {"after": after, "most": most, "model": model})).all()
         return [row.subject for row in rows if row.is_stale], rows[-1].subject if len(rows) == most else None
 
     async def due(self, now: datetime, most: int) -> list[str]:
@@ -120,12 +117,6 @@ class ScoreQueries:
         async with self._database.read() as connection:
             row = (await connection.execute(_NEWEST)).one_or_none()
         return _BEGINNING if row is None else ChangePosition(row.create_time, row.subject, row.kind)
-
-    async def events_of(self, key: MarkKey) -> list[LogRow]:
-        """What the log holds of a mark's subject about its reference."""
-        async with self._database.read() as connection:
-            asked = {"subject": key.subject, "about": key.reference}
-            return [LogRow(*row) for row in await connection.execute(_EVENTS, asked)]
 
 
 def _change(row: Any) -> RecordedChange:

@@ -110,9 +110,10 @@ def _points_text(points: tuple[tuple[str, int], ...]) -> str:
 
 
 def _turns_text(turns: tuple[Turn, ...]) -> str:
-    return json.dumps([[turn.at_us, turn.by, turn.traceparent, turn.annuls, turn.teller] for turn in turns])
+    return json.dumps(
+        [[turn.at_us, turn.by, turn.traceparent, turn.annuls, turn.teller, turn.number] for turn in turns]
+    )
 
 
 def _turns(text: str) -> tuple[Turn, ...]:
-    # Turns from before tellers were kept have four fields.
     return tuple(Turn(*fields) for fields in json.loads(text))

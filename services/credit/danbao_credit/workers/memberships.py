@@ -11,9 +11,11 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link
 
 from danbao_credit.application.deposits import LEASE_MS
-from danbao_credit.application.membership_commands import LookAtMembership, SettleDepositStep, StepRefused
+from danbao_credit.application.membership_commands import LookAtMembership, SettleDepositStep, StepDone, StepRefused
 from danbao_credit.application.ports import DepositMoney, DueLook, MembershipReads, StepUnknown
-from danbao_credit.domain.membership_model import DepositStep
+from danbao_credit.domain.membership import StepKind
+from danbao_credit.domain.membership_errors import StatementUnknown
+from danbao_credit.domain.membership_model import DepositStep, Movement
 from danbao_kit.clock import Clock
 from danbao_kit.errors import DanbaoError
 from danbao_kit.failpoints import failpoint
@@ -30,6 +32,8 @@ _FIRST_PAUSE_S = 0.1
 _LAST_PAUSE_S = 1.0
 # A step is left to the sweeper before somebody else could take it while we still try.
 _TRY_FOR_S = LEASE_MS / 1000 * 0.5
+# Payments' word for less on the deposit than we know of.
+_LESS_THERE = "INSUFFICIENT_FUNDS"
 
 
 class DepositSteps:
@@ -95,12 +99,21 @@ class DepositSteps:
                     generation=step.generation,
                     reason=result.reason,
                 )
-            settle = SettleDepositStep(step.membership_id, step.number, step.generation, result)
+            statement = await self._statement(step) if _is_less_there(step, result) else ()
+            settle = SettleDepositStep(step.membership_id, step.number, step.generation, result, statement)
             outcome = await self._group_commit.submit(Submission(settle, traceparent=step.traceparent, span=parent))
             if outcome.error is not None:
                 log.warning("deposit_step_not_settled", reason=outcome.error.reason)
         except Exception:  # noqa: BLE001 - a fault here must not go unheard; the sweep has the step
             log.exception("deposit_step_failed", membership=str(step.membership_id), step=step.number)
+
+    async def _statement(self, step: DepositStep) -> tuple[Movement, ...]:
+        """What payments knows of the deposit; nothing while it does not say, and the next refusal asks again."""
+        try:
+            return await self._money.statement(step.subject, step.currency)
+        except StatementUnknown as error:
+            log.warning("deposit_statement_unknown", membership=str(step.membership_id), detail=error.message)
+            return ()
 
 
 class MembershipLooks:
@@ -169,6 +182,11 @@ class MembershipLooks:
         if outcome.error is not None:
             log.warning("membership_look_failed", reason=outcome.error.reason, membership=str(item.membership_id))
         return outcome.error is None
+
+
+def _is_less_there(step: DepositStep, result: StepDone | StepRefused) -> bool:
+    """Whether a deposit could not go back because something that left it was never told to us."""
+    return step.kind is StepKind.RETURN and isinstance(result, StepRefused) and result.reason == _LESS_THERE
 
 
 async def _kept(event: str, work: Callable[[], Awaitable[int]]) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from danbao_credit.application.model_commands import RegisterShipped
-from danbao_credit.domain.errors import DefinitionInvalid
+from danbao_credit.domain.errors import DefinitionInvalid, ModelVersionExists
 from danbao_credit.domain.evaluation import Judge
 from danbao_credit.domain.models import ModelState, ModelVersion
 from danbao_kit.group_commit import GroupCommit, Submission
@@ -29,10 +29,20 @@ class ModelReader(Protocol):
 
 
 class ModelWatcher:
-    """Keeps `judge` scoring by the champion, and `challenger` at hand."""
+    """Keeps `judge` scoring by the champion, and `challenger` at hand.
+
+    `on_champion` hears that the first champion is known, and of each that is taken after it.
+    """
 
     def __init__(
-        self, judge: Judge, shipped: RegisterShipped, judge_of: JudgeOf, reader: ModelReader, group_commit: GroupCommit
+        self,
+        judge: Judge,
+        shipped: RegisterShipped,
+        judge_of: JudgeOf,
+        reader: ModelReader,
+        group_commit: GroupCommit,
+        *,
+        on_champion: Callable[[], None],
     ) -> None:
         self._judge = judge
         self._shipped = shipped
@@ -40,6 +50,8 @@ class ModelWatcher:
         self._reader = reader
         self._group_commit = group_commit
         self._registered = False
+        self._on_champion = on_champion
+        self._champion_known = False
         # Said once each: a version that this release cannot load.
         self._refused: set[str] = set()
         self.challenger: Judge | None = None
@@ -51,12 +63,16 @@ class ModelWatcher:
             await asyncio.sleep(LOOK_AGAIN_S)
 
     async def look(self) -> None:
-        """Once: makes the shipped model known, then takes over champion and challenger. Raises StoreUnavailable."""
+        """Once: makes the shipped model known, then takes over champion and challenger. Raises StoreUnavailable.
+
+        A version's content never changes: where the store has another under the shipped one's version, that one counts.
+        """
         if not self._registered:
             outcome = await self._group_commit.submit(Submission(self._shipped))
             if outcome.error is not None:
                 log.error("shipped_model_not_known", version=self._shipped.version, detail=str(outcome.error)[:200])
-                raise outcome.error
+                if not isinstance(outcome.error, ModelVersionExists):
+                    raise outcome.error
             self._registered = True
         in_use = await self._reader.in_use()
         await self._take_champion(*in_use.get(ModelState.CHAMPION, ("", "")))
@@ -64,12 +80,19 @@ class ModelWatcher:
 
     async def _take_champion(self, version: str, sha256: str) -> None:
         model = self._judge.model
-        if not version or (model.version, model.sha256) == (version, sha256):
+        if not version:
+            return
+        if (model.version, model.sha256) == (version, sha256):
+            if not self._champion_known:
+                self._champion_known = True
+                self._on_champion()
             return
         found = await self._loaded(version)
         if found is not None:
             log.info("model_taken", version=version, former=model.version)
             self._judge.take(found.model, found.texts)
+            self._champion_known = True
+            self._on_champion()
 
     async def _take_challenger(self, version: str, sha256: str) -> None:
         known = self.challenger

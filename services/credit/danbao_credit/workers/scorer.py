@@ -3,8 +3,8 @@
 Subjects that a batch touched are collected in memory, each once however often it was touched, and evaluated in rounds;
 those with a mark go first. A round is followed by a pause in proportion to what it took, so that under load the scorer
 takes a small share of the processor and scores lag; the events never do. What memory loses, in a crash or because
-another replica stopped, is found in the store: a score that is older than its profile. Time alone moves scores, too:
-who was not looked at for a day of business time is looked at again, at most so many a second.
+another replica stopped, is found in the store: a score that is older than its profile, or by a former champion. Time
+alone moves scores, too: who was not looked at for a day of business time is looked at again, at most so many a second.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Reads(Protocol):
 
     async def scorable(self, subjects: Collection[str]) -> list[Scorable]: ...
 
-    async def stale_after(self, after: str, most: int) -> tuple[list[str], str | None]: ...
+    async def stale_after(self, after: str, most: int, model: str) -> tuple[list[str], str | None]: ...
 
     async def due(self, now: datetime, most: int) -> list[str]: ...
 
@@ -70,6 +70,13 @@ class Scorer:
         self._touched = asyncio.Event()
         self._urged = asyncio.Event()
         # Whether somebody may have been touched whom nobody holds: at the start, and whenever one is left out.
+        self._left_out = True
+        # Until the champion is known, nobody is scored anew for the model's sake.
+        self._champion_known = False
+
+    def follow_champion(self) -> None:
+        """The judge scores by the champion from now on: whoever was scored by another model is scored anew."""
+        self._champion_known = True
         self._left_out = True
 
     def touch(self, touched: Mapping[str, Touched]) -> None:
@@ -110,7 +117,8 @@ class Scorer:
             await self._pause(time.monotonic() - began)
 
     async def sweep(self) -> None:
-        """Finds scores that are older than their profile, then those that time may have moved, until cancelled."""
+        """Finds scores that are older than their profile or by another model, then those that time may have moved,
+        until cancelled."""
         while True:
             if self._left_out:
                 self._left_out = False
@@ -124,7 +132,8 @@ class Scorer:
         after: str | None = ""
         try:
             while after is not None:
-                stale, after = await self._reads.stale_after(after, _PAGE)
+                model = self._judge().model.version if self._champion_known else ""
+                stale, after = await self._reads.stale_after(after, _PAGE, model)
                 for start in range(0, len(stale), _ROUND):
                     began = time.monotonic()
                     await self._score(_untouched(stale[start : start + _ROUND]))

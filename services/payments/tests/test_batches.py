@@ -153,3 +153,25 @@ async def test_two_replicas_given_the_same_batch_at_once_have_one_effect_and_say
         if each.WhichOneof("operation") == "create_payment" and told == "payment"
     ]
     assert made[0]["made"] == 1 + len(created)
+
+
+def test_an_operation_has_no_rules_of_its_own_beyond_being_one():
+    """So its request can be checked alone."""
+    message = payment_pb2.Operation.DESCRIPTOR
+    assert [oneof.name for oneof in message.oneofs] == ["operation"]
+    assert not message.GetOptions().ListFields()
+    for field in message.fields:
+        assert field.containing_oneof is message.oneofs[0]
+        assert not field.GetOptions().ListFields(), field.name
+
+
+async def test_what_is_wrong_in_an_operation_is_named_by_where_it_stands(stack: PaymentsStack):
+    good = payment("subjects/ann", "subjects/bob", 1)
+    wrong = payment("subjects/ann", "nobody", 0, rail="tracks", on_expiry=99)
+    batch = payment_pb2.BatchExecuteRequest(operations=[{"create_payment": wrong}, {}, {"create_payment": good}])
+    told = [reason_of(each.error) for each in (await stack.call("BatchExecute", batch)).results]
+    assert [(reason, facts.get("field")) for reason, facts in told] == [
+        ("FIELD_INVALID", "create_payment.payee.owner"),
+        ("FIELD_INVALID", "operation"),
+        ("INSUFFICIENT_FUNDS", None),
+    ]

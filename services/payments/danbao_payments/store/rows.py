@@ -100,6 +100,8 @@ def chargeback_of(stored: Any) -> TakenBack:
 
 def json_of_chargeback(taken: TakenBack) -> str | None:
     """What a rail took back of a payment, for its jsonb column: only what there is to say."""
+    if taken is NOTHING_TAKEN:
+        return None
     facts: dict[str, Any] = {name: value for name, value in taken._asdict().items() if value}
     if taken.returned_at is not None:
         facts["returned_at"] = taken.returned_at.isoformat()

@@ -37,6 +37,11 @@ class Rows(Generic[K, V]):
             return accepted[key]
         return self._loaded.get(key)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the command at hand sees no row at all."""
+        return not (self._loaded or self._accepted or self._draft)
+
     def __contains__(self, key: K) -> bool:
         return key in self._draft or key in self._accepted or key in self._loaded
 
@@ -114,9 +119,12 @@ class WorkingSet:
     def accept(self) -> None:
         """Keeps what the command at hand did."""
         for part in self._parts:
-            part.accept()
+            # Most commands touch few tables of many.
+            if part._draft:
+                part.accept()
 
     def discard(self) -> None:
         """Drops what the command at hand did."""
         for part in self._parts:
-            part.discard()
+            if part._draft:
+                part.discard()

@@ -10,6 +10,8 @@ import pytest
 from danbao.payments.v1 import account_pb2, ledger_pb2, payment_pb2
 from danbao_kit.rpc_client import RemoteError
 from danbao_kit.rpc_status import reason_of
+from danbao_payments.domain.payment import Payment
+from danbao_payments.store.rows import PAYMENT, payment_of
 from danbao_payments.testing.stack import OPERATOR, PaymentsStack, manual, money, new_id, payment, top_up
 
 BUYER, SELLER = "subjects/buyer", "subjects/seller"
@@ -153,3 +155,45 @@ async def test_two_replicas_given_the_same_batch_at_once_have_one_effect_and_say
         if each.WhichOneof("operation") == "create_payment" and told == "payment"
     ]
     assert made[0]["made"] == 1 + len(created)
+
+
+def test_an_operation_has_no_rules_of_its_own_beyond_being_one():
+    """So its request can be checked alone."""
+    message = payment_pb2.Operation.DESCRIPTOR
+    assert [oneof.name for oneof in message.oneofs] == ["operation"]
+    assert not message.GetOptions().ListFields()
+    for field in message.fields:
+        assert field.containing_oneof is message.oneofs[0]
+        assert not field.GetOptions().ListFields(), field.name
+
+
+async def test_what_is_wrong_in_an_operation_is_named_by_where_it_stands(stack: PaymentsStack):
+    good = payment("subjects/ann", "subjects/bob", 1)
+    wrong = payment("subjects/ann", "nobody", 0, rail="tracks", on_expiry=99)
+    batch = payment_pb2.BatchExecuteRequest(operations=[{"create_payment": wrong}, {}, {"create_payment": good}])
+    told = [reason_of(each.error) for each in (await stack.call("BatchExecute", batch)).results]
+    assert [(reason, facts.get("field")) for reason, facts in told] == [
+        ("FIELD_INVALID", "create_payment.payee.owner"),
+        ("FIELD_INVALID", "operation"),
+        ("INSUFFICIENT_FUNDS", None),
+    ]
+
+
+async def test_payments_of_wallets_and_of_rails_in_one_batch_are_both_stored_whole(stack: PaymentsStack):
+    await stack.fund("subjects/ann", 100)
+    operations = [
+        {"create_payment": payment("subjects/ann", "subjects/bob", 7, metadata={"order": "1"})},
+        {"create_payment": payment("subjects/ann", "subjects/bob", 8, rail="rails/simulated", instrument="card")},
+        {"create_payment": manual("subjects/ann", "subjects/bob", 9)},
+    ]
+    batch = payment_pb2.BatchExecuteRequest(operations=operations)
+    assert not any(each.HasField("error") for each in (await stack.call("BatchExecute", batch)).results)
+    stored = [payment_of(row) for row in await stack.sql(f"SELECT {PAYMENT} FROM payments ORDER BY amount_minor")]
+    assert [(each.amount_minor, each.rail, each.instrument) for each in stored] == [
+        (7, "", ""),
+        (8, "rails/simulated", "card"),
+        (9, "", ""),
+    ]
+    assert stored[0].metadata == (("order", "1"),)
+    for each in (stored[0], stored[2]):
+        assert {name: getattr(each, name) for name in Payment._field_defaults} == Payment._field_defaults

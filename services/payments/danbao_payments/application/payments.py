@@ -42,8 +42,12 @@ def create_payment(command: CreatePayment, books: Books, moment: Moment, rails: 
     amount_minor, currency = command.amount.minor, command.amount.currency
     payer = books.account(command.payer, USER_AVAILABLE, currency, now)
     payee = books.account(command.payee.owner, command.payee.kind, currency, now)
-    destinations = [term.destination for term in command.splits]
-    check_movable([payer], [books.account(to.owner, to.kind, currency, now) for to in destinations] or [payee])
+    credited = [payee]
+    if command.splits:
+        credited = [
+            books.account(term.destination.owner, term.destination.kind, currency, now) for term in command.splits
+        ]
+    check_movable([payer], credited)
     if payer.id in books.due_holds:
         expire_due((payer.id,), books, moment)
         payer = books.account(command.payer, USER_AVAILABLE, currency, now)
@@ -102,7 +106,9 @@ def create_payment(command: CreatePayment, books: Books, moment: Moment, rails: 
                 beneficiary=term.beneficiary,
             )
             for term in command.splits
-        ),
+        )
+        if command.splits
+        else (),
     )
     if command.rail:
         waiting = payment._replace(rail=command.rail, instrument=command.instrument, traceparent=moment.traceparent)

@@ -32,6 +32,10 @@ class AccountKey:
     owner: str
     kind: str
 
+    def __repr__(self) -> str:
+        # As the dataclass's own, which guards against recursion and takes three times as long: fingerprints are of it.
+        return f"AccountKey(owner={self.owner!r}, kind={self.kind!r})"
+
 
 @dataclass(frozen=True, slots=True)
 class SplitTerm:

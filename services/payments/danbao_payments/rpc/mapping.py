@@ -240,6 +240,7 @@ STATES_SHOWN_AS: Mapping[int, tuple[str, ...]] = {
 
 
 def payment_message(payment: Payment) -> payment_pb2.Payment:
+    created = timestamp(payment.create_time)
     message = payment_pb2.Payment(
         name=f"payments/{payment.id}",
         state=PAYMENT_STATES[payment.state],
@@ -253,8 +254,8 @@ def payment_message(payment: Payment) -> payment_pb2.Payment:
         captured_minor=payment.captured_minor,
         released_minor=payment.released_minor,
         refunded_minor=payment.refunded_minor,
-        create_time=timestamp(payment.create_time),
-        update_time=timestamp(payment.update_time),
+        create_time=created,
+        update_time=created if payment.update_time is payment.create_time else timestamp(payment.update_time),
         last_transaction="" if payment.last_transaction is None else f"transactions/{payment.last_transaction}",
         etag=str(payment.version),
         description=payment.description,

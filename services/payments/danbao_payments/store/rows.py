@@ -27,6 +27,10 @@ RAIL_REFUND = ", ".join(RailRefund._fields)
 _PAYMENT_METADATA = Payment._fields.index("metadata")
 _PAYMENT_PARTS = Payment._fields.index("parts")
 _PAYMENT_CHARGEBACK = Payment._fields.index("chargeback_from")
+# The last columns are of payments that a rail brings; the table has the same defaults for them.
+_PAYMENT_RAIL = Payment._fields.index("rail")
+_WITHOUT_RAIL = tuple(Payment._field_defaults[name] for name in Payment._fields[_PAYMENT_RAIL:])
+PAYMENT_WITHOUT_RAIL = Payment._fields[:_PAYMENT_RAIL]
 _WITHDRAWAL_METADATA = Withdrawal._fields.index("metadata")
 _TOP_UP_METADATA = TopUp._fields.index("metadata")
 _TRANSACTION_METADATA = Transaction._fields.index("metadata")
@@ -100,6 +104,8 @@ def chargeback_of(stored: Any) -> TakenBack:
 
 def json_of_chargeback(taken: TakenBack) -> str | None:
     """What a rail took back of a payment, for its jsonb column: only what there is to say."""
+    if taken is NOTHING_TAKEN:
+        return None
     facts: dict[str, Any] = {name: value for name, value in taken._asdict().items() if value}
     if taken.returned_at is not None:
         facts["returned_at"] = taken.returned_at.isoformat()
@@ -131,6 +137,19 @@ def payment_rows(payments: Iterable[Payment]) -> list[tuple[Any, ...]]:
         )
         for p in payments
     ]
+
+
+def split_by_rail(payments: Iterable[Payment]) -> tuple[list[tuple[Any, ...]], list[Payment]]:
+    """Rows of those that a wallet pays, with the columns of PAYMENT_WITHOUT_RAIL; and the other payments."""
+    at = _PAYMENT_METADATA
+    of_wallets: list[tuple[Any, ...]] = []
+    others: list[Payment] = []
+    for p in payments:
+        if p[_PAYMENT_RAIL:] == _WITHOUT_RAIL:
+            of_wallets.append((*p[:at], json_of(p.metadata), *p[at + 1 : _PAYMENT_PARTS], json_of_parts(p.parts)))
+        else:
+            others.append(p)
+    return of_wallets, others
 
 
 def with_json(rows: Iterable[tuple[Any, ...]], value: type[TopUp | Transaction | Withdrawal]) -> list[tuple[Any, ...]]:

@@ -191,8 +191,11 @@ class PaymentsStore:
         await save_reconciliations(connection, books)
 
     async def _save_payments(self, connection: asyncpg.Connection, books: Books) -> None:
-        if created := [payment for _, payment in books.payments.created()]:
-            await insert(connection, "payments", Payment._fields, rows.payment_rows(created))
+        of_wallets, others = rows.split_by_rail(payment for _, payment in books.payments.created())
+        if of_wallets:
+            await insert(connection, "payments", rows.PAYMENT_WITHOUT_RAIL, of_wallets)
+        if others:
+            await insert(connection, "payments", Payment._fields, rows.payment_rows(others))
         if updated := [
             (
                 p.id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import make_dataclass
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -454,3 +455,8 @@ def test_a_manual_payment_waits_in_nobodys_hands(pure):
     void(pure, held)
     assert (pure.available(BUYER), pure.available(SELLER)) == (100, 0)
     assert pure.account("platform", "clearing.capture").credits_pending == 0
+
+
+def test_a_key_is_fingerprinted_as_any_value_is():
+    other = make_dataclass("AccountKey", ["owner", "kind"])
+    assert repr(AccountKey("subjects/o'n", "k")) == repr(other("subjects/o'n", "k"))

@@ -109,7 +109,8 @@ def _retry_policy(retries: Retries) -> Config:
                 "typed_config": typed("envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"),
             }
         ],
-        "host_selection_retry_max_attempts": 3,
+        # Of two replicas, chance takes the failed one again every other time: in ten tries hardly ever.
+        "host_selection_retry_max_attempts": 10,
     }
 
 

@@ -167,10 +167,10 @@ class Retries(_Settings):
 
     most: int = Field(default=2, ge=0, le=5)
     """Of one call; 0 switches retries off."""
-    budget_percent: float = Field(default=9, ge=0, le=100)
-    """Retries under way at most, in percent of all calls under way to the service: 9 of 100 are a tenth of the other
-    91, so that a storm grows by a tenth and no more."""
-    always_allowed: int = Field(default=3, ge=0)
+    budget_percent: float = Field(default=7, ge=0, le=100)
+    """Retries under way at most, in percent of all calls under way to the service. 9 of 100 would be a tenth of the
+    other 91; what is under way goes up and down, so a storm stays below a tenth with some to spare."""
+    always_allowed: int = Field(default=2, ge=0)
     """Retries under way that need no budget, for services that are called seldom."""
 
 

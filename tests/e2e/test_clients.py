@@ -49,6 +49,7 @@ def last_answer(call: Callable[[str, Body], Mapping[str, Any]]) -> Mapping[str, 
 
 
 def test_a_whole_trade_by_curl(running, tmp_path):
+    # Neither curl nor Node is needed to run Danbao, so neither is installed with it.
     if shutil.which("curl") is None:
         pytest.skip("this machine has no curl")
     rules = {rule.rpc: rule for rule in unary_rules()}

@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 
 from danbao.credit.v1 import credit_pb2, rights_pb2, rights_pb2_grpc
-from danbao.escrow.v1 import claim_pb2
+from danbao.escrow.v1 import claim_pb2, trade_pb2
 from danbao.escrow.v1 import event_pb2 as escrow_event_pb2
 from danbao_credit.application.decide import decide
 from danbao_credit.rpc.codec import CreditCodec
@@ -46,7 +46,7 @@ def claim_event(
     """What escrow tells of a claim of 10.00 CNY."""
     event = escrow_event_pb2.Event(traceparent=traceparent, amount_minor=1000)
     event.create_time.FromDatetime(at)
-    event.actor.role = 4  # type: ignore[assignment]
+    event.actor.role = trade_pb2.ROLE_ARBITER
     claim = getattr(event, kind)
     claim.name, claim.trade, claim.buyer, claim.seller, claim.currency = CLAIM, "trades/t1", BUYER, SELLER, "CNY"
     claim.amount_minor = claim.compensated_minor = 1000

@@ -62,7 +62,7 @@ def test_a_time_that_stores_and_sums_cannot_tell_is_refused(seconds, nanos):
 
 @dataclass(frozen=True)
 class Order:
-    goods: str
+    goods: object
     pieces: int
     origin: str = ""
     not_fingerprinted: ClassVar[tuple[str, ...]] = ("origin",)
@@ -78,8 +78,8 @@ def test_a_fingerprint_names_the_differing_field():
 def test_money_is_fingerprinted_as_any_value_is():
     other = make_dataclass("Money", ["currency", "minor"])
     assert repr(Money("C'NY", -1)) == repr(other("C'NY", -1))
-    bought = Order("tea", Money("CNY", 7))  # type: ignore[arg-type]
-    assert fingerprint(bought) == fingerprint(Order("tea", other("CNY", 7)))  # type: ignore[arg-type]
+    bought = Order("tea", Money("CNY", 7))
+    assert fingerprint(bought) == fingerprint(Order("tea", other("CNY", 7)))
     assert fingerprint(bought).hex() == "bddefdf9b61d00963c47e85fa115e2210563c66ed584b92d70263b51"
 
 

@@ -112,6 +112,7 @@ class Scorer:
                 self.touch({subject: touch for subject, touch in taken.items() if subject not in waiting})
                 await asyncio.sleep(_RETRY_S)
             except Exception:
+                # Whoever runs this says so and begins it again; those of this round are then found by the sweep.
                 self._left_out = True
                 raise
             await self._pause(time.monotonic() - began)

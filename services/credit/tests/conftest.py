@@ -23,7 +23,7 @@ from danbao_credit.app import CreditSettings, load_judge, load_terms, running
 from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.evaluation import Judge
 from danbao_credit.domain.terms import TermsTable
-from danbao_credit.testing import ScriptedStreams
+from danbao_credit.testing.stories import ScriptedStreams
 from danbao_kit.migrations import upgrade
 from danbao_kit.testing.certificates import CertificateAuthority
 from danbao_kit.testing.embedded_postgres import EmbeddedPostgres, ServiceDatabase

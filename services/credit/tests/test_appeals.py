@@ -48,7 +48,7 @@ from danbao_credit.domain.rights_errors import (
     RoleNotAllowed,
     SubjectNotFound,
 )
-from danbao_credit.testing import good_trade, lived, moment
+from danbao_credit.testing.stories import good_trade, lived, moment
 from danbao_kit.decision import Need
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

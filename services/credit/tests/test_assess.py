@@ -20,7 +20,7 @@ from danbao_credit.domain.grades import Grade
 from danbao_credit.domain.training.assessment import Assessment, Counted, compared, wilson
 from danbao_credit.domain.training.coverage import coverage_of
 from danbao_credit.domain.training.histories import Histories
-from danbao_credit.testing import SELLER, START, TradeStory, good_trade, numbered
+from danbao_credit.testing.stories import SELLER, START, TradeStory, good_trade, numbered
 
 DAY = timedelta(days=1)
 

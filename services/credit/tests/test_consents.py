@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from danbao.credit.v1 import credit_pb2, rights_pb2
-from danbao_credit.testing import good_trade
+from danbao_credit.testing.stories import good_trade
 
 SELLER = "subjects/seller"
 HIMSELF = {"subject": "seller", "roles": "user"}

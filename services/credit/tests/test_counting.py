@@ -15,7 +15,7 @@ from danbao_credit.domain.events import ReportedEvent, Source
 from danbao_credit.domain.expression import Value
 from danbao_credit.domain.facts import facts_of
 from danbao_credit.domain.profile import Change, Profile
-from danbao_credit.testing import OPERATOR, SELLER, START, TradeStory, good_trade
+from danbao_credit.testing.stories import OPERATOR, SELLER, START, TradeStory, good_trade
 
 DAY = timedelta(days=1)
 EPOCH_S = int(START.timestamp())

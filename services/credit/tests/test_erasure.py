@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from danbao.credit.v1 import credit_pb2, rights_pb2
 from danbao_credit.domain.errors import DefinitionInvalid
 from danbao_credit.domain.tombstone import subject_key
-from danbao_credit.testing import TradeStory, good_trade
+from danbao_credit.testing.stories import TradeStory, good_trade
 
 NAME = "canary-e7"
 SUBJECT = f"subjects/{NAME}"

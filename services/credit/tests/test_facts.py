@@ -13,7 +13,8 @@ from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.errors import EventMalformed
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.facts import facts_of
-from danbao_credit.testing import (
+from danbao_credit.testing.population import Population
+from danbao_credit.testing.stories import (
     BUYER,
     OPERATOR,
     SELLER,
@@ -24,7 +25,6 @@ from danbao_credit.testing import (
     lived,
     payments_event,
 )
-from danbao_credit.testing_population import Population
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)

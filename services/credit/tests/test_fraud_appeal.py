@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from danbao.credit.v1 import credit_pb2, rights_pb2
-from danbao_credit.testing import good_trade
+from danbao_credit.testing.stories import good_trade
 
 NAME = "shop-9"
 SUBJECT = f"subjects/{NAME}"

@@ -15,7 +15,7 @@ from danbao_credit.domain.events import Source
 from danbao_credit.domain.log import LogRow, decoded, encoded, replayed
 from danbao_credit.domain.profile import Profile
 from danbao_credit.domain.tombstone import Tombstone, subject_key
-from danbao_credit.testing import START, SYSTEM, TradeStory, good_trade, moment, numbered, payments_event
+from danbao_credit.testing.stories import START, SYSTEM, TradeStory, good_trade, moment, numbered, payments_event
 
 HOUR = timedelta(hours=1)
 

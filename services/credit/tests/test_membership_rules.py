@@ -21,7 +21,7 @@ from danbao_credit.domain.membership_rules import (
     unmet_conditions,
 )
 from danbao_credit.domain.profile import Profile
-from danbao_credit.testing_deposits import merchant
+from danbao_credit.testing.deposits import merchant
 
 GOOD = Figures(
     grade=Grade.A,

@@ -16,7 +16,7 @@ from danbao.escrow.v1 import claim_pb2, trade_pb2
 from danbao.escrow.v1 import event_pb2 as escrow_event_pb2
 from danbao.testing.v1 import clock_pb2, clock_pb2_grpc
 from danbao_credit.domain.membership_model import deposit_account
-from danbao_credit.testing_deposits import merchant
+from danbao_credit.testing.deposits import merchant
 from danbao_kit.testing.service import as_caller
 
 from .test_service import refusal

@@ -19,7 +19,7 @@ from danbao.credit.v1 import credit_pb2, credit_pb2_grpc, model_pb2, model_pb2_g
 from danbao.testing.v1 import clock_pb2, clock_pb2_grpc
 from danbao_credit.app import running
 from danbao_credit.domain.artefact import sha256_of
-from danbao_credit.testing import START, good_trade
+from danbao_credit.testing.stories import START, good_trade
 from danbao_credit.workers import model_watcher
 from danbao_kit.testing.service import channel_as
 

@@ -33,7 +33,7 @@ from danbao_credit.domain.rights_errors import ErasureRefused
 from danbao_credit.domain.terms import TermsTable
 from danbao_credit.rpc.rights_codec import blank_event
 from danbao_credit.store.credit_store import CreditStore
-from danbao_credit.testing_deposits import merchant
+from danbao_credit.testing.deposits import merchant
 from danbao_kit.decision import Moment, Need
 from danbao_kit.errors import DanbaoError
 from danbao_kit.ids import TimeOrderedIds

@@ -11,7 +11,7 @@ from danbao_credit.domain.catalogue import Catalogue, Indicator, SubjectKind
 from danbao_credit.domain.evaluation import Judge
 from danbao_credit.domain.expression import Value
 from danbao_credit.domain.profile import Profile
-from danbao_credit.testing_population import NOW_US, Population, Told, profiles_of
+from danbao_credit.testing.population import NOW_US, Population, Told, profiles_of
 
 AS_OF_S = NOW_US // 1_000_000
 

@@ -15,7 +15,7 @@ from danbao_credit.domain.events import Source
 from danbao_credit.domain.facts import Telling
 from danbao_credit.domain.peers import Peers
 from danbao_credit.domain.profile import EXACT_PEERS, Change, Kind, Profile, peer_hash
-from danbao_credit.testing import moment
+from danbao_credit.testing.stories import moment
 
 DAY_US = 86_400_000_000
 T0 = 1_700_000_000_000_000

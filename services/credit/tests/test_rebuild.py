@@ -19,8 +19,8 @@ from danbao.credit.v1 import credit_pb2
 from danbao.testing.v1 import clock_pb2, clock_pb2_grpc
 from danbao_credit.application.record_events import NewEvent
 from danbao_credit.domain.profile import Change, Profile
-from danbao_credit.testing import START, SYSTEM, TradeStory, good_trade, payments_event
-from danbao_credit.testing_reports import BUYER, PARTNER, SELLER, record, review, reviews, stored
+from danbao_credit.testing.reports import BUYER, PARTNER, SELLER, record, review, reviews, stored
+from danbao_credit.testing.stories import START, SYSTEM, TradeStory, good_trade, payments_event
 from danbao_credit.workers.sampling import SamplingAuditor
 from danbao_kit.testing.service import as_caller
 

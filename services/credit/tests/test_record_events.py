@@ -19,8 +19,8 @@ from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.profile import Kind, Profile
 from danbao_credit.domain.tombstone import Tombstone, subject_key
-from danbao_credit.testing import START, moment
-from danbao_credit.testing_reports import BUYER, PARTNER, SELLER, new_event, record, review, reviews, stored
+from danbao_credit.testing.reports import BUYER, PARTNER, SELLER, new_event, record, review, reviews, stored
+from danbao_credit.testing.stories import START, moment
 from danbao_kit.rpc_status import reason_of
 from danbao_kit.testing.service import as_caller
 

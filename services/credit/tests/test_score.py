@@ -11,7 +11,7 @@ from danbao_credit.domain.catalogue import Catalogue, SubjectKind
 from danbao_credit.domain.evaluation import Evaluation, Judge
 from danbao_credit.domain.grades import Grade, grade_of
 from danbao_credit.domain.profile import Change, Profile
-from danbao_credit.testing import BUYER, SELLER, START, SYSTEM, TradeStory, good_trade, lived, payments_event
+from danbao_credit.testing.stories import BUYER, SELLER, START, SYSTEM, TradeStory, good_trade, lived, payments_event
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)

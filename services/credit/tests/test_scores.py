@@ -14,9 +14,8 @@ from danbao.credit.v1 import credit_pb2, credit_pb2_grpc, event_pb2, event_pb2_g
 from danbao_credit.application.record_events import NewEvent
 from danbao_credit.application.record_scores import RecordScores, Scored
 from danbao_credit.application.working_set import Touched
-from danbao_credit.testing import good_trade
-from danbao_credit.testing_reports import record, stored
-from danbao_credit.testing_standing import (
+from danbao_credit.testing.reports import record, stored
+from danbao_credit.testing.standing import (
     BUYER,
     SELLER,
     TRACE,
@@ -31,6 +30,7 @@ from danbao_credit.testing_standing import (
     told,
     upheld,
 )
+from danbao_credit.testing.stories import good_trade
 from danbao_credit.workers.scorer import LOOK_AGAIN, scores_of
 from danbao_kit.group_commit import Submission
 from danbao_kit.testing.service import as_caller, channel_as

@@ -17,7 +17,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from danbao.credit.v1 import credit_pb2, credit_pb2_grpc
 from danbao.testing.v1 import clock_pb2, clock_pb2_grpc
-from danbao_credit.testing import TradeStory, good_trade
+from danbao_credit.testing.stories import TradeStory, good_trade
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)

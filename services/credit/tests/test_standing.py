@@ -11,9 +11,8 @@ from danbao.escrow.v1 import claim_pb2
 from danbao_credit.application.apply_events import microseconds
 from danbao_credit.application.record_events import NewEvent
 from danbao_credit.domain.marks import Mark, MarkKind
-from danbao_credit.testing import SYSTEM, TradeStory
-from danbao_credit.testing_reports import record
-from danbao_credit.testing_standing import (
+from danbao_credit.testing.reports import record
+from danbao_credit.testing.standing import (
     BUYER,
     CLAIM,
     DAY,
@@ -34,6 +33,7 @@ from danbao_credit.testing_standing import (
     told,
     upheld,
 )
+from danbao_credit.testing.stories import SYSTEM, TradeStory
 from danbao_kit.testing.service import as_caller
 
 

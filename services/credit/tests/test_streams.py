@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from danbao_credit.domain.catalogue import Catalogue
-from danbao_credit.testing import START, SYSTEM, TradeStory, good_trade, lived, payments_event
+from danbao_credit.testing.stories import START, SYSTEM, TradeStory, good_trade, lived, payments_event
 from danbao_kit.group_commit import GroupCommit, Submission
 
 DAY = timedelta(days=1)

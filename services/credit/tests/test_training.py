@@ -24,7 +24,7 @@ from danbao_credit.domain.training.pipeline import train_model
 from danbao_credit.domain.training.plan import TrainingPlan, plan_from
 from danbao_credit.domain.training.rows import Cuts, Outcome, cuts_between, rows_of
 from danbao_credit.domain.windows import DAY_US
-from danbao_credit.testing import SELLER, START, TradeStory, good_trade, numbered
+from danbao_credit.testing.stories import SELLER, START, TradeStory, good_trade, numbered
 from danbao_credit.training_command import artefact_text
 
 DAY = timedelta(days=1)

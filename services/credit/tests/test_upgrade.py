@@ -14,9 +14,9 @@ from danbao.credit.v1 import credit_pb2
 from danbao_credit.application.apply_events import microseconds
 from danbao_credit.application.record_events import NewEvent
 from danbao_credit.domain.profile import Profile
-from danbao_credit.testing import good_trade, lived, payments_event
-from danbao_credit.testing_reports import record
-from danbao_credit.testing_standing import BUYER, CLAIM, OPERATOR, SELLER, ago, claim_event, evaluation, upheld
+from danbao_credit.testing.reports import record
+from danbao_credit.testing.standing import BUYER, CLAIM, OPERATOR, SELLER, ago, claim_event, evaluation, upheld
+from danbao_credit.testing.stories import good_trade, lived, payments_event
 from danbao_kit.migrations import upgrade
 from danbao_kit.testing.embedded_postgres import ServiceDatabase
 

@@ -20,7 +20,7 @@ from danbao_credit.application.decide import decide
 from danbao_credit.rpc.codec import CreditCodec
 from danbao_credit.store.credit_store import CreditStore
 from danbao_credit.store.score_queries import ScoreQueries
-from danbao_credit.testing import good_trade
+from danbao_credit.testing.stories import good_trade
 from danbao_kit.clock import RealClock
 from danbao_kit.database import Database
 from danbao_kit.group_commit import GroupCommit

@@ -11,7 +11,7 @@ import asyncpg
 from danbao.credit.v1 import credit_pb2
 from danbao_credit.application.apply_events import microseconds
 from danbao_credit.application.record_events import NewEvent
-from danbao_credit.testing import START
+from danbao_credit.testing.stories import START
 from danbao_kit.testing.service import as_caller
 
 SELLER, BUYER = "subjects/seller", "subjects/buyer"

@@ -23,7 +23,7 @@ from danbao_credit.domain.events import (
 )
 from danbao_credit.domain.facts import facts_of
 from danbao_credit.domain.profile import Change, Profile
-from danbao_credit.testing_trades import DAY_US, HOUR_US, MINUTE_US, NOW_US, YEARS_US, Fate, Habits, Trade
+from danbao_credit.testing.trades import DAY_US, HOUR_US, MINUTE_US, NOW_US, YEARS_US, Fate, Habits, Trade
 
 
 @dataclass(frozen=True, slots=True)

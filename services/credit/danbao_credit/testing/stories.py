@@ -21,7 +21,7 @@ from danbao_credit.clients.decoding import EscrowEvent, PaymentsEvent
 from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.profile import Profile
-from danbao_credit.testing_deposits import ScriptedAccounts, ScriptedLedger
+from danbao_credit.testing.deposits import ScriptedAccounts, ScriptedLedger
 from danbao_kit.decision import Moment
 from danbao_kit.ids import TimeOrderedIds
 from danbao_kit.testing.certificates import CertificateFiles

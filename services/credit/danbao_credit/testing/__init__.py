@@ -1,0 +1,1 @@
+"""For tests: trades told event by event, a made-up population, reports, and peers that play what they are given."""

@@ -70,12 +70,13 @@ def test_money_on_a_deposit_that_credit_has_forgotten_counts(running, client):
     async def forget():
         connection = await asyncpg.connect(running.card.databases["credit"])
         try:
-            for table in ("deposit_movements", "deposits"):
-                await connection.execute(
-                    f"DELETE FROM {table} WHERE account IN (SELECT account FROM deposits WHERE subject = $1)", seller
-                )
-            await connection.execute("DELETE FROM deposit_steps WHERE subject = $1", seller)
-            await connection.execute("DELETE FROM memberships WHERE subject = $1", seller)
+            # At once: payments' event of the funding may still be on its way, and must find all of it or nothing.
+            async with connection.transaction():
+                gone = await connection.fetch("DELETE FROM deposits WHERE subject = $1 RETURNING account", seller)
+                accounts = [row["account"] for row in gone]
+                await connection.execute("DELETE FROM deposit_movements WHERE account = ANY($1::uuid[])", accounts)
+                await connection.execute("DELETE FROM deposit_steps WHERE subject = $1", seller)
+                await connection.execute("DELETE FROM memberships WHERE subject = $1", seller)
         finally:
             await connection.close()
 

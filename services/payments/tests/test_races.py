@@ -189,3 +189,16 @@ async def test_partial_captures_at_once_never_take_more_than_is_held(replicas: R
     taken = await stack.available(SELLER) + await stack.available("platform", "fee.payment")
     assert (taken, await stack.available(BUYER)) == (90, 0)
     assert (await state_of(stack, held)).state == State.STATE_PARTIALLY_CAPTURED
+
+
+async def test_books_are_emptied_between_batches_and_never_in_a_deadlock_with_one(replicas: Replicas):
+    stack = replicas[0]
+
+    async def ask(caller: int) -> list[str]:
+        asked = (payment(f"subjects/poor-{caller}", SELLER, 5) for _ in range(30))
+        return [await reason_of_call(replicas[caller % 2].call("CreatePayment", each)) for each in asked]
+
+    callers = asyncio.gather(*(ask(caller) for caller in range(16)))
+    while not callers.done():
+        await stack.forget()
+    assert {reason for told in callers.result() for reason in told} == {"INSUFFICIENT_FUNDS"}

@@ -240,17 +240,10 @@ class PaymentsStack:
         )
         connection = await asyncpg.connect(self.database.owner_dsn)
         try:
-            # A worker's own reading may hold what this waits for: whom PostgreSQL picks to break that tries again.
-            for left in reversed(range(5)):
-                try:
-                    await connection.execute(
-                        f"TRUNCATE {tables};"
-                        " UPDATE stream_heads SET event_sequence = 0, row_number = 0, last_time = 'epoch'"
-                    )
-                    break
-                except asyncpg.DeadlockDetectedError:
-                    if not left:
-                        raise
+            # The head first, as every batch does: one that comes meanwhile waits there, with no table locked.
+            await connection.execute(
+                f"UPDATE stream_heads SET event_sequence = 0, row_number = 0, last_time = 'epoch'; TRUNCATE {tables}"
+            )
         finally:
             await connection.close()
 

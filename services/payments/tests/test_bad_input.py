@@ -68,6 +68,7 @@ MESSAGES = {
     "UnfreezeAccount": account_pb2.UnfreezeAccountRequest,
     "CloseAccount": account_pb2.CloseAccountRequest,
     "GetAccount": account_pb2.GetAccountRequest,
+    "GetOwner": account_pb2.GetOwnerRequest,
     "GetBalance": account_pb2.GetBalanceRequest,
     "ListAccounts": account_pb2.ListAccountsRequest,
     "ListEntries": account_pb2.ListEntriesRequest,
@@ -151,6 +152,7 @@ def request(method: str, **fields: Any) -> Any:
         "GetBalance": lambda: account_pb2.GetBalanceRequest(account=f"accounts/{NOBODY}"),
         "GetTransaction": lambda: ledger_pb2.GetTransactionRequest(name=f"transactions/{NOBODY}"),
         "GetAccount": lambda: account_pb2.GetAccountRequest(name=f"accounts/{NOBODY}"),
+        "GetOwner": lambda: account_pb2.GetOwnerRequest(owner=BUYER),
         "ListAccounts": lambda: account_pb2.ListAccountsRequest(owner=BUYER),
         "ListEntries": lambda: account_pb2.ListEntriesRequest(account=f"accounts/{NOBODY}"),
         "GetReconciliation": lambda: reconciliation_pb2.GetReconciliationRequest(name=f"reconciliations/{NOBODY}"),
@@ -453,6 +455,8 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("GetBalance", {"account": WALLET, "recorded_time": {"seconds": 10**15}}, "FIELD_INVALID", "recorded_time"),
     ("GetBalance", {"account": WALLET, "effective_time": {"seconds": -(10**15)}}, "FIELD_INVALID", "effective_time"),
     ("GetAccount", {}, "ACCOUNT_NOT_FOUND", ""),
+    ("GetOwner", {"owner": None}, "FIELD_INVALID", "owner"),
+    ("GetOwner", {"owner": "platform"}, "FIELD_INVALID", "owner"),
     ("ListAccounts", {"owner": "nobody"}, "FIELD_INVALID", "owner"),
     ("ListAccounts", {"page_size": -1}, "FIELD_INVALID", "page_size"),
     ("ListAccounts", {"page_size": 1001}, "FIELD_INVALID", "page_size"),
@@ -594,8 +598,9 @@ async def test_headers_from_elsewhere_than_the_gateway_mean_nothing(served: Paym
 async def test_only_operators_control_accounts_and_limits(served: PaymentsStack, method, roles):
     before = await state(served)
     fields = {} if method == "SetLimits" else {"name": WALLET}
+    caller = as_caller(subject="buyer", roles=roles, partner="shop" if roles == "partner" else "")
     with pytest.raises(RemoteError) as refused:
-        await served.call(method, request(method, **fields), as_=as_caller(subject="buyer", roles=roles))
+        await served.call(method, request(method, **fields), as_=caller)
     assert refused.value.reason == "KIND_NOT_ALLOWED"
     assert await state(served) == before
 

@@ -196,4 +196,5 @@ async def test_payments_of_wallets_and_of_rails_in_one_batch_are_both_stored_who
     ]
     assert stored[0].metadata == (("order", "1"),)
     for each in (stored[0], stored[2]):
-        assert {name: getattr(each, name) for name in Payment._field_defaults} == Payment._field_defaults
+        expected = Payment._field_defaults | {"partner": "shop"}
+        assert {name: getattr(each, name) for name in Payment._field_defaults} == expected

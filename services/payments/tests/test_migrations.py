@@ -9,12 +9,13 @@ from functools import partial
 import asyncpg
 import pytest
 
-from danbao.payments.v1 import payment_pb2
+from danbao.payments.v1 import account_pb2, payment_pb2
 from danbao_kit.migrations import upgrade
+from danbao_kit.rpc_client import RemoteError
 from danbao_kit.testing.certificates import CertificateAuthority
 from danbao_kit.testing.embedded_postgres import ServiceDatabase
 from danbao_payments.domain.account import account_id
-from danbao_payments.testing.stack import PaymentsStack, check_books, new_id
+from danbao_payments.testing.stack import PARTNER, RIVAL, PaymentsStack, check_books, new_id, withdrawal
 from danbao_payments.workers import rails
 
 OWNER, RAIL = "subjects/owner", "rails/simulated"
@@ -132,6 +133,55 @@ async def test_refunds_of_top_ups_are_taken_over_and_what_waits_is_driven_on(
         # What was paid under the version before can be given back under this one.
         back = payment_pb2.RefundPaymentRequest(request_id=new_id(), name=shown.name)
         assert (await stack.call("RefundPayment", back)).refunded_minor == 100
+    finally:
+        await stack.stop()
+    await check_books(database)
+
+
+async def test_what_was_there_before_partners_had_owners_is_the_first_one_s_that_acts(
+    service_database: Callable[..., ServiceDatabase], authority: CertificateAuthority
+):
+    database = service_database("payments")
+    await migrate(database, "0001")
+    connection = await asyncpg.connect(database.owner_dsn)
+    try:
+        for statement in seeded():
+            await connection.execute(statement)
+        await migrate(database, "0004")
+        await migrate(database, "head")
+        for table in ("accounts", "payments"):
+            assert {row["partner"] for row in await connection.fetch(f"SELECT partner FROM {table}")} == {""}
+        # The version before does not know the column, and opens accounts still.
+        await connection.execute(
+            "INSERT INTO accounts (id, owner, kind, currency, state, rule, debits_pending, debits_posted,"
+            " credits_pending, credits_posted, create_time, update_time) VALUES"
+            f" ('{account_id(OWNER, 'seller.payable', 'CNY')}', '{OWNER}', 'seller.payable', 'CNY', 'OPEN',"
+            f" 'CREDITS_COVER_DEBITS', 0, 0, 0, 0, {AT}, {AT})"
+        )
+    finally:
+        await connection.close()
+    stack = PaymentsStack(database, authority, {"clock": "test"})
+    await stack.start()
+    reads = (
+        ("GetPayment", payment_pb2.GetPaymentRequest(name=f"payments/{PAYMENT}")),
+        ("GetTopUp", payment_pb2.GetTopUpRequest(name=f"topUps/{DONE}")),
+        ("GetAccount", account_pb2.GetAccountRequest(name=f"accounts/{account_id(OWNER, 'user.available', 'CNY')}")),
+        ("GetAccount", account_pb2.GetAccountRequest(name=f"accounts/{account_id(OWNER, 'seller.payable', 'CNY')}")),
+    )
+    everything = payment_pb2.ListPaymentsRequest()
+    try:
+        for partner in (PARTNER, RIVAL):
+            for method, request in reads:
+                await stack.call(method, request, as_=partner)
+            assert len((await stack.call("ListPayments", everything, as_=partner)).payments) == 1
+        await stack.call("CreateWithdrawal", withdrawal(OWNER, 1), as_=RIVAL)
+        for method, request in reads:
+            await stack.call(method, request, as_=RIVAL)
+            with pytest.raises(RemoteError) as refused:
+                await stack.call(method, request, as_=PARTNER)
+            assert refused.value.code == "NOT_FOUND"
+        assert len((await stack.call("ListPayments", everything, as_=RIVAL)).payments) == 1
+        assert not (await stack.call("ListPayments", everything, as_=PARTNER)).payments
     finally:
         await stack.stop()
     await check_books(database)

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from danbao_kit.decision import Moment
 from danbao_payments.application.holds import expire_due
-from danbao_payments.domain.access import check_may_control, check_may_open
-from danbao_payments.domain.account import Account, AccountState, account_id, new_account
+from danbao_payments.domain.access import check_may_control, check_may_open, check_may_say_whose
+from danbao_payments.domain.account import Account, AccountState, account_id
 from danbao_payments.domain.account_commands import (
     CloseAccount,
     CreateAccount,
@@ -21,6 +21,7 @@ from danbao_payments.domain.chart import RECEIVABLES
 from danbao_payments.domain.commands import AccountKey
 from danbao_payments.domain.errors import AccountClosed, AccountFrozen, AccountNotEmpty, AccountNotFound
 from danbao_payments.domain.events import AccountEvent
+from danbao_payments.domain.tenancy import act_for, assign, is_foreign, sees
 
 _FROZEN = {"DEBITS": AccountState.FROZEN_DEBITS, "ALL": AccountState.FROZEN_ALL}
 
@@ -28,9 +29,19 @@ _FROZEN = {"DEBITS": AccountState.FROZEN_DEBITS, "ALL": AccountState.FROZEN_ALL}
 def create_accounts(
     command: CreateAccount | CreateAccounts, books: Books, moment: Moment
 ) -> Account | tuple[Account, ...]:
-    """Opens those that are not there yet. Raises KindNotAllowed, then AccountClosed, and then opens none."""
+    """Opens those that are not there yet. Raises KindNotAllowed, then AccountNotFound for another partner's owner, then
+    OwnerTaken, then AccountClosed, and then opens none."""
+    caller = command.caller
     for new in command.accounts:
-        check_may_open(AccountKey(new.owner, new.kind), command.caller)
+        check_may_open(AccountKey(new.owner, new.kind), caller)
+        check_may_say_whose(new, caller)
+    for new in command.accounts:
+        if is_foreign(new.owner, caller, books):
+            raise AccountNotFound(f"accounts/{account_id(new.owner, new.kind, new.currency)}")
+    for new in command.accounts:
+        if new.partner and not caller.is_tenant:
+            assign(new.owner, new.partner, books, moment)
+        act_for(new.owner, caller, books, moment)
     for new in command.accounts:
         found = books.accounts.get(account_id(new.owner, new.kind, new.currency))
         if found is not None and found.state == AccountState.CLOSED:
@@ -39,7 +50,7 @@ def create_accounts(
     for new in command.accounts:
         account = books.accounts.get(account_id(new.owner, new.kind, new.currency))
         if account is None:
-            account = new_account(new.owner, new.kind, new.currency, moment.now)
+            account = books.account(new.owner, new.kind, new.currency, moment.now)
             _put(account, "account_opened", books, moment)
         made.append(account)
     return tuple(made) if isinstance(command, CreateAccounts) else made[0]
@@ -82,7 +93,7 @@ def close_account(command: CloseAccount, books: Books, moment: Moment) -> Accoun
 def _find(account: UUID, caller: Caller, books: Books, *, closing: bool = False) -> Account:
     """The account, not closed. Raises AccountNotFound, KindNotAllowed, AccountClosed."""
     found = books.accounts.get(account)
-    if found is None or not caller.owns(found.owner):
+    if found is None or not sees(caller, found.owner, books.partner_of(found.owner)):
         raise AccountNotFound(f"accounts/{account}")
     check_may_control(AccountKey(found.owner, found.kind), caller, closing=closing)
     if found.state == AccountState.CLOSED:

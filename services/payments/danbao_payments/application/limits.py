@@ -26,13 +26,15 @@ def set_limits(command: SetLimits, books: Books, moment: Moment) -> Limits:
     return limits
 
 
-def count_payment(command: CreatePayment, books: Books, moment: Moment) -> None:
+def count_payment(command: CreatePayment, books: Books, moment: Moment, *, payer: str) -> None:
     """Counts a payment where limits apply to it. Raises LimitExceeded."""
-    count_against_limits(command.payer, command.limit_class, command.amount, books, moment)
+    count_against_limits(payer, command.limit_class, command.amount, books, moment)
 
 
 def count_against_limits(payer: str, limit_class: str, amount: Money, books: Books, moment: Moment) -> None:
-    """Counts what is paid where limits apply to it: the payer's own, and those of the class. Raises LimitExceeded."""
+    """Counts what is paid where limits apply to it: the payer's own, and those of the class. Raises LimitExceeded.
+
+    Of a payer that does not exist for who asks, empty here, only the class's apply."""
     if books.limits.is_empty:
         return
     currency = amount.currency

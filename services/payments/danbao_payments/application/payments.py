@@ -12,8 +12,9 @@ from danbao_payments.application.holds import expire_due, release
 from danbao_payments.application.limits import count_payment
 from danbao_payments.application.rail_payments import await_rail, check_refund_has_room, refund_over_rail
 from danbao_payments.domain.access import check_may_move_payee, check_may_pay, find_payment
-from danbao_payments.domain.account import account_id
+from danbao_payments.domain.account import Account, account_id
 from danbao_payments.domain.books import Books
+from danbao_payments.domain.callers import Caller
 from danbao_payments.domain.chart import CLEARING_CAPTURE, CLEARING_REFUND, PLATFORM, USER_AVAILABLE
 from danbao_payments.domain.commands import (
     DEFAULT_HOLD_LIFETIME,
@@ -27,13 +28,15 @@ from danbao_payments.domain.events import PaymentEvent
 from danbao_payments.domain.payment import CaptureMode, Payment, PaymentCommand, PaymentState, next_state
 from danbao_payments.domain.payment_split import SplitPart, refund_parts, refundable_minor
 from danbao_payments.domain.posting import Posting, check_movable
+from danbao_payments.domain.tenancy import account_to_debit, check_creditable, enter
 from danbao_payments.domain.transfer import TransferKind
 
 
 def create_payment(command: CreatePayment, books: Books, moment: Moment, rails: frozenset[str]) -> Payment:
     """Pays at once, or holds, or waits for the rail that is to bring the money.
 
-    Raises RailUnknown, KindNotAllowed, AccountClosed, AccountFrozen, LimitExceeded, InsufficientFunds, BalanceOverflow.
+    Raises RailUnknown, KindNotAllowed, AccountNotFound, AccountClosed, AccountFrozen, LimitExceeded, InsufficientFunds,
+    BalanceOverflow.
     """
     if command.rail and command.rail not in rails:
         raise RailUnknown(command.rail)
@@ -47,11 +50,15 @@ def create_payment(command: CreatePayment, books: Books, moment: Moment, rails: 
         credited = [
             books.account(term.destination.owner, term.destination.kind, currency, now) for term in command.splits
         ]
+    partner, exists = command.caller.partner, True
+    if partner and not (partner == payer.partner == payee.partner and len(credited) == 1 and not command.beneficiary):
+        payer, credited, exists = enter(command, payer, credited, books, moment)
+        payee = payee if command.splits else credited[0]
     check_movable([payer], credited)
-    if payer.id in books.due_holds:
+    if exists and payer.id in books.due_holds:
         expire_due((payer.id,), books, moment)
         payer = books.account(command.payer, USER_AVAILABLE, currency, now)
-    count_payment(command, books, moment)
+    count_payment(command, books, moment, payer=command.payer if exists else "")
     payment_id = moment.ids.new()
     posting = Posting(books, moment)
     automatic = command.capture_mode == CaptureMode.AUTOMATIC
@@ -109,6 +116,7 @@ def create_payment(command: CreatePayment, books: Books, moment: Moment, rails: 
         )
         if command.splits
         else (),
+        partner or payer.partner or books.partner_of(command.payer),
     )
     if command.rail:
         waiting = payment._replace(rail=command.rail, instrument=command.instrument, traceparent=moment.traceparent)
@@ -128,7 +136,9 @@ def capture_payment(command: CapturePayment, books: Books, moment: Moment) -> Pa
     _check_currency(command.amount, payment)
     now = moment.now
     payer = books.account(payment.payer, USER_AVAILABLE, payment.currency, now)
-    check_movable([payer], receivers(payment, books, moment))
+    credited = receivers(payment, books, moment)
+    check_creditable(credited, command.caller, books)
+    check_movable([payer], credited)
     held_minor = payment.held_minor
     amount_minor = held_minor if command.amount is None else command.amount.minor
     final = command.final or amount_minor >= held_minor
@@ -171,7 +181,7 @@ def refund_payment(command: RefundPayment, books: Books, moment: Moment) -> Paym
     _check_currency(command.amount, payment)
     now = moment.now
     payer = books.account(payment.payer, USER_AVAILABLE, payment.currency, now)
-    sources = receivers(payment, books, moment)
+    sources = _givers(payment, command.caller, books, moment)
     keeping = {
         account_id(p.owner, p.kind, payment.currency) for p in payment.parts if p.is_fee and not command.fees_back
     }
@@ -184,7 +194,7 @@ def refund_payment(command: RefundPayment, books: Books, moment: Moment) -> Paym
     check_refundable(payment, amount_minor, left_minor=left_minor)
     if any(account.id in books.due_holds for account in sources):
         expire_due([account.id for account in sources], books, moment)
-        sources = receivers(payment, books, moment)
+        sources = _givers(payment, command.caller, books, moment)
     shares: tuple[int, ...] = (amount_minor,)
     if payment.parts:
         shares = refund_parts(payment.parts, amount_minor, fees_back=command.fees_back)
@@ -201,6 +211,16 @@ def refund_payment(command: RefundPayment, books: Books, moment: Moment) -> Paym
     if payment.rail:
         refund_over_rail(refunded, amount_minor, books, moment)
     return refunded
+
+
+def _givers(payment: Payment, caller: Caller, books: Books, moment: Moment) -> list[Account]:
+    """The accounts that give a refund; to a partner another's is one in which there is nothing."""
+    accounts = receivers(payment, books, moment)
+    if not caller.is_tenant:
+        return accounts
+    return [
+        account_to_debit(account.owner, account.kind, account.currency, caller, books, moment) for account in accounts
+    ]
 
 
 def check_refundable(payment: Payment, amount_minor: int, *, left_minor: int | None = None) -> None:

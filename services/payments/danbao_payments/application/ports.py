@@ -16,6 +16,7 @@ from danbao_payments.domain.audit import ALWAYS, Look, Part, Position, Window
 from danbao_payments.domain.chain import Chain
 from danbao_payments.domain.limits import Limits, Usage
 from danbao_payments.domain.movement import Movement, RailResult
+from danbao_payments.domain.owner import Owner
 from danbao_payments.domain.payment import Payment
 from danbao_payments.domain.rail_refund import RailRefund
 from danbao_payments.domain.top_up import TopUp
@@ -179,11 +180,13 @@ class KindTotals(NamedTuple):
 
 
 class PaymentFilter(NamedTuple):
-    """Which payments are asked for; what is empty does not matter. `party` is payer, payee or beneficiary."""
+    """Which payments are asked for; what is empty does not matter. `party` is payer, payee or beneficiary; `partner` is
+    the one to whom they are shown."""
 
     payer: str = ""
     payee_owner: str = ""
     party: str = ""
+    partner: str = ""
     state: str = ""
     begin: datetime | None = None
     end: datetime | None = None
@@ -262,8 +265,18 @@ class BooksReader(Protocol):
         after: tuple[str, str, str] | None,
         limit: int,
         now: datetime,
+        seen_by: str | None = None,
     ) -> Sequence[Account]:
-        """By owner, kind and currency, those after; an empty owner, kind or states: any."""
+        """By owner, kind and currency, those after; an empty owner, kind or states: any. `seen_by`: only what exists
+        for this partner."""
+        ...
+
+    async def owners(self, owners: Collection[str]) -> dict[str, Owner]:
+        """Those of them whom partners have brought."""
+        ...
+
+    async def whose(self, accounts: Collection[UUID]) -> dict[UUID, tuple[str, str]]:
+        """Their owners, each with the partner that has brought it; empty: nobody."""
         ...
 
     async def payment(self, payment_id: UUID, now: datetime) -> Payment | None: ...

@@ -30,7 +30,7 @@ def report_rail_result(command: ReportRailResult, books: Books, moment: Moment) 
     if found is None or not found.rail:
         raise MovementNotFound(name)
     owner = found.payer if isinstance(found, Payment) else found.owner
-    if not can_see_movement(owner, found.rail, command.caller):
+    if not can_see_movement(owner, found.rail, command.caller, books.partner_of(owner)):
         raise MovementNotFound(name)
     check_may_report(name, found.rail, command.caller)
     if command.amount is not None and command.amount.currency != found.currency:

@@ -22,6 +22,7 @@ from danbao_payments.domain.chart import (
 )
 from danbao_payments.domain.commands import CreateTopUp, RefundTopUp, ReportRailResult
 from danbao_payments.domain.errors import (
+    AccountNotFound,
     BalanceOverflow,
     CurrencyMismatch,
     KindNotAllowed,
@@ -34,6 +35,7 @@ from danbao_payments.domain.movement import RailResult, movement_metadata
 from danbao_payments.domain.posting import Posting, check_movable
 from danbao_payments.domain.rail_refund import RailRefund, RailRefundState
 from danbao_payments.domain.rail_report import RailReport, check_no_conflict, own_reference, tells_reference
+from danbao_payments.domain.tenancy import act_for, is_foreign, sees
 from danbao_payments.domain.top_up import (
     AWAITING,
     TopUp,
@@ -46,8 +48,8 @@ from danbao_payments.domain.top_up import (
 
 
 def create_top_up(command: CreateTopUp, books: Books, moment: Moment, rails: frozenset[str]) -> object:
-    """Writes down that the rail is to be asked. Raises RailUnknown, KindNotAllowed, AccountClosed, AccountFrozen,
-    BalanceOverflow."""
+    """Writes down that the rail is to be asked. Raises RailUnknown, KindNotAllowed, AccountNotFound for another
+    partner's owner, AccountClosed, AccountFrozen, BalanceOverflow."""
     if command.rail not in rails:
         raise RailUnknown(command.rail)
     if command.caller.party not in PAYING or not command.caller.owns(command.owner):
@@ -57,6 +59,9 @@ def create_top_up(command: CreateTopUp, books: Books, moment: Moment, rails: fro
             kind=USER_AVAILABLE,
             caller=command.caller.party.value,
         )
+    if is_foreign(command.owner, command.caller, books):
+        raise AccountNotFound(f"accounts/{account_id(command.owner, USER_AVAILABLE, command.amount.currency)}")
+    act_for(command.owner, command.caller, books, moment)
     wallet = books.account(command.owner, USER_AVAILABLE, command.amount.currency, moment.now)
     check_movable([], [wallet])
     _reserve(command, books, moment)
@@ -203,7 +208,7 @@ def _told(kind: str, top_up: TopUp, moment: Moment) -> TopUp:
 def refund_top_up(command: RefundTopUp, books: Books, moment: Moment) -> object:
     """Takes the money out of the wallet and writes down that the rail is to send it back."""
     top_up = books.top_ups.get(command.name)
-    if top_up is None or not command.caller.owns(top_up.owner):
+    if top_up is None or not sees(command.caller, top_up.owner, books.partner_of(top_up.owner)):
         raise TopUpNotFound(f"topUps/{command.name}")
     if command.caller.party not in PAYING:
         raise KindNotAllowed(
@@ -215,6 +220,7 @@ def refund_top_up(command: RefundTopUp, books: Books, moment: Moment) -> object:
     if command.amount is not None and command.amount.currency != top_up.currency:
         raise CurrencyMismatch(f"topUps/{top_up.id}", currency=command.amount.currency, expected=top_up.currency)
     now = moment.now
+    act_for(top_up.owner, command.caller, books, moment)
     wallet = books.account(top_up.owner, USER_AVAILABLE, top_up.currency, now)
     check_movable([wallet], [])
     check_refundable(top_up)

@@ -17,6 +17,7 @@ from danbao_payments.domain.access import (
     check_may_debit,
     check_may_reverse,
     check_may_send_back,
+    check_own_debits,
     check_own_rules,
     find_payment,
 )
@@ -32,12 +33,19 @@ from danbao_payments.domain.chart import (
     USER_AVAILABLE,
 )
 from danbao_payments.domain.commands import AccountKey, Leg, PostTransaction, ReverseTransaction, SpreadLeg
-from danbao_payments.domain.errors import AlreadyReversed, CurrencyMismatch, TransactionNotFound, WouldBePosted
+from danbao_payments.domain.errors import (
+    AlreadyReversed,
+    CurrencyMismatch,
+    InsufficientFunds,
+    TransactionNotFound,
+    WouldBePosted,
+)
 from danbao_payments.domain.events import TransactionEvent
 from danbao_payments.domain.payment import Payment, PaymentCommand, next_state
 from danbao_payments.domain.posting import Posting, check_movable
 from danbao_payments.domain.recovery import comes_from_fund, debtor_of
 from danbao_payments.domain.spread import Plan
+from danbao_payments.domain.tenancy import account_to_debit, is_foreign, open_from_trades, sees
 from danbao_payments.domain.transfer import Metadata, PostedTransaction, Purpose, Transfer
 
 # A caller's clock may be a little ahead of ours.
@@ -64,7 +72,8 @@ def reverse_transaction(command: ReverseTransaction, books: Books, moment: Momen
     """Posts the transaction's movements the other way round, last first. What it gave to a payment's payer is taken
     back by no reversal; what a payer paid goes back as a refund, under the payment's cap."""
     found = books.posted.get(command.name)
-    if found is None or not command.caller.owns_one_of(*_owners(found, books)):
+    caller = command.caller
+    if found is None or not any(sees(caller, owner, partner) for owner, partner in _owners(found, books)):
         raise TransactionNotFound(f"transactions/{command.name}")
     check_may_reverse(found, command.caller, books)
     legs = tuple(_reversed(transfer, books) for transfer in reversed(found.transfers))
@@ -108,6 +117,7 @@ def _post(
                 check_may_credit(key, caller)
         if reverses is None:
             check_own_rules(leg, caller)
+    check_own_debits(legs, caller)
     for leg in legs:
         if leg.payment is not None and payments[leg.payment].currency != leg.amount.currency:
             expected = payments[leg.payment].currency
@@ -116,6 +126,9 @@ def _post(
     credits = [(key, leg.amount.currency) for leg in legs for key in leg.credits]
     if books.due_holds:
         expire_due({account_id(key.owner, key.kind, currency) for key, currency in debits}, books, moment)
+    if caller.is_tenant:
+        _act_for_debited(legs, caller, books, moment)
+    open_from_trades(legs, books, moment)
     check_movable(
         [books.account(key.owner, key.kind, currency, now) for key, currency in debits],
         [books.account(key.owner, key.kind, currency, now) for key, currency in credits],
@@ -216,6 +229,21 @@ def _reversed(transfer: Transfer, books: Books) -> Leg:
     )
 
 
-def _owners(posted: PostedTransaction, books: Books) -> list[str]:
+def _owners(posted: PostedTransaction, books: Books) -> list[tuple[str, str]]:
+    """The owners of its accounts, each with the partner that has brought it."""
     both = [account for transfer in posted.transfers for account in (transfer.debit_account, transfer.credit_account)]
-    return [account.owner for key in both if (account := books.accounts.get(key)) is not None]
+    found = [account for key in both if (account := books.accounts.get(key)) is not None]
+    return [(account.owner, books.partner_of(account.owner)) for account in found]
+
+
+def _act_for_debited(legs: Sequence[Leg | SpreadLeg], caller: Caller, books: Books, moment: Moment) -> None:
+    """A partner for whom it is posted acts for those whose accounts it debits. Raises InsufficientFunds: in accounts of
+    owners that others brought there is nothing for it."""
+    for leg in legs:
+        for key in leg.debits:
+            currency = leg.amount.currency
+            account = account_to_debit(key.owner, key.kind, currency, caller, books, moment)
+            if is_foreign(key.owner, caller, books):
+                raise InsufficientFunds(
+                    account.id, owner=key.owner, kind=key.kind, available_minor=0, amount_minor=leg.amount.minor
+                )

@@ -19,6 +19,7 @@ from danbao_payments.domain.movement import RailResult, movement_metadata
 from danbao_payments.domain.posting import Posting, check_movable
 from danbao_payments.domain.rail_access import check_may_withdraw
 from danbao_payments.domain.rail_report import RailReport, check_no_conflict, own_reference, tells_reference
+from danbao_payments.domain.tenancy import account_to_debit, is_foreign
 from danbao_payments.domain.withdrawal import AWAITING, REPORTS, Withdrawal, WithdrawalEffect, WithdrawalState
 
 
@@ -31,12 +32,13 @@ def create_withdrawal(command: CreateWithdrawal, books: Books, moment: Moment, r
         raise RailUnknown(command.rail)
     check_may_withdraw(command.owner, command.kind, command.caller)
     amount_minor, currency, now = command.amount.minor, command.amount.currency, moment.now
-    source = books.account(command.owner, command.kind, currency, now)
+    source = account_to_debit(command.owner, command.kind, currency, command.caller, books, moment)
     check_movable([source], [])
-    if source.id in books.due_holds:
+    payer = "" if is_foreign(command.owner, command.caller, books) else command.owner
+    if payer and source.id in books.due_holds:
         expire_due((source.id,), books, moment)
         source = books.account(command.owner, command.kind, currency, now)
-    count_against_limits(command.owner, command.limit_class, command.amount, books, moment)
+    count_against_limits(payer, command.limit_class, command.amount, books, moment)
     request = open_request(moment)
     withdrawal = Withdrawal(
         moment.ids.new(),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from uuid import UUID
 
+from danbao_payments.domain.account_commands import NewAccount
 from danbao_payments.domain.books import Books
 from danbao_payments.domain.callers import PAYING, Caller, Party
 from danbao_payments.domain.chart import (
@@ -36,7 +38,7 @@ _SENDING_BACK = frozenset({Party.ESCROW, Party.OPERATOR})
 def check_may_pay(command: CreatePayment) -> None:
     """Raises KindNotAllowed unless the caller may pay from this wallet into that account."""
     caller, payee = command.caller, command.payee
-    if caller.party not in PAYING or not caller.owns(command.payer):
+    if caller.party not in PAYING or not caller.owns(command.payer) or not _is_its_own(command.payer, caller):
         raise _not_allowed(f"{command.payer} is not the caller's to pay for", command.payer, USER_AVAILABLE, caller)
     _check_payable(payee, _PAYEE_KINDS, caller)
     for term in command.splits:
@@ -77,6 +79,19 @@ def check_may_credit(key: AccountKey, caller: Caller) -> None:
     """Raises KindNotAllowed unless the caller may name the account as a leg's credit."""
     if caller.party not in kind_of(key, caller).credited_by:
         raise _not_allowed(f"{key.kind} is not the caller's to credit", key.owner, key.kind, caller)
+
+
+def check_own_debits(legs: Iterable[Leg | SpreadLeg], caller: Caller) -> None:
+    """Raises KindNotAllowed where a service asks for a subject, and a leg debits another's account."""
+    for leg in legs:
+        for key in leg.debits:
+            if not _is_its_own(key.owner, caller):
+                raise _not_allowed(f"{key.kind} is not {caller.subject}'s to debit", key.owner, key.kind, caller)
+
+
+def _is_its_own(owner: str, caller: Caller) -> bool:
+    """Of a subject for which a service asks: whether the owner is that subject."""
+    return not caller.asks_for_subject or caller.subject == owner
 
 
 def check_own_rules(leg: Leg | SpreadLeg, caller: Caller) -> None:
@@ -129,6 +144,12 @@ def check_may_open(key: AccountKey, caller: Caller) -> None:
         raise _not_allowed(f"{key.kind} is not the caller's to open", key.owner, key.kind, caller)
 
 
+def check_may_say_whose(new: NewAccount, caller: Caller) -> None:
+    """Raises KindNotAllowed where another than an operator says which partner brings an owner."""
+    if new.partner and caller.party is not Party.OPERATOR and not (caller.is_tenant and new.partner == caller.partner):
+        raise _not_allowed("whose an owner is, operators say", new.owner, new.kind, caller)
+
+
 def check_may_control(key: AccountKey, caller: Caller, *, closing: bool = False) -> None:
     """Raises KindNotAllowed unless the caller may freeze the account, or with `closing` end it."""
     if caller.party is not Party.OPERATOR:
@@ -154,14 +175,19 @@ def kind_of(key: AccountKey, caller: Caller) -> Kind:
 def find_payment(payment_id: UUID, caller: Caller, books: Books) -> Payment:
     """The payment. Raises PaymentNotFound, for one that is not the caller's to see as well."""
     payment = books.payments.get(payment_id)
-    if payment is None or not can_see_payment(payment, caller):
+    if payment is None or not can_see_payment(payment, caller, books.partner_of):
         raise PaymentNotFound(f"payments/{payment_id}")
     return payment
 
 
-def can_see_payment(payment: Payment, caller: Caller) -> bool:
-    """Whether the payment exists for the caller."""
-    return caller.owns_one_of(payment.payer, payment.payee_owner, payment.beneficiary)
+def can_see_payment(payment: Payment, caller: Caller, partner_of: Callable[[str], str]) -> bool:
+    """Whether the payment exists for the caller: for a partner its own, and what is nobody's between owners of whom no
+    other has brought one. `partner_of`: who has brought an owner."""
+    if caller.party is not Party.PARTNER:
+        return caller.owns_one_of(payment.payer, payment.payee_owner, payment.beneficiary)
+    if payment.partner:
+        return payment.partner == caller.partner
+    return all(partner_of(owner) in ("", caller.partner) for owner in (payment.payer, payment.payee_owner))
 
 
 def _fund_s_own(key: AccountKey, caller: Caller) -> KindNotAllowed:

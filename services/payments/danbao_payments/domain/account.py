@@ -38,6 +38,8 @@ class Account(NamedTuple):
     credits_posted: int
     create_time: datetime
     update_time: datetime
+    # Who has brought its owner, as the owner's own row says; empty: nobody.
+    partner: str = ""
 
     @property
     def is_empty(self) -> bool:
@@ -51,10 +53,10 @@ def account_id(owner: str, kind: str, currency: str) -> UUID:
     return uuid5(_NAMESPACE, f"{owner}|{kind}|{currency}")
 
 
-def new_account(owner: str, kind: str, currency: str, now: datetime) -> Account:
+def new_account(owner: str, kind: str, currency: str, now: datetime, partner: str = "") -> Account:
     """An account nobody has posted to yet."""
     state, rule = AccountState.OPEN.value, CHART[kind].rule.value
-    return Account(account_id(owner, kind, currency), owner, kind, currency, state, rule, 0, 0, 0, 0, now, now)
+    return Account(account_id(owner, kind, currency), owner, kind, currency, state, rule, 0, 0, 0, 0, now, now, partner)
 
 
 def available_minor(account: Account) -> int:

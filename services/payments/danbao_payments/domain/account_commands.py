@@ -6,17 +6,31 @@ from dataclasses import dataclass
 from typing import ClassVar
 from uuid import UUID
 
+from danbao_kit.errors import FieldInvalid, FieldViolation
 from danbao_kit.money import check_currency
 from danbao_payments.domain.callers import OURSELVES, Caller
+from danbao_payments.domain.chart import SUBJECTS
 
 
 @dataclass(frozen=True, slots=True)
 class NewAccount:
-    """An account by what it is to be."""
+    """An account by what it is to be, and which partner is said to bring its owner."""
 
     owner: str
     kind: str
     currency: str
+    partner: str = ""
+
+    def __repr__(self) -> str:
+        # A request that says no partner is what it was before one could be said: fingerprints are of this.
+        said = f", partner={self.partner!r}" if self.partner else ""
+        return f"NewAccount(owner={self.owner!r}, kind={self.kind!r}, currency={self.currency!r}{said})"
+
+    def check(self, path: str) -> None:
+        """Raises FieldInvalid, CurrencyUnknown."""
+        if self.partner and not self.owner.startswith(SUBJECTS):
+            raise FieldInvalid(FieldViolation(f"{path}.partner", "only subjects are brought"))
+        check_currency(self.currency, f"{path}.currency")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +46,8 @@ class CreateAccount:
         return (self.account,)
 
     def check(self) -> None:
-        """Raises CurrencyUnknown."""
-        check_currency(self.account.currency, "account.currency")
+        """Raises FieldInvalid, CurrencyUnknown."""
+        self.account.check("account")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +60,9 @@ class CreateAccounts:
     caller: Caller = OURSELVES
 
     def check(self) -> None:
-        """Raises CurrencyUnknown."""
+        """Raises FieldInvalid, CurrencyUnknown."""
         for position, account in enumerate(self.accounts):
-            check_currency(account.currency, f"accounts[{position}].currency")
+            account.check(f"accounts[{position}]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from uuid import UUID
 from danbao_kit.working_set import Log, Rows, WorkingSet
 from danbao_payments.domain.account import Account, account_id, new_account
 from danbao_payments.domain.limits import Limits, Usage
+from danbao_payments.domain.owner import Owner
 from danbao_payments.domain.payment import Payment
 from danbao_payments.domain.rail_refund import RailRefund
 from danbao_payments.domain.reconciliation import ImportedStatement, Reconciliation, ReconciliationItem
@@ -42,6 +43,10 @@ class Books(WorkingSet):
         self.reconciliations: Rows[UUID, Reconciliation] = self.rows()
         self.reconciliation_items: Rows[tuple[UUID, int], ReconciliationItem] = self.rows()
         self.imported: Log[ImportedStatement] = self.log()
+        # Owners that partners bring by these commands, and trades that they pay.
+        self.brought: Rows[str, Owner] = self.rows()
+        # By owner, of whose accounts or whose own row something was read: who had brought it before; empty: nobody.
+        self.partners: dict[str, str] = {}
         # Payments whose hold on an account has run out, or is about to, and was not ended yet: oldest first.
         self.due_holds: dict[UUID, list[UUID]] = {}
         # Owners who may owe the platform something: those who do are all among them.
@@ -50,4 +55,9 @@ class Books(WorkingSet):
     def account(self, owner: str, kind: str, currency: str, now: datetime) -> Account:
         """The account as it stands; one that nobody has posted to yet is all zero."""
         found = self.accounts.get(account_id(owner, kind, currency))
-        return found if found is not None else new_account(owner, kind, currency, now)
+        return found if found is not None else new_account(owner, kind, currency, now, self.partner_of(owner))
+
+    def partner_of(self, owner: str) -> str:
+        """Who has brought the owner; empty: nobody."""
+        brought = self.brought.get(owner)
+        return self.partners.get(owner, "") if brought is None else brought.partner

@@ -23,16 +23,33 @@ class Party(StrEnum):
 
 # Those who may pay from a wallet, capture, void, refund, and bring money in and out.
 PAYING = frozenset({Party.ESCROW, Party.OPERATOR, Party.PARTNER, Party.USER})
+# Services that ask on somebody's behalf.
+PEERS = frozenset({Party.ESCROW, Party.CREDIT})
 # Those to whom only what is their own subject's exists.
 _CONFINED = frozenset({Party.USER, Party.RAIL, Party.NOBODY})
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """One caller. `subject` is the token's subject, subjects/{id}; empty for a peer service."""
+    """One caller. `subject` is the token's, subjects/{id}, and `partner` a partner's own.
+
+    Of a peer service they are those for whom it asks: whose trade or membership it is, and which subject asks by a
+    token of its own; both are empty where it asks for itself.
+    """
 
     party: Party
     subject: str = ""
+    partner: str = ""
+
+    @property
+    def is_tenant(self) -> bool:
+        """Whether a partner asks, itself or through a peer service: for it there are no owners that others brought."""
+        return self.party is Party.PARTNER or (self.partner != "" and not self.subject and self.party in PEERS)
+
+    @property
+    def asks_for_subject(self) -> bool:
+        """Whether a service asks for a subject."""
+        return self.subject != "" and (self.party is Party.ESCROW or self.party is Party.CREDIT)
 
     @property
     def is_confined(self) -> bool:

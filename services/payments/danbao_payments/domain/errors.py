@@ -4,6 +4,7 @@ DanbaoError
 ├── LegsInvalid             INVALID_ARGUMENT     an account on both sides of a leg
 ├── SplitNotWhole           INVALID_ARGUMENT     parts that are not the amount, to the minor unit
 ├── AccountNotFound         NOT_FOUND            missing, or not the caller's to see
+├── OwnerTaken              FAILED_PRECONDITION  another partner has brought it
 ├── PaymentNotFound         NOT_FOUND
 ├── TransactionNotFound     NOT_FOUND
 ├── TopUpNotFound           NOT_FOUND
@@ -73,6 +74,13 @@ class AccountNotFound(DanbaoError):
 
     def __init__(self, account: str) -> None:
         super().__init__(f"{account} does not exist", account=account)
+
+
+class OwnerTaken(DanbaoError):
+    code, reason = Code.FAILED_PRECONDITION, "OWNER_TAKEN"
+
+    def __init__(self, owner: str, *, partner: str) -> None:
+        super().__init__(f"{owner} was brought by another partner", owner=owner, partner=partner)
 
 
 class PaymentNotFound(DanbaoError):

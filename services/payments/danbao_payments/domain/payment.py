@@ -96,6 +96,8 @@ class Payment(NamedTuple):
     # Empty without a split; then all of it goes to the payee.
     remainder_policy: str
     parts: tuple[SplitPart, ...]
+    # Whose it is; empty: nobody's.
+    partner: str = ""
     # Empty when the payer's wallet pays.
     rail: str = ""
     instrument: str = ""

@@ -68,12 +68,12 @@ class Posting:
         debited = self._accounts.get(debit.id, debit)
         credited = self._accounts.get(credit.id, credit)
         now = self._moment.now
-        i, owner, kind, currency, state, rule, dp, dd, cp, cc, made, _ = debited
-        after_debit = Account(i, owner, kind, currency, state, rule, dp, dd + amount_minor, cp, cc, made, now)
+        i, owner, kind, currency, state, rule, dp, dd, cp, cc, made, _, whose = debited
+        after_debit = Account(i, owner, kind, currency, state, rule, dp, dd + amount_minor, cp, cc, made, now, whose)
         if is_short(after_debit):
             raise _insufficient(debited, amount_minor)
-        i, owner, kind, currency, state, rule, dp, dd, cp, cc, made, _ = credited
-        after_credit = Account(i, owner, kind, currency, state, rule, dp, dd, cp, cc + amount_minor, made, now)
+        i, owner, kind, currency, state, rule, dp, dd, cp, cc, made, _, whose = credited
+        after_credit = Account(i, owner, kind, currency, state, rule, dp, dd, cp, cc + amount_minor, made, now, whose)
         if is_short(after_credit):
             raise _insufficient(credited, amount_minor)
         self._add(_POSTED, after_debit, after_credit, amount_minor, None, payment_id, purpose)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from danbao_payments.domain.callers import PAYING, Caller, Party
 from danbao_payments.domain.chart import RAILS, SELLER_PAYABLE, SUBJECTS, USER_AVAILABLE
 from danbao_payments.domain.errors import KindNotAllowed
+from danbao_payments.domain.tenancy import sees
 
 _REPORTING = frozenset({Party.OPERATOR, Party.OURSELVES})
 _WITHDRAWN_FROM = frozenset({USER_AVAILABLE, SELLER_PAYABLE})
@@ -19,9 +20,9 @@ def check_may_withdraw(owner: str, kind: str, caller: Caller) -> None:
         raise KindNotAllowed(why, owner=owner, kind=kind, caller=caller.party.value)
 
 
-def can_see_movement(owner: str, rail: str, caller: Caller) -> bool:
-    """Whether the movement exists for the caller: a rail sees what goes over it."""
-    return caller.owns(owner) or _is_rail(caller, rail)
+def can_see_movement(owner: str, rail: str, caller: Caller, partner: str) -> bool:
+    """Whether the movement exists for the caller: a rail sees what goes over it. `partner` has brought the owner."""
+    return sees(caller, owner, partner) or _is_rail(caller, rail)
 
 
 def check_may_report(movement: str, rail: str, caller: Caller) -> None:

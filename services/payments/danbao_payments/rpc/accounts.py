@@ -16,14 +16,16 @@ from danbao_kit.paging import decode_token, encode_token, page_size
 from danbao_kit.timestamps import moment_of
 from danbao_payments.application.ports import BooksReader, Period, StatementReader
 from danbao_payments.domain.account import Account
-from danbao_payments.domain.callers import Party
+from danbao_payments.domain.callers import PEERS, Party
 from danbao_payments.domain.chart import CHART, ESCROW_TRADE, Side
 from danbao_payments.domain.errors import AccountNotFound
+from danbao_payments.domain.tenancy import sees
 from danbao_payments.rpc.commands import MutationRunner
-from danbao_payments.rpc.mapping import STATES_SHOWN_AS, account_message, caller_of, entry_message
+from danbao_payments.rpc.mapping import STATES_SHOWN_AS, account_message, caller_of, entry_message, owner_message
 from danbao_payments.rpc.values import id_of
 
 Context: TypeAlias = grpc.aio.ServicerContext
+_TOLD_WHOSE = frozenset({Party.OPERATOR, Party.ARBITER, *PEERS})
 
 
 class AccountServicer(account_pb2_grpc.AccountServiceServicer):
@@ -57,6 +59,12 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
     async def GetAccount(self, request: account_pb2.GetAccountRequest, context: Context) -> account_pb2.Account:
         return account_message(await self._find(request.name, "name"))
 
+    async def GetOwner(self, request: account_pb2.GetOwnerRequest, context: Context) -> account_pb2.Owner:
+        found = (await self._reader.owners([request.owner])).get(request.owner)
+        caller = caller_of(current_call())
+        told = caller.party in _TOLD_WHOSE or (found is not None and caller.partner == found.partner)
+        return owner_message(request.owner, found if told else None)
+
     async def GetBalance(self, request: account_pb2.GetBalanceRequest, context: Context) -> account_pb2.Balance:
         account = await self._find(request.account, "account")
         kind = request.WhichOneof("at")
@@ -82,6 +90,7 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
             raise FieldInvalid(FieldViolation("owner", "only operators see accounts of all owners"))
         if request.owner and not caller.owns(request.owner):
             return account_pb2.ListAccountsResponse()
+        seen_by = caller.partner if caller.party is Party.PARTNER else None
         size = page_size(request.page_size)
         found = await self._reader.accounts_of(
             request.owner,
@@ -90,6 +99,7 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
             after=after,
             limit=size + 1,
             now=self._clock.now(),
+            seen_by=seen_by,
         )
         answer = account_pb2.ListAccountsResponse(accounts=[account_message(account) for account in found[:size]])
         if len(found) > size:
@@ -124,7 +134,7 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
 
     async def _find(self, name: str, field: str) -> Account:
         account = await self._reader.account(id_of(name, field), self._clock.now())
-        if account is None or not caller_of(current_call()).owns(account.owner):
+        if account is None or not sees(caller_of(current_call()), account.owner, account.partner):
             raise AccountNotFound(name)
         return account
 

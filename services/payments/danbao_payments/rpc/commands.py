@@ -17,6 +17,7 @@ from danbao_kit.group_commit import Outcome
 from danbao_kit.rpc_status import status_of
 from danbao_kit.validation import check
 from danbao_payments.application.ports import MovementsReader
+from danbao_payments.domain.callers import Caller
 from danbao_payments.domain.commands import PostTransaction
 from danbao_payments.domain.errors import WouldBePosted
 from danbao_payments.domain.top_up import TopUp
@@ -83,7 +84,8 @@ class MutationRunner:
 
     async def run_many(self, operations: Sequence[payment_pb2.Operation]) -> list[payment_pb2.OperationResult]:
         """The results of a batch's operations, in their order."""
-        prepared = [_prepare(operation) for operation in operations]
+        caller = caller_of(current_call())
+        prepared = [_prepare(operation, caller) for operation in operations]
         if any(not isinstance(item, DanbaoError) and item[0] in _ASKS_A_RAIL for item in prepared):
             _leave_time_to_look(current_call())
         outcomes = await self._commands.run_many(prepared)
@@ -113,12 +115,12 @@ class MutationRunner:
         }
 
 
-def _prepare(operation: payment_pb2.Operation) -> tuple[str, str, Any] | DanbaoError:
+def _prepare(operation: payment_pb2.Operation, caller: Caller) -> tuple[str, str, Any] | DanbaoError:
     """The operation as a command, or what is wrong with it."""
     try:
         kind, request = _checked(operation)
         method = _BY_OPERATION[kind]
-        command = COMMANDS[method](request, caller_of(current_call()))
+        command = COMMANDS[method](request, caller)
         command.check()
         if isinstance(command, PostTransaction) and command.validate_only:
             raise FieldInvalid(FieldViolation("post_transaction.validate_only", "not within BatchExecute"))

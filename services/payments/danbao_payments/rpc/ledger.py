@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 from uuid import UUID
 
@@ -15,7 +16,10 @@ from danbao_kit.money import MAX_MINOR
 from danbao_kit.paging import encode_token, page_size
 from danbao_kit.timestamps import moment_of
 from danbao_payments.application.ports import BooksReader, ChainVerifier
+from danbao_payments.domain.callers import Party
 from danbao_payments.domain.errors import AccountNotFound, TransactionNotFound
+from danbao_payments.domain.tenancy import sees
+from danbao_payments.domain.transfer import PostedTransaction
 from danbao_payments.rpc.accounts import sequence_of
 from danbao_payments.rpc.audit import budget_s
 from danbao_payments.rpc.commands import MutationRunner
@@ -48,7 +52,10 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         found = await self._reader.transaction(id_of(request.name, "name"))
         if found is None or not caller_of(current_call()).owns_one_of(*found[1]):
             raise TransactionNotFound(request.name)
-        return transaction_message(found[0])
+        shown = await self._shown([found[0]])
+        if not shown:
+            raise TransactionNotFound(request.name)
+        return transaction_message(shown[0])
 
     async def ListTransactions(
         self, request: ledger_pb2.ListTransactionsRequest, context: Context
@@ -63,20 +70,44 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
             await self._accounts(request), since=since, until=until, after=after, limit=page_size(request.page_size)
         )
         return ledger_pb2.ListTransactionsResponse(
-            transactions=[transaction_message(each) for each in posted],
+            transactions=[transaction_message(each) for each in await self._shown(posted)],
             next_page_token=encode_token(scope, str(last)) if last else "",
         )
+
+    async def _shown(self, posted: Sequence[PostedTransaction]) -> Sequence[PostedTransaction]:
+        """As the caller is shown them: to a partner, what touches its own accounts. No customers of others."""
+        caller = caller_of(current_call())
+        if caller.party is not Party.PARTNER:
+            return posted
+        touched = {key for each in posted for one in each.transfers for key in (one.debit_account, one.credit_account)}
+        own = {
+            key for key, (owner, partner) in (await self._reader.whose(touched)).items() if sees(caller, owner, partner)
+        }
+        shown = []
+        for each in posted:
+            legs = tuple(one for one in each.transfers if one.debit_account in own or one.credit_account in own)
+            if legs:
+                shown.append(each._replace(transfers=legs))
+        return shown
 
     async def _accounts(self, request: ledger_pb2.ListTransactionsRequest) -> list[UUID]:
         caller, now = caller_of(current_call()), self._clock.now()
         if request.account:
             account = await self._reader.account(id_of(request.account, "account"), now)
-            if account is None or not caller.owns(account.owner):
+            if account is None or not sees(caller, account.owner, account.partner):
                 raise AccountNotFound(request.account)
             return [account.id]
         if not caller.owns(request.owner):
             return []
-        found = await self._reader.accounts_of(request.owner, kind="", states=(), after=None, limit=10_000, now=now)
+        found = await self._reader.accounts_of(
+            request.owner,
+            kind="",
+            states=(),
+            after=None,
+            limit=10_000,
+            now=now,
+            seen_by=caller.partner if caller.party is Party.PARTNER else None,
+        )
         return [account.id for account in found]
 
     async def VerifyChain(self, request: ledger_pb2.VerifyChainRequest, context: Context) -> ledger_pb2.Chain:

@@ -9,6 +9,7 @@ from typing import Any
 from danbao.payments.v1 import account_pb2, ledger_pb2, payment_pb2
 from danbao.type.v1 import money_pb2
 from danbao_kit.call import Call
+from danbao_kit.errors import FieldInvalid, FieldViolation
 from danbao_kit.money import Money
 from danbao_payments.application.ports import Entry
 from danbao_payments.domain.account import Account, AccountState, available_minor
@@ -20,7 +21,7 @@ from danbao_payments.domain.account_commands import (
     NewAccount,
     UnfreezeAccount,
 )
-from danbao_payments.domain.callers import Caller, Party
+from danbao_payments.domain.callers import PEERS, Caller, Party
 from danbao_payments.domain.chart import CHART, Side
 from danbao_payments.domain.commands import (
     CapturePayment,
@@ -32,6 +33,7 @@ from danbao_payments.domain.commands import (
     SplitTerm,
     VoidPayment,
 )
+from danbao_payments.domain.owner import Owner
 from danbao_payments.domain.payment import Payment
 from danbao_payments.domain.payment_split import SplitPart
 from danbao_payments.domain.top_up import TopUp
@@ -58,7 +60,19 @@ def caller_of(call: Call) -> Caller:
     if call.is_internal:
         return Caller(_PEERS.get(call.peer, Party.NOBODY))
     party = next((party for role, party in _ROLES if role in call.roles), Party.NOBODY)
-    return Caller(party, f"subjects/{call.subject}" if call.subject else "")
+    subject = f"subjects/{call.subject}" if call.subject else ""
+    # A partner's token without a partner stands for itself.
+    partner = (call.partner or f"subject:{call.subject}") if party is Party.PARTNER else ""
+    return Caller(party, subject, partner)
+
+
+def on_behalf(request: Any, caller: Caller) -> Caller:
+    """The caller with those for whom it asks. Raises FieldInvalid from others than the services that do."""
+    if not request.HasField("acting_for"):
+        return caller
+    if caller.party not in PEERS:
+        raise FieldInvalid(FieldViolation("acting_for", "services say for whom they ask; a token speaks for itself"))
+    return Caller(caller.party, request.acting_for.subject, request.acting_for.partner)
 
 
 # --- messages to commands ---------------------------------------------------------------------------------------------
@@ -74,7 +88,7 @@ def create_payment(request: payment_pb2.CreatePaymentRequest, caller: Caller) ->
         hold_lifetime=_lifetime(request) if request.HasField("hold_lifetime") else None,
         metadata=facts_of(request.metadata),
         description=request.description,
-        caller=caller,
+        caller=on_behalf(request, caller),
         on_expiry=_ON_EXPIRY[request.on_expiry],
         splits=tuple(_split_term(split) for split in request.splits) if request.splits else (),
         remainder_policy=_REMAINDER_POLICIES[request.remainder_policy],
@@ -150,7 +164,7 @@ def close_account(request: account_pb2.CloseAccountRequest, caller: Caller) -> C
 
 
 def _new_account(new: account_pb2.NewAccount) -> NewAccount:
-    return NewAccount(new.owner, new.kind, new.currency)
+    return NewAccount(new.owner, new.kind, new.currency, new.partner)
 
 
 def set_limits(request: payment_pb2.SetLimitsRequest, caller: Caller) -> SetLimits:
@@ -173,7 +187,7 @@ COMMANDS: Mapping[str, Callable[[Any, Caller], Any]] = {
     "CapturePayment": capture_payment,
     "VoidPayment": void_payment,
     "RefundPayment": refund_payment,
-    "PostTransaction": post_transaction,
+    "PostTransaction": lambda request, caller: post_transaction(request, on_behalf(request, caller)),
     "ReverseTransaction": reverse_transaction,
     "CreateTopUp": create_top_up,
     "RefundTopUp": refund_top_up,
@@ -358,6 +372,14 @@ def account_message(account: Account) -> account_pb2.Account:
         create_time=timestamp(account.create_time),
         update_time=timestamp(account.update_time),
     )
+
+
+def owner_message(owner: str, brought: Owner | None) -> account_pb2.Owner:
+    message = account_pb2.Owner(owner=owner)
+    if brought is not None:
+        message.partner, message.brought_by = brought.partner, brought.brought_by
+        message.create_time.CopyFrom(timestamp(brought.create_time))
+    return message
 
 
 def entry_message(entry: Entry) -> account_pb2.Entry:

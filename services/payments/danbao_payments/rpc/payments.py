@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeAlias
 from uuid import UUID
@@ -17,9 +18,13 @@ from danbao_kit.paging import decode_token, encode_token, page_size
 from danbao_kit.timestamps import moment_of
 from danbao_payments.application.ports import BooksReader, MovementsReader, PaymentFilter, PaymentsReader
 from danbao_payments.domain.access import can_see_payment
+from danbao_payments.domain.callers import Party
 from danbao_payments.domain.errors import MovementNotFound, PaymentNotFound, TopUpNotFound, WithdrawalNotFound
+from danbao_payments.domain.limits import SUBJECT_PREFIX
+from danbao_payments.domain.payment import Payment
 from danbao_payments.domain.rail_access import can_see_movement
 from danbao_payments.domain.rail_refund import RailRefund
+from danbao_payments.domain.tenancy import sees
 from danbao_payments.rpc.commands import MutationRunner
 from danbao_payments.rpc.limits import limits_as_they_stand
 from danbao_payments.rpc.mapping import PAYMENT_STATES, caller_of, payment_message, top_up_message
@@ -81,7 +86,7 @@ class PaymentServicer(payment_pb2_grpc.PaymentServiceServicer):
 
     async def GetPayment(self, request: payment_pb2.GetPaymentRequest, context: Context) -> payment_pb2.Payment:
         payment = await self._reader.payment(id_of(request.name, "name"), self._clock.now())
-        if payment is None or not can_see_payment(payment, caller_of(current_call())):
+        if payment is None or not await self._sees_payment(payment):
             raise PaymentNotFound(request.name)
         return payment_message(payment)
 
@@ -93,6 +98,7 @@ class PaymentServicer(payment_pb2_grpc.PaymentServiceServicer):
             payer=request.payer,
             payee_owner=request.payee,
             party=caller.subject if caller.is_confined else "",
+            partner=caller.partner,
             state=_STATES.get(request.state, ""),
             begin=_time_of(request, "create_time_from"),
             end=_time_of(request, "create_time_before"),
@@ -113,7 +119,9 @@ class PaymentServicer(payment_pb2_grpc.PaymentServiceServicer):
 
     async def GetLimits(self, request: payment_pb2.GetLimitsRequest, context: Context) -> payment_pb2.Limits:
         check_currency(request.currency, "currency")
-        if not caller_of(current_call()).owns(request.scope):
+        caller = caller_of(current_call())
+        is_subject = request.scope.startswith(SUBJECT_PREFIX)
+        if not caller.owns(request.scope) or (is_subject and not await self._sees_owner(request.scope)):
             return payment_pb2.Limits(scope=request.scope, currency=request.currency)
         limits, usage = await self._payments.limits(request.scope, request.currency)
         today = self._clock.now().date()
@@ -121,13 +129,13 @@ class PaymentServicer(payment_pb2_grpc.PaymentServiceServicer):
 
     async def GetTopUp(self, request: payment_pb2.GetTopUpRequest, context: Context) -> payment_pb2.TopUp:
         top_up = await self._movements.top_up(id_of(request.name, "name"))
-        if top_up is None or not can_see_movement(top_up.owner, top_up.rail, caller_of(current_call())):
+        if top_up is None or not await self._sees_movement(top_up.owner, top_up.rail):
             raise TopUpNotFound(request.name)
         return top_up_message(top_up)
 
     async def GetWithdrawal(self, request: rail_pb2.GetWithdrawalRequest, context: Context) -> rail_pb2.Withdrawal:
         found = await self._movements.withdrawal(id_of(request.name, "name"))
-        if found is None or not can_see_movement(found.owner, found.rail, caller_of(current_call())):
+        if found is None or not await self._sees_movement(found.owner, found.rail):
             raise WithdrawalNotFound(request.name)
         return withdrawal_message(found)
 
@@ -139,13 +147,31 @@ class PaymentServicer(payment_pb2_grpc.PaymentServiceServicer):
 
     async def _sees(self, refund: RailRefund) -> bool:
         """Whoever sees what goes back sees that it goes back."""
-        caller = caller_of(current_call())
-        if can_see_movement(refund.owner, refund.rail, caller):
+        if await self._sees_movement(refund.owner, refund.rail):
             return True
         payment = None
         if refund.payment_id is not None:
             payment = await self._reader.payment(refund.payment_id, self._clock.now())
-        return payment is not None and can_see_payment(payment, caller)
+        return payment is not None and await self._sees_payment(payment)
+
+    async def _sees_payment(self, payment: Payment) -> bool:
+        nobodys = [payment.payer, payment.payee_owner] if not payment.partner else []
+        partners = await self._partners(nobodys)
+        return can_see_payment(payment, caller_of(current_call()), lambda owner: partners.get(owner, ""))
+
+    async def _sees_movement(self, owner: str, rail: str) -> bool:
+        partners = await self._partners([owner])
+        return can_see_movement(owner, rail, caller_of(current_call()), partners.get(owner, ""))
+
+    async def _sees_owner(self, owner: str) -> bool:
+        partners = await self._partners([owner])
+        return sees(caller_of(current_call()), owner, partners.get(owner, ""))
+
+    async def _partners(self, owners: Sequence[str]) -> dict[str, str]:
+        """Who has brought them, where it matters to who asks."""
+        if not owners or caller_of(current_call()).party is not Party.PARTNER:
+            return {}
+        return {owner: found.partner for owner, found in (await self._reader.owners(owners)).items()}
 
 
 def _time_of(request: payment_pb2.ListPaymentsRequest, field: str) -> datetime | None:

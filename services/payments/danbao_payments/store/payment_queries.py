@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, or_, select
+from sqlalchemy import ColumnElement, and_, case, exists, or_, select
 
 from danbao_kit.database import Database
 from danbao_payments.application.ports import PaymentFilter
@@ -15,7 +15,7 @@ from danbao_payments.domain.limits import Limits, Usage
 from danbao_payments.domain.payment import Payment, PaymentState
 from danbao_payments.store import rows
 from danbao_payments.store.queries import has_ended
-from danbao_payments.store.tables import limit_usage, limits, payments
+from danbao_payments.store.tables import limit_usage, limits, owners, payments
 
 _PAYMENT = [payments.c[name] for name in Payment._fields]
 
@@ -35,6 +35,8 @@ class PaymentQueries:
         if asked.party:
             parties = payments.c.payer, payments.c.payee_owner, payments.c.beneficiary
             query = query.where(or_(*[party == asked.party for party in parties]))
+        if asked.partner:
+            query = query.where(_exists_for(asked.partner))
         if asked.state:
             query = query.where(_state_at(now) == asked.state)
         if asked.begin is not None:
@@ -55,6 +57,14 @@ class PaymentQueries:
     async def _all(self, query: Any) -> Sequence[Any]:
         async with self._database.read() as connection:
             return (await connection.execute(query)).all()
+
+
+def _exists_for(partner: str) -> ColumnElement[bool]:
+    """The partner's own, and what is nobody's between owners of whom no other has brought one."""
+    anothers = exists().where(
+        owners.c.owner.in_([payments.c.payer, payments.c.payee_owner]), owners.c.partner != partner
+    )
+    return or_(payments.c.partner == partner, and_(payments.c.partner == "", ~anothers))
 
 
 def _state_at(now: datetime) -> ColumnElement[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -14,6 +14,7 @@ from sqlalchemy import (
     and_,
     func,
     literal,
+    or_,
     select,
     tuple_,
     union_all,
@@ -22,10 +23,12 @@ from sqlalchemy import (
 from danbao_kit.database import Database
 from danbao_payments.application.ports import KindTotals
 from danbao_payments.domain.account import Account
+from danbao_payments.domain.chart import SUBJECTS
+from danbao_payments.domain.owner import Owner
 from danbao_payments.domain.payment import OnExpiry, Payment
 from danbao_payments.domain.transfer import PostedTransaction, Transaction, Transfer, TransferKind
 from danbao_payments.store import rows
-from danbao_payments.store.tables import accounts, payments, transactions, transfers
+from danbao_payments.store.tables import accounts, owners, payments, transactions, transfers
 
 
 def _columns(table: Table, fields: Sequence[str]) -> list[ColumnElement[Any]]:
@@ -33,6 +36,7 @@ def _columns(table: Table, fields: Sequence[str]) -> list[ColumnElement[Any]]:
 
 
 _ACCOUNT = _columns(accounts, Account._fields)
+_OWNER = _columns(owners, Owner._fields)
 _PAYMENT = _columns(payments, Payment._fields)
 _TRANSACTION = _columns(transactions, Transaction._fields)
 _TRANSFER = _columns(transfers, Transfer._fields)
@@ -58,8 +62,12 @@ class BooksQueries:
         after: tuple[str, str, str] | None,
         limit: int,
         now: datetime,
+        seen_by: str | None = None,
     ) -> Sequence[Account]:
         query = _accounts_at(now)
+        if seen_by is not None:
+            open_to_all = and_(accounts.c.partner == "", accounts.c.owner.startswith(SUBJECTS))
+            query = query.where(or_(accounts.c.partner == seen_by, open_to_all))
         if owner:
             query = query.where(accounts.c.owner == owner)
         if kind:
@@ -71,6 +79,16 @@ class BooksQueries:
             query = query.where(tuple_(*key) > tuple_(*map(literal, after)))
         found = await self._all(query.order_by(*key).limit(limit))
         return [_account_at(row) for row in found]
+
+    async def owners(self, names: Collection[str]) -> dict[str, Owner]:
+        found = await self._all(select(*_OWNER).where(owners.c.owner.in_(names)))
+        return {row.owner: Owner._make(row) for row in found}
+
+    async def whose(self, ids: Collection[UUID]) -> dict[UUID, tuple[str, str]]:
+        found = await self._all(
+            select(accounts.c.id, accounts.c.owner, accounts.c.partner).where(accounts.c.id.in_(ids))
+        )
+        return {row.id: (row.owner, row.partner) for row in found}
 
     async def payment(self, payment_id: UUID, now: datetime) -> Payment | None:
         found = await self._all(select(*_PAYMENT).where(payments.c.id == payment_id))

@@ -146,7 +146,8 @@ def split_by_rail(payments: Iterable[Payment]) -> tuple[list[tuple[Any, ...]], l
     others: list[Payment] = []
     for p in payments:
         if p[_PAYMENT_RAIL:] == _WITHOUT_RAIL:
-            of_wallets.append((*p[:at], json_of(p.metadata), *p[at + 1 : _PAYMENT_PARTS], json_of_parts(p.parts)))
+            facts, parts = json_of(p.metadata), json_of_parts(p.parts)
+            of_wallets.append((*p[:at], facts, *p[at + 1 : _PAYMENT_PARTS], parts, p.partner))
         else:
             others.append(p)
     return of_wallets, others

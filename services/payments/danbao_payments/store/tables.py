@@ -63,6 +63,18 @@ accounts = Table(
     _minor("credits_posted"),
     _time("create_time"),
     _time("update_time"),
+    # As the owner's row says, so that nobody need look there; of a trade's account, the trade's.
+    _text("partner"),
+)
+
+# Written once: which partner has brought a subject, and on whose request.
+owners = Table(
+    "owners",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    _text("partner"),
+    _time("create_time"),
+    _text("brought_by"),
 )
 
 transactions = Table(
@@ -147,6 +159,8 @@ payments = Table(
     _text("remainder_policy"),
     # The destinations of a split with what moved so far; null without one.
     Column("parts", JSONB, nullable=True),
+    # Whose it is: who made it or whose trade it is, or else who has brought the payer; empty: nobody.
+    _text("partner"),
     # Of a payment that a rail brings; empty when the payer's wallet pays.
     _text("rail"),
     _text("instrument"),

@@ -69,6 +69,7 @@ from danbao_payments.store.movements import (
     load_withdrawals,
     save_movements,
 )
+from danbao_payments.store.owners import load_partners, save_owners
 from danbao_payments.store.reconciliations import load_reconciliations, save_reconciliations
 
 # Commands of a batch are decided a little later than it is loaded: a hold that ends meanwhile must be there.
@@ -162,6 +163,8 @@ class PaymentsStore:
         await load_limits(connection, books, commands)
         if wanted.accounts:
             await _load_accounts(connection, books, wanted.accounts, now)
+        if unknown := wanted.owners - books.partners.keys():
+            await load_partners(connection, books, unknown)
         if wanted.charging:
             await load_awaited(connection, books, wanted.charging)
         return books
@@ -185,6 +188,7 @@ class PaymentsStore:
             for _, a in books.accounts.updated()
         ]:
             await connection.execute(_UPDATE_ACCOUNTS, *rows.columns_of(updated))
+        await save_owners(connection, books)
         await self._save_payments(connection, books)
         await save_limits(connection, books)
         await save_movements(connection, books)
@@ -262,9 +266,15 @@ async def _load_posted(connection: asyncpg.Connection, books: Books, wanted: _Wa
 async def _load_accounts(connection: asyncpg.Connection, books: Books, wanted: set[UUID], now: datetime) -> None:
     holding = []
     missing: set[UUID] = set()
+    partners = books.partners
     for row in await connection.fetch(_LOCK_ACCOUNTS, list(wanted)):
         account = rows.account_of(row)
         books.accounts.load(account.id, account)
+        if partner := account.partner:
+            partners[account.owner] = partner
+        else:
+            # Of an account that a version of the service before this opened, another may know better.
+            partners.setdefault(account.owner, "")
         if account.debits_pending:
             holding.append(account.id)
         if account.kind in _RECEIVABLES and not account.is_empty:
@@ -310,6 +320,8 @@ class _Wanted:
 
     def __init__(self, commands: Sequence[Command]) -> None:
         self.accounts: set[UUID] = set()
+        # Who has brought them is to be known: an account may be opened for them, or they are named.
+        self.owners: set[str] = set()
         # Whether their owners owe something is to be known.
         self.closing: set[UUID] = set()
         self.reversing: set[UUID] = set()
@@ -335,6 +347,7 @@ class _Wanted:
     def credited(self, owner: str, kind: str, currency: str) -> None:
         """An account that may be credited, and what its owner may owe then."""
         self.accounts.add(account_id(owner, kind, currency))
+        self.owners.add(owner)
         for debt in PAYS.get(kind, ()):
             self.accounts.add(account_id(owner, debt, currency))
 
@@ -359,6 +372,7 @@ class _Wanted:
             owner = None if payment is None else debtor_of(leg, legs, payment)
             if owner is not None:
                 self.accounts.add(account_id(owner, RECEIVABLE_GUARANTEE, leg.amount.currency))
+                self.owners.add(owner)
 
     def accounts_of_top_up(self, top_up: TopUp) -> None:
         self.credited(top_up.owner, USER_AVAILABLE, top_up.currency)
@@ -387,9 +401,13 @@ class _Wanted:
         if isinstance(command, CreatePayment):
             currency = command.amount.currency
             accounts.add(account_id(command.payer, USER_AVAILABLE, currency))
+            self.owners.add(command.payer)
+            if command.beneficiary and command.caller.partner:
+                self.owners.add(command.beneficiary)
             self.credited(command.payee.owner, command.payee.kind, currency)
             for term in command.splits:
                 self.credited(term.destination.owner, term.destination.kind, currency)
+                self.owners.add(term.beneficiary)
             if command.capture_mode == CaptureMode.MANUAL:
                 accounts.add(account_id(PLATFORM, CLEARING_CAPTURE, currency))
             if command.rail:
@@ -399,6 +417,7 @@ class _Wanted:
             for leg in command.legs:
                 for key in leg.debits:
                     accounts.add(account_id(key.owner, key.kind, leg.amount.currency))
+                    self.owners.add(key.owner)
                 for key in leg.credits:
                     self.credited(key.owner, key.kind, leg.amount.currency)
                 if comes_from_fund(leg):
@@ -412,12 +431,14 @@ class _Wanted:
             self.payments.add(command.name)
         elif isinstance(command, CreateTopUp):
             accounts.update(awaiting_accounts(command.owner, command.rail, command.amount.currency))
+            self.owners.add(command.owner)
             self.charging.add((command.rail, command.amount.currency))
         elif isinstance(command, RefundTopUp):
             self.top_ups.add(command.name)
         elif isinstance(command, CreateWithdrawal):
             currency = command.amount.currency
             accounts.add(account_id(command.owner, command.kind, currency))
+            self.owners.add(command.owner)
             accounts.add(account_id(command.rail, RAIL_SETTLED, currency))
             accounts |= _clearing_of_rails(currency)
         elif isinstance(command, ReportRailResult):
@@ -428,6 +449,7 @@ class _Wanted:
             self.reversing.add(command.name)
         elif isinstance(command, CreateAccount | CreateAccounts):
             accounts.update(account_id(new.owner, new.kind, new.currency) for new in command.accounts)
+            self.owners.update(new.owner for new in command.accounts)
         elif isinstance(command, FreezeAccount | UnfreezeAccount):
             accounts.add(command.name)
         elif isinstance(command, CloseAccount):

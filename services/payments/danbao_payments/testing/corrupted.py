@@ -495,6 +495,14 @@ WAYS: dict[str, Way] = {
         "SELECT 'accounts/' || id FROM accounts WHERE owner = 'subjects/seller' AND kind = 'user.available'",
         2_320,
     ),
+    "an account that another partner's owner has": Way(
+        ("UPDATE accounts SET partner = 'rival' WHERE owner = 'subjects/seller' AND kind = 'user.available'",),
+        {"owners"},
+        "owners",
+        0,
+        "SELECT 'accounts/' || id FROM accounts WHERE owner = 'subjects/seller' AND kind = 'user.available'",
+        0,
+    ),
     "a refund on its way again": Way(
         ("UPDATE rail_refunds SET state = 'PENDING'",),
         {"on_its_way", "refunds_over_rails", "booked_once"},

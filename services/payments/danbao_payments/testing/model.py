@@ -633,7 +633,7 @@ class Model:
     # --- what several of them do ----------------------------------------------------------------------------------
 
     def _find_account(self, party: str, key: Key, *, closing: bool = False) -> dict[str, Any]:
-        if key not in self.accounts:
+        if key not in self.accounts or (party == "partner" and not key[0].startswith("subjects/")):
             raise Refused("ACCOUNT_NOT_FOUND")
         if party != "operator" or not KINDS[key[1]][2] or (closing and never_closed(key)):
             raise Refused("KIND_NOT_ALLOWED")

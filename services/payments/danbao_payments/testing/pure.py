@@ -23,7 +23,8 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 CNY = "CNY"
 OPERATOR = Caller(Party.OPERATOR)
 ESCROW = Caller(Party.ESCROW)
-PARTNER = Caller(Party.PARTNER)
+PARTNER = Caller(Party.PARTNER, partner="shop")
+RIVAL = Caller(Party.PARTNER, partner="rival")
 
 
 def wallet(owner: str) -> AccountKey:

@@ -43,6 +43,7 @@ _STUBS = (
 )
 OPERATOR = as_caller(subject="olga", roles="operator")
 PARTNER = as_caller(subject="shop", roles="partner", partner="shop")
+RIVAL = as_caller(subject="rival", roles="partner", partner="rival")
 
 
 async def check_books(database: ServiceDatabase) -> None:
@@ -216,7 +217,7 @@ class PaymentsStack:
 
     async def accounts(self, owner: str) -> dict[str, Any]:
         """An owner's accounts by kind."""
-        reply = await self.call("ListAccounts", account_pb2.ListAccountsRequest(owner=owner))
+        reply = await self.call("ListAccounts", account_pb2.ListAccountsRequest(owner=owner), as_=OPERATOR)
         return {account.kind: account for account in reply.accounts}
 
     async def available(self, owner: str, kind: str = "user.available") -> int:
@@ -236,7 +237,7 @@ class PaymentsStack:
         tables = (
             "accounts, transfers, ledger_batches, transactions, payments, top_ups, withdrawals, rail_refunds, events,"
             " request_records, limits, limit_usage, reconciliations, statement_lines, reconciled_movements,"
-            " reconciliation_items"
+            " reconciliation_items, owners"
         )
         connection = await asyncpg.connect(self.database.owner_dsn)
         try:

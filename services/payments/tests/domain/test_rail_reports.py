@@ -23,7 +23,7 @@ from danbao_payments.domain.top_up import REPORTS as TOP_UP_REPORTS
 from danbao_payments.domain.top_up import TopUpState
 from danbao_payments.domain.withdrawal import REPORTS as WITHDRAWAL_REPORTS
 from danbao_payments.domain.withdrawal import WithdrawalState
-from danbao_payments.testing.pure import CNY, OPERATOR, PARTNER, PureBooks, wallet
+from danbao_payments.testing.pure import CNY, OPERATOR, PARTNER, RIVAL, PureBooks, wallet
 
 OWNER = "subjects/owner"
 RAIL = "rails/simulated"
@@ -385,13 +385,14 @@ def test_operators_and_the_movement_s_own_rail_report(pure, kind: str, caller: C
         (Caller(Party.ESCROW), KindNotAllowed),
         (Caller(Party.CREDIT), KindNotAllowed),
         (Caller(Party.ARBITER), KindNotAllowed),
-        (Caller(Party.PARTNER), KindNotAllowed),
+        (PARTNER, KindNotAllowed),
+        (RIVAL, MovementNotFound),
         (Caller(Party.USER, OWNER), KindNotAllowed),
         (Caller(Party.USER, "subjects/other"), MovementNotFound),
         (Caller(Party.NOBODY), MovementNotFound),
         (OTHER_RAIL, MovementNotFound),
     ],
-    ids=lambda each: each.party.value + each.subject if isinstance(each, Caller) else each.__name__,
+    ids=lambda each: each.party.value + each.subject + each.partner if isinstance(each, Caller) else each.__name__,
 )
 def test_nobody_else_reports(pure, kind: str, caller: Caller, refusal: type):
     of = MADE[kind][0](pure)

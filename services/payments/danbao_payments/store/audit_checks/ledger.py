@@ -144,6 +144,18 @@ def closed(rows: Rows) -> str:
     WHERE state = 'CLOSED' AND (credits_posted <> debits_posted OR debits_pending > 0 OR credits_pending > 0)"""
 
 
+def owners(rows: Rows) -> str:
+    """An account of a subject is the partner's that has brought it, and nobody else's is of any but a trade's."""
+    return f"""
+    SELECT 'accounts/' || id AS resource, currency, 'of ' || coalesce(nullif(brought, ''), 'nobody') AS expected,
+        'of ' || coalesce(nullif(stated, ''), 'nobody') AS found, 0 AS off
+    FROM (
+        SELECT id, currency, accounts.partner AS stated, coalesce(owners.partner, '') AS brought
+        FROM {rows.accounts} AS accounts LEFT JOIN owners ON owners.owner = accounts.owner
+        WHERE accounts.owner NOT LIKE 'trades/%'
+    ) AS both_sides WHERE stated <> brought"""
+
+
 def nothing_left(rows: Rows) -> str:
     """Nothing is left in clearing.capture."""
     return f"""

@@ -267,13 +267,24 @@ async def test_grade_e_waits_for_an_operator(stack, client, refusal):
 
 async def test_a_partner_that_is_a_party_does_not_act_for_the_other(client, refusal):
     buyer = client.as_(subject="buyer", roles="user")
-    shop = client.as_(subject="seller", roles="partner", partner="seller-shop")
+    shop = client.as_(subject="seller", roles="partner,user", partner="seller-shop")
     trade = await buyer.call("CreateTrade", client.create_request(role="BUYER"))
     for method, role in (("PayTrade", "BUYER"), ("CancelTrade", "BUYER"), ("ReportDelivery", "CARRIER")):
         with pytest.raises(refusal) as refused:
             await shop.give(method, trade, role)
         assert (refused.value.code, refused.value.reason) == ("PERMISSION_DENIED", "NOT_A_PARTY")
     assert (await shop.give("CancelTrade", trade, "SELLER")).state == trade_pb2.Trade.STATE_CANCELLED
+
+
+async def test_a_partner_s_token_is_no_party_whatever_its_subject_is_called(client, refusal):
+    buyer = client.as_(subject="buyer", roles="user")
+    shop = client.as_(subject="buyer", roles="partner", partner="other-shop")
+    trade = await buyer.call("CreateTrade", client.create_request(role="BUYER"))
+    for method in ("PayTrade", "CancelTrade"):
+        with pytest.raises(refusal) as refused:
+            await shop.give(method, trade, "BUYER")
+        assert (refused.value.code, refused.value.reason) == ("NOT_FOUND", "TRADE_NOT_FOUND")
+    assert (await buyer.give("CancelTrade", trade, "BUYER")).state == trade_pb2.Trade.STATE_CANCELLED
 
 
 async def test_a_user_acts_only_for_itself_and_sees_only_its_own(client, refusal):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from danbao_escrow.domain.case_commands import CaseCommandName
 from danbao_escrow.domain.commands import CommandName, Token
 from danbao_escrow.domain.errors import NotAParty, RoleNotAllowed
-from danbao_escrow.domain.model import Actor, Role, Trade
+from danbao_escrow.domain.model import Actor, Asker, Role, Trade
 from danbao_escrow.domain.trade import roles_for
 
 SYSTEM = Actor("platform", Role.SYSTEM)
@@ -18,7 +18,7 @@ def may_see(token: Token, *, buyer: str, seller: str, partner: str) -> bool:
         return True
     if token.is_partner and partner == token.partner:
         return True
-    return token.subject in (buyer, seller)
+    return token.own_subject != "" and token.own_subject in (buyer, seller)
 
 
 def check_role(command: CommandName, actor: Actor, token: Token) -> None:
@@ -45,7 +45,7 @@ def check_party(actor: Actor, token: Token, *, buyer: str, seller: str, partner:
     parties = {Role.BUYER: buyer, Role.SELLER: seller}
     of_its_own = token.is_partner and token.partner == partner
     if actor.role in parties:
-        if actor.subject != parties[actor.role] or not (of_its_own or token.subject == actor.subject):
+        if actor.subject != parties[actor.role] or not (of_its_own or token.own_subject == actor.subject):
             raise NotAParty(actor.subject, actor.role)
     elif actor.role is Role.CARRIER and not (of_its_own or token.is_operator):
         raise NotAParty(actor.subject, actor.role)
@@ -56,6 +56,13 @@ def officer(actor: Actor, token: Token) -> Actor:
     if actor.role in (Role.ARBITER, Role.OPERATOR) and token.subject:
         return Actor(token.subject, actor.role)
     return actor
+
+
+def asker_of(token: Token, partner: str) -> Asker:
+    """For whom a payer's money is asked of payments: the partner whose trade it is acts for its parties; whoever else
+    may act for the payer is the payer."""
+    of_its_own = token.is_partner and token.partner == partner
+    return Asker(partner, "" if of_its_own else token.subject)
 
 
 def check_actor(

@@ -98,10 +98,11 @@ def pay_checkout(command: PayCheckout, working: EscrowSet, moment: Moment) -> An
     shares = tuple(Share(trade.name, trade.seller, trade.price_minor) for trade in trades if trade is not None)
     together = Together(name, checkout.generation, shares)
     cause = _cause(command, moment)
+    asker = actors.asker_of(command.token, checkout.partner)
     for trade in trades:
         assert trade is not None
         movement = money_legs.funding(trade, rail=command.rail, instrument=command.instrument, together=together)
-        steps.begin(working, moment, trade, StepKind.PAY, movement, cause, lines=trade.lines, subject=name)
+        steps.begin(working, moment, trade, StepKind.PAY, movement, cause, lines=trade.lines, subject=name, asker=asker)
     changes = {"state": CheckoutState.PAYING, "waiting": len(trades), "rail": command.rail, "refusal": ""}
     write_checkout(working, moment, checkout, **changes)
     return DEFERRED

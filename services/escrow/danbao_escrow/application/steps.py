@@ -17,6 +17,7 @@ from danbao_escrow.domain.errors import PaymentRefused
 from danbao_escrow.domain.events import EventKind
 from danbao_escrow.domain.model import (
     OUT_OF_ESCROW,
+    Asker,
     Cause,
     HeldPart,
     Line,
@@ -37,6 +38,7 @@ LEASE_MS = 8_000
 FIRST_BACKOFF_MS = 1_000
 LAST_BACKOFF_MS = 60_000
 
+_NOBODY = Asker()
 _LATE = "HOLD_ALREADY_CAPTURED"
 # The payment has ended otherwise: nothing is to be voided any more.
 _NOT_VOIDED = frozenset({_LATE, "HOLD_ALREADY_VOIDED", "PAYMENT_STATE_INVALID"})
@@ -61,6 +63,7 @@ def begin(
     lines: Iterable[Line] = (),
     held: tuple[HeldPart, ...] = (),
     subject: str = "",
+    asker: Asker = _NOBODY,
     is_waited_for: bool = True,
 ) -> None:
     """Sets the trade's pending step: the intent, committed before any money moves. `subject`: whose it is besides."""
@@ -84,6 +87,8 @@ def begin(
         payment=trade.payment,
         attempt_in_ms=LEASE_MS,
         create_time=moment.now,
+        for_partner=asker.partner,
+        for_subject=asker.subject,
     )
     working.steps.put((trade.trade_id, number), step)
     working.taken.append(step)

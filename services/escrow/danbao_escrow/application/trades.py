@@ -58,7 +58,8 @@ def pay_trade(command: PayTrade, working: EscrowSet, moment: Moment) -> Any:
     checkout_ends.leave(working, moment, trade)
     movement = money_legs.funding(trade, rail=command.rail, instrument=command.instrument)
     alone = replace(trade, checkout="")
-    steps.begin(working, moment, alone, StepKind.PAY, movement, _cause(command, moment), lines=lines)
+    asker = actors.asker_of(command.token, trade.partner)
+    steps.begin(working, moment, alone, StepKind.PAY, movement, _cause(command, moment), lines=lines, asker=asker)
     return DEFERRED
 
 

@@ -71,6 +71,7 @@ def operation_of(step: Step) -> payment_pb2.Operation:
                 description=f"trades/{step.trade_id}: paid",
                 rail=movement.rail,
                 instrument=movement.instrument,
+                acting_for=_acting_for(step),
             )
         )
     if step.kind is StepKind.VOID:
@@ -107,7 +108,14 @@ def _together(step: Step, together: Together) -> payment_pb2.CreatePaymentReques
         remainder_policy=ledger_pb2.REMAINDER_POLICY_FIRST,
         rail=step.movement.rail,
         instrument=step.movement.instrument,
+        acting_for=_acting_for(step),
     )
+
+
+def _acting_for(step: Step) -> account_pb2.ActingFor | None:
+    if step.for_partner or step.for_subject:
+        return account_pb2.ActingFor(partner=step.for_partner, subject=step.for_subject)
+    return None
 
 
 _PURPOSES = {

@@ -63,6 +63,13 @@ class Token:
     # An operator or arbiter.
     sees_all: bool
     is_arbiter: bool = False
+    is_user: bool = False
+
+    @property
+    def own_subject(self) -> str:
+        """As whom it may be a party. A partner's token names an account of the partner's, which is nobody of a trade,
+        whatever it is called; empty then."""
+        return self.subject if self.is_user or not self.is_partner else ""
 
     @property
     def may_set_fee(self) -> bool:

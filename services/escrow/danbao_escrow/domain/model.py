@@ -393,6 +393,15 @@ class Cause:
 
 
 @dataclass(frozen=True, slots=True)
+class Asker:
+    """For whom money is asked of a payer: the partner whose trade it is, and the subject, subjects/{id}, that asks
+    itself; without a subject the partner asks. Neither: it is not known."""
+
+    partner: str = ""
+    subject: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """A durable intent to move money, executed outside any transaction under an id made of its first three fields."""
 
@@ -425,6 +434,9 @@ class Step:
     ledger_reference: str = ""
     create_time: datetime | None = None
     settle_time: datetime | None = None
+    # PAY only: who asked for it, whichever replica asks payments.
+    for_partner: str = ""
+    for_subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ def token_of(call: Call) -> Token:
         is_operator=is_operator,
         sees_all=is_operator or "arbiter" in call.roles,
         is_arbiter="arbiter" in call.roles,
+        is_user="user" in call.roles,
     )
 
 

@@ -76,7 +76,7 @@ def _filtered(kind: Kind, wanted: ProceedingFilter) -> Select[Any]:
     columns = kind.table.c
     query = select(kind.table)
     if wanted.seen_by is not None:
-        of_subject = or_(columns.buyer == wanted.seen_by.subject, columns.seller == wanted.seen_by.subject)
+        of_subject = or_(columns.buyer == wanted.seen_by.own_subject, columns.seller == wanted.seen_by.own_subject)
         mine = of_subject
         if wanted.seen_by.is_partner:
             mine = or_(of_subject, columns.partner == wanted.seen_by.partner)

@@ -161,7 +161,7 @@ def _ways(asked: TradeFilter) -> list[list[ColumnElement[bool]]]:
 
 def _confined_to(token: Token | None) -> str:
     """The subject whose trades alone are seen."""
-    return "" if token is None or token.is_partner else token.subject
+    return "" if token is None or token.is_partner else token.own_subject
 
 
 def _narrowed(asked: TradeFilter) -> list[ColumnElement[bool]]:

@@ -46,7 +46,7 @@ TRADE_COLUMNS = (
 STEP_COLUMNS = (
     "trade_id", "number", "generation", "kind", "state", "line_ids", "movement", "cause", "request", "held", "payer",
     "beneficiary", "currency", "payment", "claim", "refusals", "refusal", "ledger_reference", "create_time",
-    "settle_time", "subject",
+    "settle_time", "subject", "for_partner", "for_subject",
 )  # fmt: skip
 
 TIMELINE_COLUMNS = (

@@ -169,6 +169,9 @@ steps = Table(
     _time("create_time", nullable=False),
     _time("settle_time"),
     _later_text("subject"),
+    # Who asked for a payer's money.
+    _later_text("for_partner"),
+    _later_text("for_subject"),
     CheckConstraint("state IN ('PENDING', 'DONE', 'REFUSED')", name="known_state"),
     CheckConstraint("(state = 'DONE') = (ledger_reference <> '')", name="done_steps_name_their_movement"),
 )

@@ -44,9 +44,16 @@ class Watcher:
     """Somebody who watches, and keeps what came with the cursor of each message."""
 
     def __init__(
-        self, credit: Any, subjects: list[str], *, cursor: str = "", caller: Any = PARTNER, stub: Any = None
+        self,
+        credit: Any,
+        subjects: list[str],
+        *,
+        cursor: str = "",
+        purpose: str = "",
+        caller: Any = PARTNER,
+        stub: Any = None,
     ) -> None:
-        request = credit_pb2.WatchScoresRequest(subjects=subjects, cursor=cursor)
+        request = credit_pb2.WatchScoresRequest(subjects=subjects, cursor=cursor, purpose=purpose)
         self.call = (stub or credit.stub()).WatchScores(request, metadata=caller)
         self.changes: list[credit_pb2.ScoreChange] = []
         self.cursors: list[str] = []
@@ -105,6 +112,25 @@ async def test_watching_goes_on_from_any_cursor_and_misses_nothing(credit) -> No
     both = Watcher(credit, [], caller=OPERATOR)
     await both.until(lambda change: change.subject == BUYER)
     assert {change.subject for change in both.changes} <= {SELLER, BUYER}
+
+
+async def test_a_watch_by_consent_ends_before_it_tells_what_is_no_longer_allowed(credit, ask) -> None:
+    himself = ask(credit, {"subject": SELLER.removeprefix("subjects/"), "roles": "user"})
+    refused = await refusal(Watcher(credit, [SELLER], purpose="lending").until(lambda _: True))
+    assert refused[:2] == ("PERMISSION_DENIED", "CONSENT_MISSING")
+    granted = await himself.rights("GrantConsent", subject=SELLER, purpose="lending", partner="shop")
+    watcher = Watcher(credit, [SELLER], purpose="lending")
+    await told(credit, good_trade("l1", ago(days=9)).events)
+    await scored(credit, SELLER)
+    await watcher.until(lambda change: change.subject == SELLER)
+    await himself.rights("RevokeConsent", name=granted.name)
+    await told(credit, [claim_event("claim_compensated", ago(minutes=1))])
+    seen = len(watcher.changes)
+    ended = await refusal(watcher.until(lambda _: False))
+    assert ended[:2] == ("PERMISSION_DENIED", "CONSENT_MISSING")
+    assert len(watcher.changes) == seen
+    read = await credit.rows("SELECT DISTINCT method, purpose, reader FROM score_accesses")
+    assert [tuple(row) for row in read] == [("WatchScores", "lending", "partner:shop")]
 
 
 async def test_a_watch_ends_with_ok_when_the_service_drains(credit) -> None:

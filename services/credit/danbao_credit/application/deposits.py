@@ -33,6 +33,8 @@ def begin(
     amount_minor: int,
     counter_kind: str,
     is_waited_for: bool,
+    for_partner: str = "",
+    for_subject: str = "",
 ) -> Membership:
     """Sets the pending step: the intent, committed before any money moves. The membership with it."""
     assert not membership.pending_step, "one step at a time"
@@ -49,6 +51,8 @@ def begin(
         request=moment.request if is_waited_for else None,
         traceparent=moment.traceparent,
         attempt_in_ms=LEASE_MS,
+        for_partner=for_partner,
+        for_subject=for_subject,
     )
     working.deposit_steps.put((membership.membership_id, number), step)
     working.taken.append(step)

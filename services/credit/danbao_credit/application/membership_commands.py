@@ -13,18 +13,26 @@ from danbao_kit.money import Money
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What the call says about who is calling. `subject` is subjects/{id}, empty for a peer service."""
+    """What the call says about who is calling. `subject` is subjects/{id}, empty for a peer service.
+
+    A user's token may name a partner as well; it is that of the memberships it applies for, and it acts for none."""
 
     subject: str = ""
     partner: str = ""
     is_operator: bool = False
     sees_all: bool = False
+    is_partner: bool = False
+
+    def is_strange_to(self, subject: str) -> bool:
+        """Whether a partner asks for this subject, and may be asking for another partner's."""
+        return self.is_partner and not self.is_operator and self.subject != subject
 
     def role_for(self, subject: str, partner: str) -> Role | None:
         """As what the caller may ask something of this subject's membership; None: it does not exist for the caller."""
         if self.is_operator:
             return Role.OPERATOR
-        if (self.subject and self.subject == subject) or (self.partner and self.partner == partner):
+        of_partner = self.is_partner and self.partner != "" and self.partner == partner
+        if of_partner or (self.subject and self.subject == subject):
             return Role.MEMBER
         return None
 
@@ -44,13 +52,15 @@ class OpenDeposits:
 
 @dataclass(frozen=True, slots=True)
 class ApplyMembership:
-    """`statement`: what ever moved in the deposits, as payments has it."""
+    """`statement`: what ever moved in the deposits, as payments has it. `is_foreign`: a partner applies for a subject
+    that another has brought, and is told what it would be told of one whom nobody knows."""
 
-    not_fingerprinted: ClassVar[tuple[str, ...]] = ("token", "statement")
+    not_fingerprinted: ClassVar[tuple[str, ...]] = ("token", "statement", "is_foreign")
     subject: str
     currencies: tuple[str, ...]
     token: Token
     statement: tuple[Movement, ...] = ()
+    is_foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,10 @@ _KINDS: Mapping[State, str] = {
 }
 
 
+# A subject that there never is: it has no past.
+_NOBODY = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
     """Decides about memberships: by the judge's scores and the rules' numbers."""
@@ -119,6 +123,9 @@ class Desk:
             amount_minor=command.amount.minor,
             counter_kind=command.source_kind,
             is_waited_for=True,
+            # An operator funds it as such.
+            for_partner="" if command.token.is_operator else membership.partner,
+            for_subject=membership.subject if command.token.subject == membership.subject else "",
         )
         working.memberships.put(membership.membership_id, begun)
         return DEFERRED
@@ -248,8 +255,10 @@ class Desk:
     def _applicant(self, command: OpenDeposits | ApplyMembership, working: CreditSet, now: datetime) -> Figures:
         """The figures of who may apply. Raises RoleNotAllowed, MembershipExists, NotEligible."""
         token, subject = command.token, command.subject
-        if not token.is_operator and not token.partner and token.subject != subject:
+        if not token.is_operator and not token.is_partner and token.subject != subject:
             raise errors.RoleNotAllowed("user", "ApplyMembership for somebody else", ("partner", "operator"))
+        if isinstance(command, ApplyMembership) and command.is_foreign:
+            raise errors.NotEligible(subject, unmet_conditions(self._figures(_NOBODY, working, now), self.rules))
         known = next(
             (each for each in working.memberships.values() if each.subject == subject and _goes_on(each)), None
         )

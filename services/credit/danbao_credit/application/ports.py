@@ -215,6 +215,10 @@ class DepositMoney(Protocol):
         """What ever moved in a deposit, each transaction once. Raises StatementUnknown."""
         ...
 
+    async def partner_of(self, subject: str) -> str:
+        """The partner that has brought the subject; empty: nobody has. Raises OwnerUnknown."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class DueLook:

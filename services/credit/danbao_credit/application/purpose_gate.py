@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from danbao_credit.application.consents import ReadForPurpose
 from danbao_credit.domain.asker import Asker
-from danbao_credit.domain.consent import Basis, Purposes
+from danbao_credit.domain.consent import Basis, Purpose, Purposes
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,10 @@ class PurposeGate:
 
     purposes: Purposes
     commit: Callable[[object], Awaitable[None]]
+
+    def check(self, asker: Asker, name: str) -> Purpose:
+        """The purpose that this caller names, or means by naming none. Raises FieldInvalid for an unknown one."""
+        return self.purposes.named(name, is_partner=asker.is_partner and not asker.is_official)
 
     async def admit(self, asker: Asker, method: str, reads: Sequence[tuple[str, str]]) -> None:
         """Before the credit of (subject, purpose) each is read by `method`.
@@ -26,7 +30,7 @@ class PurposeGate:
         """
         by_purpose: dict[str, list[str]] = {}
         for subject, name in reads:
-            purpose = self.purposes.named(name, is_partner=asker.is_partner and not asker.is_official)
+            purpose = self.check(asker, name)
             if purpose.basis is Basis.CONSENT:
                 by_purpose.setdefault(purpose.name, []).append(subject)
         for name, subjects in by_purpose.items():

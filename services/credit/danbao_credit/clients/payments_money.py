@@ -11,7 +11,7 @@ from danbao.type.v1 import money_pb2
 from danbao_credit.application.membership_commands import StepDone, StepRefused
 from danbao_credit.application.ports import StepResult, StepUnknown
 from danbao_credit.domain.membership import StepKind
-from danbao_credit.domain.membership_errors import StatementUnknown
+from danbao_credit.domain.membership_errors import OwnerUnknown, StatementUnknown
 from danbao_credit.domain.membership_model import DEPOSIT, DepositStep, Movement, deposit_account
 from danbao_kit.rpc_client import RemoteError, invoke
 
@@ -50,6 +50,15 @@ class PaymentsMoney:
             sum(each.amount.amount_minor for each in posted.transfers if each.debit_account == account),
         )
 
+    async def partner_of(self, subject: str) -> str:
+        """The partner that has brought the subject; empty: nobody has. Raises OwnerUnknown."""
+        request = account_pb2.GetOwnerRequest(owner=subject)
+        try:
+            owner = await invoke(self._accounts.GetOwner, request, name="payments.GetOwner", cap_s=CALL_S)
+        except RemoteError as error:
+            raise OwnerUnknown(subject, error.reason or error.code) from error
+        return str(owner.partner)
+
     async def statement(self, subject: str, currency: str) -> tuple[Movement, ...]:
         """What ever moved in a deposit, each transaction once; of an account that there is not, nothing.
 
@@ -86,6 +95,9 @@ def request_of(step: DepositStep) -> ledger_pb2.PostTransactionRequest:
     counter = account_pb2.AccountKey(owner=step.subject, kind=step.counter_kind)
     debit, credit = (counter, deposit) if step.kind is StepKind.FUND else (deposit, counter)
     name = f"memberships/{step.membership_id}"
+    acting_for = None
+    if step.for_partner or step.for_subject:
+        acting_for = account_pb2.ActingFor(partner=step.for_partner, subject=step.for_subject)
     return ledger_pb2.PostTransactionRequest(
         request_id=step.request_id,
         legs=[
@@ -97,4 +109,5 @@ def request_of(step: DepositStep) -> ledger_pb2.PostTransactionRequest:
         ],
         description=f"{name}: deposit {step.kind}",
         metadata={"membership": name, "step": str(step.number), "kind": step.kind.value},
+        acting_for=acting_for,
     )

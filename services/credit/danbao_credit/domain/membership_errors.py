@@ -102,6 +102,18 @@ class StatementUnknown(DanbaoError):
         )
 
 
+class OwnerUnknown(DanbaoError):
+    code, reason = Code.UNAVAILABLE, "STATEMENT_UNKNOWN"
+
+    def __init__(self, subject: str, payment_reason: str) -> None:
+        super().__init__(
+            f"payments does not say which partner has brought {subject}: {payment_reason}; try again",
+            retry_after_ms=500,
+            subject=subject,
+            payment_reason=payment_reason,
+        )
+
+
 class DepositTooLow(DanbaoError):
     """`missing` says what lacks in each currency."""
 

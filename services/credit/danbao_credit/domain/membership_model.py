@@ -156,6 +156,9 @@ class DepositStep:
     settle_time: datetime | None = None
     # Real time from now on after which anybody may try it; written by the store.
     attempt_in_ms: int = 0
+    # For whom the deposit is funded: the partner whose membership it is, and the subject where it asks itself.
+    for_partner: str = ""
+    for_subject: str = ""
 
     @property
     def request_id(self) -> str:

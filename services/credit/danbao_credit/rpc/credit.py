@@ -177,7 +177,12 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     async def WatchScores(
         self, request: credit_pb2.WatchScoresRequest, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[credit_pb2.WatchScoresResponse]:
+        asker, purpose = asker_of(current_call()), request.purpose
+        self.gate.check(asker, purpose)
+        await self.gate.admit(asker, "WatchScores", [(subject, purpose) for subject in request.subjects])
         async for message in self.scores.watch(request):
+            told = dict.fromkeys(change.subject for change in message.changes)
+            await self.gate.admit(asker, "WatchScores", [(subject, purpose) for subject in told])
             yield message
 
     async def SimulateScore(

@@ -62,8 +62,11 @@ class MembershipServicer(membership_pb2_grpc.MembershipServiceServicer):
         for position, currency in enumerate(request.currencies):
             self.table.limit_minor(self.table.default_grade, currency, field=f"currencies[{position}]")
         currencies, token = tuple(request.currencies), token_of(current_call())
-        statement = await self._statement(request.subject, currencies, token)
-        command = commands.ApplyMembership(request.subject, currencies, token, statement)
+        if await self._is_foreign(request.subject, token):
+            command = commands.ApplyMembership(request.subject, currencies, token, is_foreign=True)
+        else:
+            statement = await self._statement(request.subject, currencies, token)
+            command = commands.ApplyMembership(request.subject, currencies, token, statement)
         return await self._run("ApplyMembership", request, command, context)
 
     async def FundDeposit(
@@ -139,6 +142,16 @@ class MembershipServicer(membership_pb2_grpc.MembershipServiceServicer):
             next_page_token=encode_token(scope, more) if more else "",
         )
 
+    async def _is_foreign(self, subject: str, token: Token) -> bool:
+        """Whether a partner applies for a subject that another has brought. Nothing is asked where the membership is
+        its own. Raises OwnerUnknown."""
+        if not token.is_strange_to(subject):
+            return False
+        view = await self.reads.membership_of(subject)
+        if view is not None and token.role_for(subject, view.membership.partner) is not None:
+            return False
+        return await self.money.partner_of(subject) not in ("", token.partner)
+
     async def _statement(self, subject: str, currencies: tuple[str, ...], token: Token) -> tuple[Movement, ...]:
         """What payments knows of the deposits of who applies: first we listen, then we read, so nothing falls between.
 
@@ -170,10 +183,13 @@ class MembershipServicer(membership_pb2_grpc.MembershipServiceServicer):
 def token_of(call: Call) -> Token:
     """What the call says about who is calling. The local operator's certificate counts as an operator's token."""
     is_operator = "operator" in call.roles or call.peer == "operator"
+    is_partner, is_user = "partner" in call.roles, "user" in call.roles
     return Token(
-        subject=f"subjects/{call.subject}" if call.subject else "",
-        # A partner's token without a partner stands for itself.
-        partner=call.partner or (f"subject:{call.subject}" if "partner" in call.roles else ""),
+        # A partner's token names an account of the partner's, which is no merchant, whatever it is called.
+        subject=f"subjects/{call.subject}" if call.subject and (is_user or not is_partner) else "",
+        # Without a partner it stands for itself.
+        partner=call.partner or (f"subject:{call.subject}" if is_partner else ""),
+        is_partner=is_partner,
         is_operator=is_operator,
         sees_all=is_operator or "arbiter" in call.roles,
     )

@@ -69,7 +69,7 @@ class MembershipQueries:
             "after_id": after_id,
             "sees_all": token.sees_all or token.is_operator,
             "own": token.subject,
-            "partner": token.partner,
+            "partner": token.partner if token.is_partner else "",
             "subject": subject,
             "state": state,
             "limit": limit,

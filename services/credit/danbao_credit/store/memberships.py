@@ -100,6 +100,8 @@ _STEP_FIXED = (
     ("request", "jsonb"),
     ("traceparent", "text"),
     ("create_time", "timestamptz"),
+    ("for_partner", "text"),
+    ("for_subject", "text"),
 )
 _ATTEMPT_AT = "clock_timestamp() + given.attempt_in_ms * interval '1 millisecond'"
 
@@ -315,6 +317,8 @@ def step_of(row: Any) -> DepositStep:
         request=None if request is None else RequestKey(*request),
         traceparent=row["traceparent"],
         settle_time=row["settle_time"],
+        for_partner=row["for_partner"],
+        for_subject=row["for_subject"],
     )
 
 
@@ -364,6 +368,8 @@ def _new_step(item: DepositStep) -> tuple[Any, ...]:
         None if request is None else json.dumps([request.caller, request.method, request.request_id]),
         item.traceparent,
         item.create_time,
+        item.for_partner,
+        item.for_subject,
         *_step_changes(item),
         item.attempt_in_ms,
     )

@@ -291,4 +291,7 @@ deposit_steps = Table(
     Column("attempt_at", DateTime(timezone=True), nullable=False),
     Column("create_time", DateTime(timezone=True), nullable=False),
     Column("settle_time", DateTime(timezone=True)),
+    # For whom it is funded; both empty: an operator, or before this was kept.
+    Column("for_partner", Text, nullable=False, server_default=""),
+    Column("for_subject", Text, nullable=False, server_default=""),
 )

@@ -76,9 +76,16 @@ class ScriptedLedger(ledger_pb2_grpc.LedgerServiceServicer):
         self.moved: list[ledger_pb2.Transaction] = []
         self.statements = 0
         self.away = 0
+        # Who has brought whom, how often that was asked for, and whether nobody says.
+        self.partners: dict[str, str] = {}
+        self.asked_whose = 0
+        self.whose_is_away = False
+        # For whom each request was made.
+        self.acting_for: dict[str, tuple[str, str]] = {}
 
     async def PostTransaction(self, request: ledger_pb2.PostTransactionRequest, context: Any) -> ledger_pb2.Transaction:
         self.calls.append(request.request_id)
+        self.acting_for[request.request_id] = (request.acting_for.partner, request.acting_for.subject)
         word = self.script.pop(0) if self.script else ""
         if word == "away":
             await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
@@ -177,6 +184,12 @@ class ScriptedAccounts(account_pb2_grpc.AccountServiceServicer):
 
     def __init__(self, ledger: ScriptedLedger) -> None:
         self._ledger = ledger
+
+    async def GetOwner(self, request: account_pb2.GetOwnerRequest, context: Any) -> account_pb2.Owner:
+        self._ledger.asked_whose += 1
+        if self._ledger.whose_is_away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+        return account_pb2.Owner(owner=request.owner, partner=self._ledger.partners.get(request.owner, ""))
 
     async def ListEntries(
         self, request: account_pb2.ListEntriesRequest, context: Any

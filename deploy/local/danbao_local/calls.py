@@ -98,7 +98,9 @@ def _of_rights(
 
 EXAMPLES: dict[str, _Example] = {
     f"{_ACCOUNTS}/GetAccount": ("partner", lambda made: {"name": made.account}),
+    f"{_ACCOUNTS}/GetOwner": ("operator", lambda _: {"owner": BUYER}),
     f"{_ACCOUNTS}/GetBalance": ("partner", lambda made: {"account": made.account}),
+    f"{_ACCOUNTS}/GetOwner": ("partner", lambda _: {"owner": BUYER}),
     f"{_ACCOUNTS}/ListAccounts": ("user", lambda _: {"owner": BUYER}),
     f"{_ACCOUNTS}/ListEntries": ("partner", lambda made: {"account": made.account, "pageSize": 10}),
     f"{_ACCOUNTS}/CreateAccount": ("partner", lambda _: {"requestId": new_id(), "account": _new_account()}),
@@ -308,7 +310,7 @@ def _make_fixtures(client: GatewayClient, demo: DemoResult) -> _Fixtures:
         to_refund=to_refund.name,
         top_up=top_up.name,
         reconciliation=client.send(
-            f"{_RECONCILIATIONS}/ImportStatement", _statement(top_up.create_time.ToDatetime(UTC)), role="operator"
+            f"{_RECONCILIATIONS}/ImportStatement", statement(top_up.create_time.ToDatetime(UTC)), role="operator"
         ).name,
         withdrawal=client.call(f"{_PAYMENTS}/CreateWithdrawal", _withdrawal(), role="partner").name,
         refund=_refund_of(client, top_up),
@@ -364,7 +366,7 @@ def _payment(mode: str) -> dict[str, Any]:
     }
 
 
-def _statement(now: datetime) -> list[dict[str, Any]]:
+def statement(now: datetime) -> list[dict[str, Any]]:
     """A rail's statement of today with a line that nobody knows."""
     begin = now.replace(hour=0, minute=0, second=0, microsecond=0)
     header = {

@@ -57,7 +57,10 @@ EXAMPLES: Mapping[str, Example] = {
 
 def make(client: GatewayClient) -> RightsFixtures:
     """A consent of the buyer, and newcomers for whom the partner may appeal. Raises CallFailed."""
-    consent = client.call(f"{_RIGHTS}/GrantConsent", _consent(BUYER, "research"), role="user")
+    client.call(f"{_RIGHTS}/GrantConsent", _consent(BUYER, "research"), role="user")
+    # To one partner, so that no later consent takes its place.
+    to_one = {**_consent(BUYER, "research"), "partner": f"lab-{new_id()}"}
+    consent = client.call(f"{_RIGHTS}/GrantConsent", to_one, role="user")
     appellants = [f"subjects/appellant-{new_id()}" for _ in range(3)]
     for appellant in appellants:
         word = {**_consent(appellant, "representation"), "evidence": _ON_RECORD}

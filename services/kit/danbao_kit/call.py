@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 GATEWAY = "gateway"
+PARTNER = "partner"
 INTERNAL_DOMAIN = ".danbao.internal"
 
 
@@ -31,8 +32,11 @@ class Call:
 
     @property
     def request_caller(self) -> str:
-        """Whose request ids these are: the partner's, else the token subject's, else the peer's."""
-        if self.partner:
+        """Whose request ids these are: the partner's, else the token subject's, else the peer's.
+
+        The partner of a user's token is where they come from: what was answered to the partner is not theirs.
+        """
+        if self.partner and PARTNER in self.roles:
             return f"partner:{self.partner}"
         if self.subject:
             return f"subject:{self.subject}"

@@ -11,7 +11,8 @@ from danbao_escrow.domain import commands, refund_case
 from danbao_escrow.domain import dispute as dispute_machine
 from danbao_escrow.domain.case_model import Claim, Dispute, RefundCase
 from danbao_escrow.domain.commands import StepRefused
-from danbao_escrow.domain.model import END_STATES, OPEN_LINE_STATES, Role, StepState
+from danbao_escrow.domain.model import END_STATES, OPEN_LINE_STATES, Role
+from danbao_escrow.domain.step_model import StepState
 from danbao_escrow.testing.world import BUYER, SELLER, World, plain_terms
 from danbao_kit.errors import DanbaoError
 

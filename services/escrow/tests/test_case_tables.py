@@ -15,7 +15,8 @@ from danbao_escrow.domain.case_commands import CaseCommandName
 from danbao_escrow.domain.case_errors import CaseStateInvalid, DisputeWindowClosed
 from danbao_escrow.domain.case_model import ClaimState, DisputeState, RefundCaseState
 from danbao_escrow.domain.errors import LineUnderCase, RoleNotAllowed, StepInFlight
-from danbao_escrow.domain.model import Role, StepKind
+from danbao_escrow.domain.model import Role
+from danbao_escrow.domain.step_model import StepKind
 from danbao_escrow.testing.world import World, plain_terms
 from danbao_kit.decision import Moment
 from danbao_kit.ids import TimeOrderedIds

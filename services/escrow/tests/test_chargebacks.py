@@ -12,9 +12,10 @@ from danbao_escrow.domain.case_model import DisputeState, RefundCaseState
 from danbao_escrow.domain.commands import StepDone, StepRefused
 from danbao_escrow.domain.events import EventKind
 from danbao_escrow.domain.model import LineState as L
-from danbao_escrow.domain.model import Role, StepKind, StepState
+from danbao_escrow.domain.model import Role
 from danbao_escrow.domain.model import TradeState as T
 from danbao_escrow.domain.payment_events import ApplyPaymentEvents, Brought, ChargebackReversed, ChargedBack, Declined
+from danbao_escrow.domain.step_model import StepKind, StepState
 from danbao_escrow.domain.trade import transition
 from danbao_escrow.testing.world import World, new_trade
 from danbao_kit.errors import DanbaoError

@@ -13,7 +13,8 @@ from danbao_escrow.domain.commands import StepDone
 from danbao_escrow.domain.deadlines import auto_confirm_time, paused, resumed, ship_by_time
 from danbao_escrow.domain.errors import AmountMismatch, FeeNotAllowed
 from danbao_escrow.domain.fees import AskedFees, Fee, Settled, fees_of, split_buyer_fee
-from danbao_escrow.domain.model import Actor, Cause, FeePayer, LineState, Movement, Role, Step, StepKind, StepState
+from danbao_escrow.domain.model import Actor, FeePayer, LineState, Role
+from danbao_escrow.domain.step_model import Cause, Movement, Step, StepKind, StepState
 from danbao_escrow.domain.trade import derived_state
 from danbao_escrow.testing.world import BUYER, SELLER, World, new_trade, user_token
 from danbao_kit.decision import Moment

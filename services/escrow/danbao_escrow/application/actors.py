@@ -5,7 +5,8 @@ from __future__ import annotations
 from danbao_escrow.domain.case_commands import CaseCommandName
 from danbao_escrow.domain.commands import CommandName, Token
 from danbao_escrow.domain.errors import NotAParty, RoleNotAllowed
-from danbao_escrow.domain.model import Actor, Asker, Role, Trade
+from danbao_escrow.domain.model import Actor, Role, Trade
+from danbao_escrow.domain.step_model import Asker
 from danbao_escrow.domain.trade import roles_for
 
 SYSTEM = Actor("platform", Role.SYSTEM)

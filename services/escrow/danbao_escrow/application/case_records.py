@@ -18,7 +18,8 @@ from danbao_escrow.domain.deadlines import reminder_time
 from danbao_escrow.domain.errors import StepInFlight, TradeNotFound
 from danbao_escrow.domain.events import EventKind, TradeEvent
 from danbao_escrow.domain.machine import Way
-from danbao_escrow.domain.model import Actor, Cause, Line, Role, Trade
+from danbao_escrow.domain.model import Actor, Line, Role, Trade
+from danbao_escrow.domain.step_model import Cause
 from danbao_kit.decision import Moment
 
 P = TypeVar("P", RefundCase, Dispute, Claim)

@@ -12,7 +12,8 @@ from danbao_escrow.domain.case_model import RefundCaseState as CaseState
 from danbao_escrow.domain.commands import StepDone, StepRefused
 from danbao_escrow.domain.errors import PaymentRefused
 from danbao_escrow.domain.events import EventKind
-from danbao_escrow.domain.model import Step, Trade
+from danbao_escrow.domain.model import Trade
+from danbao_escrow.domain.step_model import Step
 from danbao_kit.decision import Moment
 from danbao_kit.errors import DanbaoError
 

@@ -13,17 +13,9 @@ from danbao_escrow.domain import money_legs
 from danbao_escrow.domain.commands import PaymentsSays
 from danbao_escrow.domain.deadlines import resumed
 from danbao_escrow.domain.events import EventKind
-from danbao_escrow.domain.model import (
-    OPEN_LINE_STATES,
-    OUT_OF_ESCROW,
-    Line,
-    LinePart,
-    Step,
-    StepState,
-    Trade,
-    TradeState,
-)
+from danbao_escrow.domain.model import OPEN_LINE_STATES, Line, Trade, TradeState
 from danbao_escrow.domain.payment_events import ChargebackReversed, ChargedBack
+from danbao_escrow.domain.step_model import OUT_OF_ESCROW, LinePart, Step, StepState
 from danbao_escrow.domain.trade import after_movement, after_parts
 from danbao_kit.decision import Moment
 

@@ -8,7 +8,8 @@ from typing import Any
 from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.domain.checkout import Checkout, CheckoutState
 from danbao_escrow.domain.errors import PaymentRefused
-from danbao_escrow.domain.model import Step, Trade
+from danbao_escrow.domain.model import Trade
+from danbao_escrow.domain.step_model import Step
 from danbao_kit.decision import Moment
 
 

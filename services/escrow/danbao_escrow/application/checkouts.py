@@ -26,7 +26,8 @@ from danbao_escrow.domain.errors import (
     TradeNotFound,
     TradeStateInvalid,
 )
-from danbao_escrow.domain.model import Cause, Role, Share, StepKind, Together, Trade, TradeState
+from danbao_escrow.domain.model import Role, Trade, TradeState
+from danbao_escrow.domain.step_model import Cause, Share, StepKind, Together
 from danbao_escrow.domain.trade import legal_commands, transition
 from danbao_kit.decision import DEFERRED, Moment
 from danbao_kit.money import MAX_MINOR

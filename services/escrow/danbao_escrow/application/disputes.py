@@ -54,7 +54,8 @@ from danbao_escrow.domain.deadlines import has_passed
 from danbao_escrow.domain.dispute import MOST_EVIDENCE, TIMERS, time_in, too_late
 from danbao_escrow.domain.events import EventKind
 from danbao_escrow.domain.machine import Way
-from danbao_escrow.domain.model import Cause, Trade
+from danbao_escrow.domain.model import Trade
+from danbao_escrow.domain.step_model import Cause
 from danbao_kit.decision import DEFERRED, Moment
 
 

@@ -10,7 +10,7 @@ from danbao_escrow.application.records import cause_of, record, tell
 from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.domain.commands import PaymentsSays
 from danbao_escrow.domain.events import EventKind
-from danbao_escrow.domain.model import StepKind, Trade, TradeState
+from danbao_escrow.domain.model import Trade, TradeState
 from danbao_escrow.domain.payment_events import (
     PAYMENTS,
     ApplyPaymentEvents,
@@ -21,6 +21,7 @@ from danbao_escrow.domain.payment_events import (
     Effect,
     StreamGap,
 )
+from danbao_escrow.domain.step_model import StepKind
 from danbao_kit.decision import Moment
 
 

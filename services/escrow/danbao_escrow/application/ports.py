@@ -12,7 +12,8 @@ from danbao_escrow.domain.case_commands import FireCaseTimer
 from danbao_escrow.domain.case_model import Proceeding
 from danbao_escrow.domain.checkout import Checkout
 from danbao_escrow.domain.commands import ClaimStep, StepDone, StepRefused, Token
-from danbao_escrow.domain.model import Step, TimelineEntry, Trade, TradeState
+from danbao_escrow.domain.model import TimelineEntry, Trade, TradeState
+from danbao_escrow.domain.step_model import Step
 from danbao_escrow.domain.terms import GradeTerms
 
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.domain.deadlines import earliest_deadline
 from danbao_escrow.domain.events import EventKind, TradeEvent
-from danbao_escrow.domain.model import END_STATES, Actor, Cause, TimelineEntry, Trade
+from danbao_escrow.domain.model import END_STATES, Actor, TimelineEntry, Trade
 from danbao_escrow.domain.reminders import next_look
+from danbao_escrow.domain.step_model import Cause
 from danbao_escrow.domain.trade import derived_state
 from danbao_kit.decision import Moment
 

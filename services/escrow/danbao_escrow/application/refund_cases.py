@@ -39,8 +39,9 @@ from danbao_escrow.domain.deadlines import auto_confirm_passed, has_passed, paus
 from danbao_escrow.domain.errors import AmountMismatch, LineNotFound, LineUnderCase, TradeStateInvalid
 from danbao_escrow.domain.events import EventKind
 from danbao_escrow.domain.machine import Way
-from danbao_escrow.domain.model import OPEN_LINE_STATES, Cause, Line, LineState, Trade
+from danbao_escrow.domain.model import OPEN_LINE_STATES, Line, LineState, Trade
 from danbao_escrow.domain.refund_case import OPEN_ROLES, TABLE, TIMERS, time_in
+from danbao_escrow.domain.step_model import Cause
 from danbao_escrow.domain.trade import after_parts, legal_commands
 from danbao_kit.decision import DEFERRED, Moment
 

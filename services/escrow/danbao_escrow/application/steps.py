@@ -15,21 +15,9 @@ from danbao_escrow.domain.commands import ClaimStep, PaymentsSays, SettleStep, S
 from danbao_escrow.domain.deadlines import RESERVE_LASTS, SHIP_BY_DEFAULT
 from danbao_escrow.domain.errors import PaymentRefused
 from danbao_escrow.domain.events import EventKind
-from danbao_escrow.domain.model import (
-    OUT_OF_ESCROW,
-    Asker,
-    Cause,
-    HeldPart,
-    Line,
-    LineState,
-    Movement,
-    Step,
-    StepKind,
-    StepState,
-    Trade,
-    TradeState,
-)
+from danbao_escrow.domain.model import HeldPart, Line, LineState, Trade, TradeState
 from danbao_escrow.domain.money_legs import parts_of
+from danbao_escrow.domain.step_model import OUT_OF_ESCROW, Asker, Cause, Movement, Step, StepKind, StepState
 from danbao_escrow.domain.trade import after_movement
 from danbao_kit.decision import Moment
 

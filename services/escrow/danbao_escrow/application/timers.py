@@ -12,8 +12,9 @@ from danbao_escrow.domain import money_legs
 from danbao_escrow.domain.commands import CommandName, FireTimer, PaymentsSays, TimerName
 from danbao_escrow.domain.deadlines import has_passed
 from danbao_escrow.domain.events import EventKind
-from danbao_escrow.domain.model import Cause, Line, LineState, Role, StepKind, Trade
+from danbao_escrow.domain.model import Line, LineState, Role, Trade
 from danbao_escrow.domain.reminders import due_reminders, next_look
+from danbao_escrow.domain.step_model import Cause, StepKind
 from danbao_escrow.domain.trade import legal_lines
 from danbao_kit.decision import Moment
 

@@ -40,7 +40,8 @@ from danbao_escrow.domain.errors import (
 )
 from danbao_escrow.domain.events import EventKind
 from danbao_escrow.domain.fees import buyer_fee_minor
-from danbao_escrow.domain.model import Cause, Line, LineState, StepKind, Trade, TradeState
+from danbao_escrow.domain.model import Line, LineState, Trade, TradeState
+from danbao_escrow.domain.step_model import Cause, StepKind
 from danbao_escrow.domain.trade import after_parts, legal_commands, legal_lines, refused_by_case, transition
 from danbao_kit.decision import DEFERRED, Moment
 from danbao_kit.money import MAX_MINOR

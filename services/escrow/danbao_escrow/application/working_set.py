@@ -6,8 +6,9 @@ from uuid import UUID
 
 from danbao_escrow.domain.case_model import Proceeding
 from danbao_escrow.domain.checkout import Checkout
-from danbao_escrow.domain.model import Step, TimelineEntry, Trade
+from danbao_escrow.domain.model import TimelineEntry, Trade
 from danbao_escrow.domain.payment_events import ParkedEvent, PaymentMovement
+from danbao_escrow.domain.step_model import Step
 from danbao_kit.working_set import Log, Rows, WorkingSet
 
 StepKey = tuple[UUID, int]

@@ -11,8 +11,8 @@ from danbao.payments.v1 import account_pb2, ledger_pb2, payment_pb2, payment_pb2
 from danbao.type.v1 import money_pb2
 from danbao_escrow.application.ports import StepResult, StepUnknown
 from danbao_escrow.domain.commands import StepDone, StepRefused
-from danbao_escrow.domain.model import Leg, Step, StepKind, Together
 from danbao_escrow.domain.money_legs import ESCROW
+from danbao_escrow.domain.step_model import Leg, Step, StepKind, Together
 from danbao_kit.rpc_client import RemoteError, invoke, remote_error
 
 CALL_S = 3.0

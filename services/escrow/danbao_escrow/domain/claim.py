@@ -11,8 +11,9 @@ from danbao_escrow.domain.case_commands import CaseCommandName as C
 from danbao_escrow.domain.case_model import Claim, Finding
 from danbao_escrow.domain.case_model import ClaimState as S
 from danbao_escrow.domain.machine import Machine, Way
-from danbao_escrow.domain.model import Role, StepKind
+from danbao_escrow.domain.model import Role
 from danbao_escrow.domain.model import Role as R
+from danbao_escrow.domain.step_model import StepKind
 
 CLAIM_WINDOW = timedelta(days=15)
 """From the trade's end."""

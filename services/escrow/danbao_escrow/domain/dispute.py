@@ -15,7 +15,7 @@ from danbao_escrow.domain.case_model import DisputeState as S
 from danbao_escrow.domain.deadlines import has_passed
 from danbao_escrow.domain.machine import Machine, Way
 from danbao_escrow.domain.model import Role as R
-from danbao_escrow.domain.model import StepKind
+from danbao_escrow.domain.step_model import StepKind
 
 NEGOTIATION = timedelta(days=14)
 """From the opening: then an arbiter is called, who may also come earlier."""

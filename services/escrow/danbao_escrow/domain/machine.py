@@ -9,7 +9,8 @@ from types import MappingProxyType
 from typing import Generic, Protocol, TypeVar
 
 from danbao_escrow.domain.case_commands import CaseCommandName
-from danbao_escrow.domain.model import Role, StepKind
+from danbao_escrow.domain.model import Role
+from danbao_escrow.domain.step_model import StepKind
 
 
 class _Stateful(Protocol):

@@ -6,19 +6,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from danbao_escrow.domain.fees import Settled, part_with_fee, seller_fee, split_buyer_fee, split_release
-from danbao_escrow.domain.model import (
-    OPEN_LINE_STATES,
-    HeldPart,
-    Leg,
-    Line,
-    LinePart,
-    LineState,
-    Movement,
-    Step,
-    StepKind,
-    Together,
-    Trade,
-)
+from danbao_escrow.domain.model import OPEN_LINE_STATES, HeldPart, Line, LineState, Trade
+from danbao_escrow.domain.step_model import Leg, LinePart, Movement, Step, StepKind, Together
 
 ESCROW = "escrow.trade"
 WALLET = "user.available"

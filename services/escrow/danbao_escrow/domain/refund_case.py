@@ -14,8 +14,9 @@ from danbao_escrow.domain.case_model import RefundCase
 from danbao_escrow.domain.case_model import RefundCaseState as S
 from danbao_escrow.domain.deadlines import has_passed
 from danbao_escrow.domain.machine import Machine, Way
-from danbao_escrow.domain.model import LineState, Role, StepKind
+from danbao_escrow.domain.model import LineState, Role
 from danbao_escrow.domain.model import Role as R
+from danbao_escrow.domain.step_model import StepKind
 
 REPLY_BEFORE_SHIPMENT = timedelta(hours=48)
 REPLY_AFTER_SHIPMENT = timedelta(days=5)

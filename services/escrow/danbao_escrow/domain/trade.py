@@ -18,19 +18,10 @@ from danbao_escrow.domain.deadlines import (
     ship_by_passed,
     system_cancel_due,
 )
-from danbao_escrow.domain.model import (
-    OPEN_LINE_STATES,
-    Line,
-    LinePart,
-    LineState,
-    Movement,
-    Role,
-    StepKind,
-    Trade,
-    TradeState,
-)
+from danbao_escrow.domain.model import OPEN_LINE_STATES, Line, LineState, Role, Trade, TradeState
 from danbao_escrow.domain.model import LineState as L
 from danbao_escrow.domain.model import Role as R
+from danbao_escrow.domain.step_model import LinePart, Movement, StepKind
 
 Guard = Callable[[Trade, Line, datetime], bool]
 

@@ -11,26 +11,18 @@ import orjson
 
 from danbao_escrow.domain.model import (
     Actor,
-    Cause,
     Delivery,
     FeePayer,
     HeldPart,
-    Leg,
     Line,
-    LinePart,
     LineState,
-    Movement,
     Role,
-    Share,
-    Step,
-    StepKind,
-    StepState,
     Terms,
     TimelineEntry,
-    Together,
     Trade,
     TradeState,
 )
+from danbao_escrow.domain.step_model import Cause, Leg, LinePart, Movement, Share, Step, StepKind, StepState, Together
 from danbao_kit.decision import RequestKey
 
 TRADE_COLUMNS = (

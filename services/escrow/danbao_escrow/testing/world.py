@@ -17,8 +17,9 @@ from danbao_escrow.domain.checkout import Checkout
 from danbao_escrow.domain.commands import FireTimer, LinePrice, NewLine, SettleStep, StepDone, StepRefused, Token
 from danbao_escrow.domain.events import TradeEvent
 from danbao_escrow.domain.fees import AskedFees
-from danbao_escrow.domain.model import Actor, Delivery, Role, Step, TimelineEntry, Trade
+from danbao_escrow.domain.model import Actor, Delivery, Role, TimelineEntry, Trade
 from danbao_escrow.domain.payment_events import PaymentMovement
+from danbao_escrow.domain.step_model import Step
 from danbao_escrow.domain.terms import GradeTerms, default_grade_terms, frozen_terms
 from danbao_kit.decision import DEFERRED, Answer, Moment, RequestKey
 from danbao_kit.ids import TimeOrderedIds

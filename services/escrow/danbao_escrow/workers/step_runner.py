@@ -13,7 +13,7 @@ from opentelemetry.trace import SpanContext
 from danbao_escrow.application.ports import Payments, StepResult, StepUnknown
 from danbao_escrow.application.steps import LEASE_MS
 from danbao_escrow.domain.commands import SettleStep, StepRefused
-from danbao_escrow.domain.model import Step
+from danbao_escrow.domain.step_model import Step
 from danbao_kit.group_commit import GroupCommit, Submission
 from danbao_kit.log import log
 from danbao_kit.telemetry import now_ns, parent_context, parse_traceparent, past_span, tracer

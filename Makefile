@@ -40,7 +40,7 @@ status:
 	@$(WITH) -P -m danbao_local status
 
 test:
-	@$(WITH) -P -m pytest $(ARGS)
+	@$(WITH) --tests -P -m pytest $(ARGS)
 
 replay:
 	@test -n "$$DATA" || { echo 'Say where the orders are: make replay DATA=folder' >&2; exit 1; }

@@ -1,7 +1,8 @@
 """Installs the workspace into the checkout (.boot, .venv), repairs it if broken, then becomes the command it was given.
 
-    python3 deploy/local/bootstrap.py [arguments for .venv's python ...]
+    python3 deploy/local/bootstrap.py [--tests] [arguments for .venv's python ...]
 
+What only tests need, the client for Node, is installed with --tests and where there are no arguments.
 Runs on whatever Python is there, with the standard library only: the first thing it does is to say
 when that Python is too old. Everything else is in requirements.lock, by version and hash.
 """
@@ -43,6 +44,8 @@ names = ("sqlalchemy alembic google.protobuf protovalidate opentelemetry.sdk orj
 missing = [name for name in names if importlib.util.find_spec(name) is None]
 sys.exit(f"missing: {missing}" if missing else 0)
 """
+NODE_CLIENT = Path("tests/e2e/node")
+NODE_PROBE = "require('@grpc/grpc-js'); require('@grpc/proto-loader')"
 NEEDED_MIB = 900
 
 
@@ -54,19 +57,25 @@ def main() -> None:
     """Install what is missing, then run the command."""
     root = Path(__file__).resolve().parent.parent.parent
     os.chdir(root)
+    arguments = sys.argv[1:]
+    for_tests = not arguments or arguments[0] == "--tests"
+    if for_tests:
+        arguments = arguments[1:]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         with one_at_a_time(root):
             install(root)
+            if for_tests:
+                install_node_client(root)
     except InstallFailed as failure:
         sys.exit(str(failure))
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as failure:
         sys.exit(disk_full(root) if failure.errno == 28 else f"Cannot install: {failure}")
-    if len(sys.argv) > 1:
+    if arguments:
         python = str(root / ".venv" / "bin" / "python")
-        os.execv(python, [python, *sys.argv[1:]])
+        os.execv(python, [python, *arguments])
 
 
 @contextlib.contextmanager
@@ -127,6 +136,20 @@ def install_uv(root: Path) -> str:
     return str(uv)
 
 
+def install_node_client(root: Path) -> None:
+    """The packages of the tests' client for Node, by version and hash; where there is no Node, its test says so."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        return
+    folder = root / NODE_CLIENT
+    mark, wanted = folder / "node_modules" / ".danbao-lock", node_fingerprint(folder)
+    if is_marked(mark, wanted) and succeeds([node, "-e", NODE_PROBE], folder):
+        return
+    say("Installing the tests' client for Node (once)")
+    run(folder, [npm, "ci", "--ignore-scripts"])
+    mark.write_text(wanted)
+
+
 def is_healthy(venv: Path) -> bool:
     """Whether the environment's Python runs and finds what the lock installs."""
     return succeeds([str(venv / "bin" / "python"), "-P", "-c", PROBE])
@@ -148,25 +171,31 @@ def members_fingerprint(root: Path) -> str:
     return digest.hexdigest()
 
 
+def node_fingerprint(folder: Path) -> str:
+    """Changes with the client's packages; npm removes the mark together with what it replaces."""
+    files = (folder / name for name in ("package.json", "package-lock.json", ".npmrc"))
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
+
+
 def is_marked(mark: Path, fingerprint: str) -> bool:
     """Whether an installation ended well with this fingerprint."""
     return mark.exists() and mark.read_text() == fingerprint
 
 
-def succeeds(command: list[str]) -> bool:
+def succeeds(command: list[str], folder: Path | None = None) -> bool:
     """Whether a command runs and says yes."""
     try:
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+        return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode == 0
     except OSError:
         return False
 
 
-def run(root: Path, command: list[str]) -> None:
-    """Run one step in the checkout; its words are shown only when it fails. Ends with us."""
-    environment = {**os.environ, "VIRTUAL_ENV": str(root / ".venv"), "UV_NO_PROGRESS": "1"}
+def run(folder: Path, command: list[str]) -> None:
+    """Run one step in a folder; its words are shown only when it fails. Ends with us."""
+    environment = {**os.environ, "VIRTUAL_ENV": str(folder / ".venv"), "UV_NO_PROGRESS": "1"}
     environment.pop("CONDA_PREFIX", None)
     step = subprocess.Popen(
-        command, cwd=root, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     try:
         output = step.communicate()[0].decode(errors="replace")
@@ -176,7 +205,7 @@ def run(root: Path, command: list[str]) -> None:
         raise
     if step.returncode != 0:
         if "No space left on device" in output or "os error 28" in output:
-            raise InstallFailed(disk_full(root))
+            raise InstallFailed(disk_full(folder))
         print(output, file=sys.stderr)
         raise InstallFailed(
             f"Installing failed at `{Path(command[0]).name} {' '.join(command[1:3])}`; its words stand above."

@@ -127,18 +127,9 @@ def grpc_web(running, method: str, body: Body, *, token: str) -> tuple[list[Any]
     return messages, seen
 
 
-@pytest.fixture(scope="module")
-def node_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The client's folder with its two packages, as its lock names them."""
+def test_a_whole_trade_by_grpcs_client_for_node(running):
     if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("this machine has no Node")
-    folder = tmp_path_factory.mktemp("node") / "client"
-    shutil.copytree(NODE_CLIENT, folder, ignore=shutil.ignore_patterns("node_modules"))
-    subprocess.run(["npm", "ci", "--ignore-scripts"], cwd=folder, check=True, capture_output=True, timeout=150)
-    return folder
-
-
-def test_a_whole_trade_by_grpcs_client_for_node(running, node_client):
+        pytest.skip("this machine has no Node, or no npm that installs the client's packages with `make install`")
     with importlib.resources.as_file(importlib.resources.files("danbao") / "descriptors.binpb") as descriptors:
         order = {
             "address": running.card.gateway,
@@ -148,7 +139,7 @@ def test_a_whole_trade_by_grpcs_client_for_node(running, node_client):
         }
         done = subprocess.run(
             ["node", "trade.js"],
-            cwd=node_client,
+            cwd=NODE_CLIENT,
             input=json.dumps(order),
             capture_output=True,
             text=True,

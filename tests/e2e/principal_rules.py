@@ -1,4 +1,4 @@
-"""What is each principal answered, for every RPC of payments, escrow and credit? One row an RPC; test_principals.py asks.
+"""What is each principal answered, for every RPC of the three services? One row an RPC; test_principals.py asks.
 
 The role half stands in the gateway's roles.yaml and is read from there. Here stands the object half: a row says which
 fields of the body say whose it is (`about`), what those to whom it belongs are answered (`own`), what strangers are
@@ -215,9 +215,7 @@ ESCROW_RULES: dict[str, Rule] = {
     f"{_TRADES}/CancelTrade": commands("name", "TRADE", **_BUYERS, operator=NOT_A_PARTY),
     f"{_TRADES}/ReleaseHeld": officers("name", "TRADE"),
     f"{_TRADES}/CreateCheckout": commands("trades.0", "TRADE", **_BUYERS),
-    f"{_TRADES}/PayCheckout": commands(
-        "name", "CHECKOUT", buyer=OK, seller=_not_found("CHECKOUT"), partner=OK
-    ),
+    f"{_TRADES}/PayCheckout": commands("name", "CHECKOUT", buyer=OK, seller=_not_found("CHECKOUT"), partner=OK),
     f"{_TRADES}/GetCheckout": reads("name", "CHECKOUT", seller=False),
     f"{_TRADES}/GetTrade": reads("name", "TRADE"),
     f"{_TRADES}/ListTrades": lists("buyer"),

@@ -1,4 +1,4 @@
-"""Nobody gets in, or sees, where they don't belong: every kind of caller × every RPC × theirs, somebody else's, missing.
+"""Nobody gets in, or sees, where they don't belong: every kind of caller × every RPC × theirs, foreign, missing.
 
 What is expected stands in principal_rules.py; who may knock at all, in the gateway's roles.yaml.
 """
@@ -125,7 +125,8 @@ def at_rest(caller: Caller) -> dict[str, int]:
 
 def answered(caller: Caller, rpc: str, body: Any, principal: Principal, expected: str, cell: str) -> Any:
     answer = caller.ask(rpc, body, principal)
-    assert answer.what == expected, f"{cell}: {principal.name} is answered {answer.what} ({answer.message}), not {expected}"
+    said = f"{answer.what} ({answer.message})"
+    assert answer.what == expected, f"{cell}: {principal.name} is answered {said}, not {expected}"
     return answer
 
 
@@ -133,8 +134,8 @@ def test_every_rpc_has_a_rule():
     names = {method.full_name for method in METHODS}
     missing, beyond = names - RULES.keys(), RULES.keys() - names
     assert not missing, (
-        f"{sorted(missing)}: write a row in tests/e2e/principal_rules.py for each. Say with `about` which fields of its "
-        "body name what belongs to somebody, and with reads(), lists(), commands(), officers() or a Rule what is "
+        f"{sorted(missing)}: write a row in tests/e2e/principal_rules.py for each. Say with `about` which fields of "
+        "its body name what belongs to somebody, and with reads(), lists(), commands(), officers() or a Rule what is "
         "answered to whom it belongs, to strangers and to who asks for what does not exist."
     )
     assert not beyond, f"{sorted(beyond)}: no such methods; remove their rows from tests/e2e/principal_rules.py"
@@ -147,7 +148,7 @@ def test_every_rule_answers_all_who_may_knock(rpc: str):
     """A row is whole, and says nothing of those whom the role table refuses."""
     rule, allowed = RULES[rpc], set(ROLES[rpc])
     owners = {name for name in OWNERS if ROLE_OF[name] in allowed}
-    assert owners <= rule.own.keys(), f"{rpc}: `own` does not say what is answered to {sorted(owners - rule.own.keys())}"
+    assert owners <= rule.own.keys(), f"{rpc}: `own` leaves out {sorted(owners - rule.own.keys())}"
     if not rule.about:
         return
     assert owners <= rule.missing.keys(), f"{rpc}: `missing` leaves out {sorted(owners - rule.missing.keys())}"
@@ -193,7 +194,14 @@ def _log_up_to(log: Path, began: int, trace_id: str) -> str:
     raise AssertionError(f"{log.name} never tells of the trace {trace_id}: it proves nothing of others")
 
 
-@pytest.mark.parametrize("rpc", [rpc for rpc in sorted(RULES, key=lambda rpc: bool(RULES[rpc].differs)) if knocking(rpc, STRANGERS) and RULES[rpc].foreign])
+@pytest.mark.parametrize(
+    "rpc",
+    [
+        rpc
+        for rpc in sorted(RULES, key=lambda rpc: bool(RULES[rpc].differs))
+        if knocking(rpc, STRANGERS) and RULES[rpc].foreign
+    ],
+)
 def test_what_is_somebody_else_s_is_as_if_it_did_not_exist(caller, worlds, rpc):
     rule, body = RULES[rpc], worlds.body("parties", rpc)
     changes = [] if RULES[rpc].differs else [at_rest(caller)]
@@ -204,8 +212,8 @@ def test_what_is_somebody_else_s_is_as_if_it_did_not_exist(caller, worlds, rpc):
             continue
         nothing, instead = about_nothing(body, rule)
         missing = answered(caller, rpc, nothing, principal, expected, f"{rpc}, missing")
-        names = {name: "NAME" for name in instead}
-        others = {name: "NAME" for name in instead.values()}
+        names = dict.fromkeys(instead, "NAME")
+        others = dict.fromkeys(instead.values(), "NAME")
         assert foreign.without(names) == missing.without(others), (
             f"{rpc}: {principal.name} can tell somebody else's ({foreign}) from what does not exist ({missing})"
         )
@@ -215,11 +223,11 @@ def test_what_is_somebody_else_s_is_as_if_it_did_not_exist(caller, worlds, rpc):
 
 def stranger_s(rule: Rule, principal: Principal) -> str:
     """What a stranger of these roles is answered: with several, the most that any of them would be."""
-    answers = [rule.foreign[role] for role in ("partner", "user", "rail") if role in (principal.roles or ()) and role in rule.foreign]
-    return answers[0]
+    roles = principal.roles or ()
+    return next(rule.foreign[role] for role in ("partner", "user", "rail") if role in roles and role in rule.foreign)
 
 
-@pytest.mark.parametrize("rpc", [entry for entry in RULES])
+@pytest.mark.parametrize("rpc", list(RULES))
 @pytest.mark.parametrize("world", WORLDS)
 def test_whose_it_is_is_answered(caller, worlds, world, rpc):
     rule = RULES[rpc]
@@ -259,13 +267,14 @@ def test_what_was_answered_to_a_partner_is_answered_to_nobody_else(caller, world
 
 
 def operations() -> list[tuple[str, str, str]]:
-    """(BatchExecute, the operation's field in JSON, the method that does the same), of every service that has batches."""
+    """(BatchExecute, the operation's field in JSON, the method that does the same), of each service with batches."""
     found = []
     for rpc in (name for name in RULES if name.endswith("/BatchExecute")):
         request = descriptor_pool.Default().FindMethodByName(rpc.replace("/", ".")).input_type
         for operation in request.fields_by_name["operations"].message_type.fields:
             name = operation.message_type.name.removesuffix("Request")
-            alone = next(each for each in RULES if each.endswith(f"/{name}") and each.split(".")[1] == rpc.split(".")[1])
+            service = rpc.split(".")[1]
+            alone = next(each for each in RULES if each.endswith(f"/{name}") and each.split(".")[1] == service)
             found.append((rpc, operation.json_name, alone))
     return found
 

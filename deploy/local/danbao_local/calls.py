@@ -98,7 +98,6 @@ def _of_rights(
 
 EXAMPLES: dict[str, _Example] = {
     f"{_ACCOUNTS}/GetAccount": ("partner", lambda made: {"name": made.account}),
-    f"{_ACCOUNTS}/GetOwner": ("operator", lambda _: {"owner": BUYER}),
     f"{_ACCOUNTS}/GetBalance": ("partner", lambda made: {"account": made.account}),
     f"{_ACCOUNTS}/GetOwner": ("partner", lambda _: {"owner": BUYER}),
     f"{_ACCOUNTS}/ListAccounts": ("user", lambda _: {"owner": BUYER}),

@@ -14,7 +14,7 @@ def asker_of(call: Call) -> Asker:
         return Asker(peer=call.peer, is_operator=call.peer == OPERATOR_PEER)
     return Asker(
         subject=f"subjects/{call.subject}" if call.subject else "",
-        # A partner's token without a partner stands for itself. The partner of a user's is where they come from, and no right.
+        # A partner's token without a partner stands for itself. A user's partner is where they come from, and no right.
         partner=(call.partner or f"subject:{call.subject}") if "partner" in call.roles else "",
         is_partner="partner" in call.roles,
         is_user="user" in call.roles,

@@ -1,6 +1,7 @@
 """What one batch does in its one transaction: lock the head, find known requests, decide each command, save.
 
-Each statement is a round trip, and each round trip is paid by all who share the batch: the kit's own part takes four.
+Each statement is a round trip, and each round trip is paid by all who share the batch: the kit's own part takes four,
+and two more where somebody acts by a privilege.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from typing import Any
 
 import asyncpg
 
+from danbao_kit import action_writer
 from danbao_kit.clock import Clock, SettableClock
 from danbao_kit.decision import DEFERRED, Moment, Need
 from danbao_kit.errors import DanbaoError, Internal
 from danbao_kit.failpoints import failpoint
 from danbao_kit.ids import Ids
 from danbao_kit.log import log
+from danbao_kit.privileged_actions import PrivilegedAction, Words
 from danbao_kit.request_records import Answers, RequestRecords
 from danbao_kit.submission import Codec, Outcome, Store, Submission
 from danbao_kit.tables import PARTITION
@@ -189,6 +192,9 @@ class BatchTransaction:
                 answers.outcomes.append((item, Outcome(message)))
         answers.working_set = working_set
         await self._store.save(connection, working_set)
+        privileged = [item.submission for item in items if item.submission.acting is not None]
+        if privileged:
+            await action_writer.append(connection, self._told(privileged, answers, head))
         recorded, completed = answers.rows()
         await connection.execute(
             _SAVE,
@@ -201,6 +207,16 @@ class BatchTransaction:
             PARTITION,
         )
         return again
+
+    def _told(
+        self, privileged: Sequence[Submission], answers: Answers, head: _Head
+    ) -> list[tuple[PrivilegedAction, Words]]:
+        """What the log of privileged actions is told of them."""
+        outcomes: dict[int, Outcome | None] = {id(item.submission): outcome for item, outcome in answers.outcomes}
+        # Whoever joined a request under way began nothing.
+        outcomes |= {id(item.submission): None for item, joined in answers.deferred if not joined}
+        fingerprints = {record[0]: record[4] for record in answers.records}
+        return action_writer.told(privileged, outcomes, fingerprints, max(self._clock.now(), head.last_time))
 
     def _encoded(self, event: Any, sequence: int, moment: Moment) -> tuple[str, datetime, bytes]:
         kind, payload = self._codec.event(

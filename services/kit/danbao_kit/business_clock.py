@@ -10,6 +10,9 @@ import grpc
 from sqlalchemy import text
 
 from danbao.testing.v1 import clock_pb2, clock_pb2_grpc
+from danbao_kit import action_writer
+from danbao_kit.acting import Acting
+from danbao_kit.call import current_call
 from danbao_kit.clock import Clock, RealClock, SettableClock
 from danbao_kit.database import Database
 from danbao_kit.errors import FieldInvalid, FieldViolation
@@ -23,10 +26,8 @@ _LOOK_AGAIN_S = 0.5
 
 _READ = text("SELECT test_time, event_sequence FROM stream_heads WHERE partition = :partition")
 _BEGIN = text("UPDATE stream_heads SET test_time = :now WHERE partition = :partition AND test_time IS NULL")
-_ADVANCE = text(
-    "UPDATE stream_heads SET test_time = greatest(test_time, CAST(:now AS timestamptz)) WHERE partition = :partition"
-    " RETURNING test_time"
-)
+_LOCK = "UPDATE stream_heads SET event_sequence = event_sequence WHERE partition = $1 RETURNING test_time"
+_ADVANCE = "UPDATE stream_heads SET test_time = $1 WHERE partition = $2"
 
 
 class ClockMixed(Exception):
@@ -77,12 +78,22 @@ class ClockServicer(clock_pb2_grpc.ClockServiceServicer):
         if not request.HasField("to"):
             raise FieldInvalid(FieldViolation("to", "value is required"))
         to = moment_of(request.to, "to")
-        async with self._database.read() as connection:
-            row = (await connection.execute(_ADVANCE, {"now": to, "partition": PARTITION})).one()
-        self._clock.move_to(row.test_time)
+        self._clock.move_to(await self._advance(to))
         if self._on_advanced is not None:
             await self._on_advanced()
         return self._answer()
+
+    async def _advance(self, to: datetime) -> datetime:
+        """The time that holds afterwards. Who moved it is told in the same transaction; who moved nothing is not."""
+        call = current_call()
+        async with self._database.write() as connection:
+            before: datetime = await connection.fetchval(_LOCK, PARTITION)
+            if to <= before:
+                return before
+            await connection.execute(_ADVANCE, to, PARTITION)
+            if call.is_privileged:
+                await action_writer.append_one(connection, Acting(call), now=to)
+        return to
 
     def _answer(self) -> clock_pb2.Clock:
         answer = clock_pb2.Clock()

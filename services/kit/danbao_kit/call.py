@@ -5,10 +5,16 @@ from __future__ import annotations
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
 
 GATEWAY = "gateway"
 PARTNER = "partner"
+# People who run the system, at a service's own port.
+OPERATOR = "operator"
 INTERNAL_DOMAIN = ".danbao.internal"
+
+# Whoever has another role may do what concerns others: an operator, an arbiter, a rail, and what a deployment adds.
+ORDINARY_ROLES = frozenset({"user", "partner"})
 
 
 @dataclass(slots=True)
@@ -29,6 +35,10 @@ class Call:
     # Set by the servicer's answer; the log line carries it.
     replayed: bool = False
     facts: dict[str, str] = field(default_factory=dict)
+    # The message that was sent; None for a stream of them.
+    request: Any = None
+    # Why, in the caller's own words; see acting.py.
+    why: str = ""
 
     @property
     def request_caller(self) -> str:
@@ -46,6 +56,13 @@ class Call:
     def is_internal(self) -> bool:
         """A service calls on its own behalf, not the gateway for somebody."""
         return self.peer != GATEWAY
+
+    @property
+    def is_privileged(self) -> bool:
+        """Whether what it changes is told in the log of privileged actions."""
+        if self.peer == GATEWAY:
+            return not self.roles <= ORDINARY_ROLES
+        return self.peer == OPERATOR
 
     def remaining_s(self) -> float | None:
         """Seconds until the deadline; None without one."""

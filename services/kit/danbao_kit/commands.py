@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 from opentelemetry import trace
 
+from danbao_kit.acting import Acting
 from danbao_kit.call import Call, current_call
 from danbao_kit.decision import RequestKey
 from danbao_kit.errors import DanbaoError, DeadlineExceeded, RequestInProgress
@@ -27,18 +28,26 @@ class CommandRunner:
         self._group_commit = group_commit
 
     async def run(
-        self, context: grpc.aio.ServicerContext, method: str, request_id: str, command: Any, *, caller: str = ""
+        self,
+        context: grpc.aio.ServicerContext,
+        method: str,
+        request_id: str,
+        command: Any,
+        *,
+        caller: str = "",
+        about: str = "",
     ) -> Any:
         """The reply message of one command. Raises what refused it.
 
         `method` is the operation itself, such as "CreatePayment": the same within BatchExecute as alone, so that the
         same request id finds the same answer both ways. `caller`: as whose the request is recorded; empty: the call's.
+        `about`: what the log of privileged actions names in place of what the request names.
         """
         call = current_call()
         left_s = _time_left_s(call)
         if left_s is not None and left_s <= 0:
             raise DeadlineExceeded  # nothing was begun
-        submission = self._submission(call, method, request_id, command, shown=True, caller=caller)
+        submission = _submission(call, acting_of(call), method, request_id, command, caller=caller, about=about)
         outcome = await self._in_time(call, submission, self._group_commit.submit(submission))
         if outcome.replayed:
             call.replayed = True
@@ -61,7 +70,12 @@ class CommandRunner:
             raise DeadlineExceeded  # nothing was begun
         span = trace.get_current_span().get_span_context()
         submission = Submission(
-            command, traceparent=call.traceparent, deadline=call.deadline, span=span, wants_reply=True
+            command,
+            traceparent=call.traceparent,
+            deadline=call.deadline,
+            span=span,
+            wants_reply=True,
+            acting=acting_of(call),
         )
         outcome = await self._in_time(call, submission, self._group_commit.submit(submission))
         if outcome.error is not None:
@@ -72,6 +86,7 @@ class CommandRunner:
     async def run_many(self, operations: Sequence[tuple[str, str, Any] | DanbaoError]) -> list[Outcome]:
         """Outcomes of (method, request_id, command) each, in order; an error in place of one is its outcome."""
         call = current_call()
+        acting = acting_of(call)
         outcomes: list[Outcome | None] = [None] * len(operations)
         running: list[tuple[int, Submission]] = []
         for position, operation in enumerate(operations):
@@ -80,23 +95,12 @@ class CommandRunner:
             else:
                 method, request_id, command = operation
                 shown = not running  # one span for the whole call, not one an operation
-                running.append((position, self._submission(call, method, request_id, command, shown=shown)))
+                running.append((position, _submission(call, acting, method, request_id, command, shown=shown)))
         for (position, _), outcome in zip(
             running, await self._all_in_time(call, [submission for _, submission in running]), strict=True
         ):
             outcomes[position] = outcome
         return [outcome for outcome in outcomes if outcome is not None]
-
-    def _submission(
-        self, call: Call, method: str, request_id: str, command: Any, *, shown: bool, caller: str = ""
-    ) -> Submission:
-        return Submission(
-            command,
-            RequestKey(caller or call.request_caller, method, request_id),
-            traceparent=call.traceparent,
-            deadline=call.deadline,
-            span=trace.get_current_span().get_span_context() if shown else None,
-        )
 
     async def _in_time(self, call: Call, submission: Submission, outcome: Any) -> Outcome:
         try:
@@ -121,6 +125,33 @@ class CommandRunner:
             _in_progress(submission) if gone else future.result()
             for submission, future, gone in zip(submissions, begun, late, strict=True)
         ]
+
+
+def acting_of(call: Call) -> Acting | None:
+    """Who acts, where a privilege is used."""
+    return Acting(call) if call.is_privileged else None
+
+
+def _submission(
+    call: Call,
+    acting: Acting | None,
+    method: str,
+    request_id: str,
+    command: Any,
+    *,
+    shown: bool = True,
+    caller: str = "",
+    about: str = "",
+) -> Submission:
+    return Submission(
+        command,
+        RequestKey(caller or call.request_caller, method, request_id),
+        traceparent=call.traceparent,
+        deadline=call.deadline,
+        span=trace.get_current_span().get_span_context() if shown else None,
+        acting=acting,
+        about=about,
+    )
 
 
 def _time_left_s(call: Call) -> float | None:

@@ -111,6 +111,17 @@ class Database:
                 raise StoreUnavailable from error
             raise
 
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[asyncpg.Connection]:
+        """A transaction of its own, for what is too rare for the group commit.
+
+        Its first statement must write the stream's head. Raises StoreUnavailable without a store.
+        """
+        async with self.read() as connection:
+            raw: Any = (await connection.get_raw_connection()).driver_connection
+            async with raw.transaction():
+                yield raw
+
     async def connect_writer(self) -> asyncpg.Connection:
         """The writer's own connection."""
         return await asyncpg.connect(

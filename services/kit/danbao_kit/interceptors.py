@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError, Message
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode
 
+from danbao_kit.acting import WHY_HEADER, why_of_header
 from danbao_kit.call import GATEWAY, INTERNAL_DOMAIN, Call, set_current_call
 from danbao_kit.errors import (
     DanbaoError,
@@ -114,9 +115,12 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
             raise MessageMalformed(method.lstrip("/"))
         if method.lstrip("/") in self._mutations and call.deadline is None:
             raise DeadlineRequired(method.lstrip("/"))
+        if call.why:
+            call.why = why_of_header(call.why) if call.is_privileged else ""
         if isinstance(request, AsyncIterator):
             return _checked(request, method)
         check(request)
+        call.request = request
         return request
 
     def _unary(self, method: str, behaviour: Behaviour) -> Behaviour:
@@ -265,6 +269,8 @@ def _read_call(method: str, context: grpc.aio.ServicerContext) -> tuple[Call, An
     for key, value in context.invocation_metadata() or ():
         if key == "traceparent":
             parent = parse_traceparent(str(value))
+        elif key == WHY_HEADER:
+            call.why = str(value)
         elif peer == GATEWAY and key.startswith("x-danbao-"):
             if key == "x-danbao-subject":
                 call.subject = str(value)

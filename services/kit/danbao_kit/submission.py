@@ -12,6 +12,7 @@ import asyncpg
 from google.protobuf.message import Message
 from opentelemetry.trace import SpanContext
 
+from danbao_kit.acting import Acting
 from danbao_kit.decision import RequestKey
 from danbao_kit.errors import DanbaoError
 from danbao_kit.working_set import WorkingSet
@@ -69,6 +70,11 @@ class Submission:
     span: SpanContext | None = None
     # Without a request: whether its reply is to be encoded and given all the same. It is not recorded.
     wants_reply: bool = False
+    # Who acts by a privilege: what comes of the command is then told in the log of privileged actions, in the same
+    # transaction. None: nobody does, as with the service's own work.
+    acting: Acting | None = None
+    # What that log names in place of what the request names; empty: what the request names.
+    about: str = ""
     record_key: bytes = b""
 
     def __post_init__(self) -> None:

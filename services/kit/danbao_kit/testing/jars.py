@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from danbao.type.v1 import money_pb2
+from danbao_kit.action_tables import create_action_tables
 from danbao_kit.clock import RealClock
 from danbao_kit.database import Database
 from danbao_kit.decision import DEFERRED, Moment, Need, RequestKey
@@ -174,6 +175,7 @@ async def make_tables(database: ServiceDatabase) -> None:
     async with engine.begin() as connection:
         await connection.execute(text("CREATE TABLE alembic_version (version_num text PRIMARY KEY)"))
         await connection.run_sync(lambda c: create_kit_tables(c, database.role))
+        await connection.run_sync(lambda c: create_action_tables(c, database.role))
         await connection.run_sync(metadata.create_all)
         await connection.run_sync(lambda c: grant(c, database.role, {"jars": "SELECT, INSERT, UPDATE"}))
     await engine.dispose()

@@ -26,7 +26,7 @@ RETRY_BACK_OFF = {"base_interval": "0.025s", "max_interval": "0.250s"}
 GRPC_CONTENT_TYPE = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
 """gRPC, and gRPC-Web before its filter has made gRPC of it."""
 
-CALLERS_HEADERS = "authorization,content-type,grpc-timeout,traceparent,tracestate,x-grpc-web,x-user-agent"
+CALLERS_HEADERS = "authorization,content-type,danbao-why,grpc-timeout,traceparent,tracestate,x-grpc-web,x-user-agent"
 SHOWN_HEADERS = (
     "grpc-status,grpc-message,grpc-status-details-bin,retry-after,x-request-id,x-danbao-reason,x-danbao-replayed"
 )

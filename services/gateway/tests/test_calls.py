@@ -117,6 +117,18 @@ def test_identity_headers_of_the_caller_are_stripped(gateway: Any) -> None:
     assert "x-danbao-partner" not in arrived
 
 
+def test_the_caller_s_own_word_why_arrives_and_nothing_that_looks_like_ours(gateway: Any) -> None:
+    """It has a name outside the prefix that is the gateway's: no hole in what is stripped, whatever is added there."""
+    token = gateway.tokens.mint("operator")
+    said = (("danbao-why", "court order 12"), ("x-danbao-why", "the gateway says so"))
+    arrived = gateway.call("Echo", token=token, metadata=said).metadata
+    assert arrived["danbao-why"] == "court order 12"
+    assert "x-danbao-why" not in arrived
+    arrived = gateway.json("/v1/echoes", {}, token=token, headers=dict(said)).body["metadata"]
+    assert arrived["danbao-why"] == "court order 12"
+    assert "x-danbao-why" not in arrived
+
+
 def test_the_token_itself_stays_at_the_gateway(gateway: Any) -> None:
     assert "authorization" not in gateway.call("Echo", token=gateway.tokens.mint()).metadata
 

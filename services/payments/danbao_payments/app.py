@@ -23,6 +23,9 @@ from danbao.payments.v1 import (
     reconciliation_pb2,
     reconciliation_pb2_grpc,
 )
+from danbao_kit.action_auditor import ActionAuditor
+from danbao_kit.action_calls import ActionCalls
+from danbao_kit.action_log import ActionLog
 from danbao_kit.background import keep_running
 from danbao_kit.business_clock import ClockServicer, follow_clock, open_clock
 from danbao_kit.clock import SettableClock
@@ -123,8 +126,11 @@ async def running(settings: PaymentsSettings, *, rails: Mapping[str, Rail] | Non
         auditor = BooksAuditor(
             settings.audit_database_dsn or settings.database_dsn, partial(amount_of_reply, codec.parse_reply)
         )
+        actions = ActionLog(database)
         audits = None
         if settings.audit_seconds:
+            looks = ActionAuditor(actions, service=NAME, every_s=settings.audit_seconds)
+            _in_background(stack, "privileged actions", looks.run)
             audits = AuditWorker(auditor, clock, every_s=settings.audit_seconds, share=settings.audit_share)
         group_commit.start()
         stack.push_async_callback(group_commit.stop)
@@ -157,7 +163,7 @@ async def running(settings: PaymentsSettings, *, rails: Mapping[str, Rail] | Non
         )
         server.add(
             audit_pb2_grpc.add_AuditServiceServicer_to_server,
-            AuditServicer(auditor, clock, lambda: None if audits is None else audits.last),
+            AuditServicer(auditor, clock, lambda: None if audits is None else audits.last, ActionCalls(actions)),
             AUDIT,
         )
         server.add(

@@ -18,7 +18,7 @@ from danbao.payments.v1 import (
     rail_pb2,
     reconciliation_pb2,
 )
-from danbao.type.v1 import cursor_pb2
+from danbao.type.v1 import cursor_pb2, privileged_action_pb2
 from danbao_kit.rpc_client import RemoteError
 from danbao_kit.testing.service import as_caller
 from danbao_payments.app import ACCOUNTS, AUDIT, EVENTS, LEDGER, PAYMENTS, RECONCILIATIONS
@@ -78,6 +78,8 @@ MESSAGES = {
     "ResolveReconciliationItem": reconciliation_pb2.ResolveReconciliationItemRequest,
     "GetAudit": audit_pb2.GetAuditRequest,
     "GetAssetLoss": audit_pb2.GetAssetLossRequest,
+    "ListPrivilegedActions": privileged_action_pb2.ListPrivilegedActionsRequest,
+    "VerifyPrivilegedActions": privileged_action_pb2.VerifyPrivilegedActionsRequest,
 }
 MUTATIONS = {name for name, message in MESSAGES.items() if "request_id" in message.DESCRIPTOR.fields_by_name}
 
@@ -144,6 +146,8 @@ def request(method: str, **fields: Any) -> Any:
         "VerifyChain": ledger_pb2.VerifyChainRequest,
         "GetAudit": audit_pb2.GetAuditRequest,
         "GetAssetLoss": audit_pb2.GetAssetLossRequest,
+        "ListPrivilegedActions": privileged_action_pb2.ListPrivilegedActionsRequest,
+        "VerifyPrivilegedActions": privileged_action_pb2.VerifyPrivilegedActionsRequest,
         "CreateAccount": lambda: account_pb2.CreateAccountRequest(request_id=new_id(), account=NEW),
         "BatchCreateAccounts": lambda: account_pb2.BatchCreateAccountsRequest(request_id=new_id(), accounts=[NEW]),
         "FreezeAccount": lambda: account_pb2.FreezeAccountRequest(request_id=new_id(), name=f"accounts/{NOBODY}"),
@@ -213,6 +217,8 @@ TIMES = [
     ("ListPayments", "create_time_before", {}),
     ("GetAssetLoss", "start_time", {}),
     ("GetAssetLoss", "end_time", {}),
+    ("ListPrivilegedActions", "start_time", {}),
+    ("ListPrivilegedActions", "end_time", {}),
 ]
 # A microsecond before 1970, the first second of the year 1, the last of 9999, the first of 3000.
 OUT_OF_TIME = [
@@ -408,6 +414,20 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("GetAssetLoss", {"currency": "XYZ"}, "CURRENCY_UNKNOWN", "currency"),
     ("GetAssetLoss", {"start_time": {"nanos": -1}}, "FIELD_INVALID", "start_time"),
     ("GetAssetLoss", {"start_time": {"seconds": 2}, "end_time": {"seconds": 2}}, "FIELD_INVALID", "end_time"),
+    ("ListPrivilegedActions", {"page_size": -1}, "FIELD_INVALID", "page_size"),
+    ("ListPrivilegedActions", {"page_size": 1001}, "FIELD_INVALID", "page_size"),
+    ("ListPrivilegedActions", {"page_token": "x"}, "PAGE_TOKEN_INVALID", "page_token"),
+    ("ListPrivilegedActions", {"actor": "x" * 201}, "FIELD_INVALID", "actor"),
+    ("ListPrivilegedActions", {"operation": "freeze it"}, "FIELD_INVALID", "operation"),
+    ("ListPrivilegedActions", {"object": "x" * 301}, "FIELD_INVALID", "object"),
+    ("ListPrivilegedActions", {"object": "a\0b"}, "FIELD_INVALID", "object"),
+    ("ListPrivilegedActions", {"start_time": {"nanos": -1}}, "FIELD_INVALID", "start_time"),
+    ("ListPrivilegedActions", {"start_time": {"seconds": 2}, "end_time": {"seconds": 2}}, "FIELD_INVALID", "end_time"),
+    ("VerifyPrivilegedActions", {"after_sequence": -1}, "FIELD_INVALID", "after_sequence"),
+    ("VerifyPrivilegedActions", {"after_sequence": 1}, "FIELD_INVALID", "after_hash"),
+    ("VerifyPrivilegedActions", {"after_hash": "0" * 64}, "FIELD_INVALID", "after_hash"),
+    ("VerifyPrivilegedActions", {"after_sequence": 1, "after_hash": "0" * 63}, "FIELD_INVALID", "after_hash"),
+    ("VerifyPrivilegedActions", {"max_entries": -1}, "FIELD_INVALID", "max_entries"),
     ("GetLimits", {"scope": None}, "FIELD_INVALID", "scope"),
     ("GetLimits", {"currency": "XYZ"}, "CURRENCY_UNKNOWN", "currency"),
     ("SetLimits", {"scope": None}, "FIELD_INVALID", "scope"),

@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 import grpc
 
 from danbao.payments.v1 import audit_pb2, audit_pb2_grpc
+from danbao.type.v1 import privileged_action_pb2
+from danbao_kit.action_calls import ActionCalls
 from danbao_kit.call import current_call
 from danbao_kit.clock import Clock
 from danbao_kit.errors import FieldInvalid, FieldViolation
@@ -29,8 +31,9 @@ _SHOWN = 100
 class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     """`last` gives the last complete look that this replica took by itself, if there is one."""
 
-    def __init__(self, auditor: Auditor, clock: Clock, last: Callable[[], Look | None]) -> None:
+    def __init__(self, auditor: Auditor, clock: Clock, last: Callable[[], Look | None], actions: ActionCalls) -> None:
         self._auditor = auditor
+        self._actions = actions
         self._clock = clock
         self._last = last
 
@@ -56,6 +59,16 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
             create_time=timestamp(look.read_time),
             sequence=look.sequence,
         )
+
+    async def ListPrivilegedActions(
+        self, request: privileged_action_pb2.ListPrivilegedActionsRequest, context: Context
+    ) -> privileged_action_pb2.ListPrivilegedActionsResponse:
+        return await self._actions.list(request)
+
+    async def VerifyPrivilegedActions(
+        self, request: privileged_action_pb2.VerifyPrivilegedActionsRequest, context: Context
+    ) -> privileged_action_pb2.PrivilegedActionsCheck:
+        return await self._actions.verify(request)
 
 
 def budget_s() -> float | None:

@@ -48,6 +48,9 @@ from danbao_escrow.workers.payments_reader import payments_reader
 from danbao_escrow.workers.step_runner import StepRunner
 from danbao_escrow.workers.sweeper import Sweeper
 from danbao_escrow.workers.timers import Timers
+from danbao_kit.action_auditor import ActionAuditor
+from danbao_kit.action_calls import ActionCalls
+from danbao_kit.action_log import ActionLog
 from danbao_kit.background import keep_running
 from danbao_kit.business_clock import ClockServicer, follow_clock, open_clock
 from danbao_kit.clock import SettableClock
@@ -119,13 +122,16 @@ class Escrow:
         self.sweeper = Sweeper(queries, self.group_commit)
         cases = CaseQueries(self.database)
         self.timers = Timers(queries, cases, self.group_commit, clock)
+        actions = ActionLog(self.database)
         if payments is None:
             events = PaymentEvents(self._channel("payments"))
             cursor = partial(queries.cursor, PAYMENTS)
             reader = payments_reader(events, cursor=cursor, group_commit=self.group_commit)
             self.auditor = Auditor(AuditReads(self.database), PaymentsBooks(self._channel("payments")), QUERIES)
             self.server.add(
-                audit_pb2_grpc.add_AuditServiceServicer_to_server, AuditServicer(self.auditor), AUDIT_SERVICE
+                audit_pb2_grpc.add_AuditServiceServicer_to_server,
+                AuditServicer(self.auditor, ActionCalls(actions)),
+                AUDIT_SERVICE,
             )
         check = CreditCheck(credit or CreditClient(self._channel("credit")), queries)
         runner = CommandRunner(self.group_commit)
@@ -156,6 +162,8 @@ class Escrow:
             if settings.audit_seconds:
                 audits = AuditWorker(self.auditor, every_s=settings.audit_seconds, share=settings.audit_share)
                 self._in_background("audits", audits.run)
+                looks = ActionAuditor(actions, service=NAME, every_s=settings.audit_seconds)
+                self._in_background("privileged actions", looks.run)
         await self.server.start()
 
     async def stop(self) -> None:

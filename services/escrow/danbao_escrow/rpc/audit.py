@@ -6,9 +6,11 @@ from collections import Counter
 from typing import Any
 
 from danbao.escrow.v1 import audit_pb2, audit_pb2_grpc
+from danbao.type.v1 import privileged_action_pb2
 from danbao_escrow.application.auditing import Auditor
 from danbao_escrow.domain.audit import RULES, Look
 from danbao_escrow.rpc.mapping import set_time
+from danbao_kit.action_calls import ActionCalls
 from danbao_kit.call import current_call
 from danbao_kit.errors import PeerNotAllowed
 
@@ -21,8 +23,9 @@ _SHOWN = 100
 class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     """Looks when it is asked to."""
 
-    def __init__(self, auditor: Auditor) -> None:
+    def __init__(self, auditor: Auditor, actions: ActionCalls) -> None:
         self._auditor = auditor
+        self._actions = actions
 
     async def GetAudit(self, request: audit_pb2.GetAuditRequest, context: Any) -> audit_pb2.Audit:
         call = current_call()
@@ -31,6 +34,16 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
         remaining_s = call.remaining_s()
         budget_s = None if remaining_s is None else max(remaining_s - _TO_TELL_S, 0.05)
         return audit_message(await self._auditor.look(again_after_s=AGAIN_AFTER_S, budget_s=budget_s))
+
+    async def ListPrivilegedActions(
+        self, request: privileged_action_pb2.ListPrivilegedActionsRequest, context: Any
+    ) -> privileged_action_pb2.ListPrivilegedActionsResponse:
+        return await self._actions.list(request)
+
+    async def VerifyPrivilegedActions(
+        self, request: privileged_action_pb2.VerifyPrivilegedActionsRequest, context: Any
+    ) -> privileged_action_pb2.PrivilegedActionsCheck:
+        return await self._actions.verify(request)
 
 
 def audit_message(look: Look) -> audit_pb2.Audit:

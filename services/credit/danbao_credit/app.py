@@ -17,6 +17,8 @@ import yaml
 from pydantic import Field, SecretStr
 
 from danbao.credit.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
     credit_pb2,
     credit_pb2_grpc,
     event_pb2,
@@ -28,6 +30,7 @@ from danbao.credit.v1 import (
     rights_pb2,
     rights_pb2_grpc,
 )
+from danbao_credit.application.consents import OfficialRead, ReadForPurpose
 from danbao_credit.application.decide import decider
 from danbao_credit.application.memberships import Desk
 from danbao_credit.application.model_commands import RegisterShipped
@@ -46,6 +49,7 @@ from danbao_credit.domain.profile import Profile
 from danbao_credit.domain.reasons import texts_from
 from danbao_credit.domain.scorecard import model_from
 from danbao_credit.domain.terms import TermsTable, terms_from
+from danbao_credit.rpc.audit import AuditServicer
 from danbao_credit.rpc.codec import CreditCodec
 from danbao_credit.rpc.credit import CreditServicer
 from danbao_credit.rpc.events import EventServicer
@@ -67,11 +71,14 @@ from danbao_credit.workers.model_watcher import ModelWatcher
 from danbao_credit.workers.sampling import SamplingAuditor
 from danbao_credit.workers.scorer import Scorer, touched_by
 from danbao_credit.workers.stream_reader import stream_reader
+from danbao_kit.action_auditor import ActionAuditor
+from danbao_kit.action_calls import ActionCalls
+from danbao_kit.action_log import ActionLog
 from danbao_kit.background import keep_running
 from danbao_kit.business_clock import ClockServicer, follow_clock, open_clock
 from danbao_kit.call import current_call
 from danbao_kit.clock import SettableClock
-from danbao_kit.commands import CommandRunner
+from danbao_kit.commands import CommandRunner, acting_of
 from danbao_kit.database import Database
 from danbao_kit.event_stream import EventStream
 from danbao_kit.group_commit import GroupCommit, Submission
@@ -81,21 +88,24 @@ from danbao_kit.server import CLOCK_SERVICE, Server
 from danbao_kit.settings import ServiceSettings
 
 NAME = "credit"
+AUDIT_SERVICE = audit_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name
 EVENT_SERVICE = event_pb2.DESCRIPTOR.services_by_name["EventService"].full_name
 CREDIT_SERVICE = credit_pb2.DESCRIPTOR.services_by_name["CreditService"].full_name
 MODEL_SERVICE = model_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 RIGHTS_SERVICE = rights_pb2.DESCRIPTOR.services_by_name["SubjectRightsService"].full_name
 MEMBERSHIP_SERVICE = membership_pb2.DESCRIPTOR.services_by_name["MembershipService"].full_name
 
+_FOR_CALLERS = (CREDIT_SERVICE, RIGHTS_SERVICE, MEMBERSHIP_SERVICE, MODEL_SERVICE, EVENT_SERVICE, AUDIT_SERVICE)
+
 # Which peer may call what. Users reach credit through the gateway only.
 PEERS: Mapping[str, tuple[str, ...]] = {
-    "gateway": (CREDIT_SERVICE, RIGHTS_SERVICE, MEMBERSHIP_SERVICE, MODEL_SERVICE, EVENT_SERVICE),
+    "gateway": _FOR_CALLERS,
     "payments": (EVENT_SERVICE,),
     "escrow": (
         *(f"{CREDIT_SERVICE}/{method}" for method in ("GetTerms", "BatchGetTerms", "Evaluate")),
         EVENT_SERVICE,
     ),
-    "operator": (CREDIT_SERVICE, RIGHTS_SERVICE, MEMBERSHIP_SERVICE, MODEL_SERVICE, EVENT_SERVICE, CLOCK_SERVICE),
+    "operator": (*_FOR_CALLERS, CLOCK_SERVICE),
 }
 
 
@@ -305,6 +315,12 @@ async def running(settings: CreditSettings) -> AsyncIterator[Server]:
         )
         server.add(membership_pb2_grpc.add_MembershipServiceServicer_to_server, members, MEMBERSHIP_SERVICE)
         server.add(event_pb2_grpc.add_EventServiceServicer_to_server, EventServicer(events), EVENT_SERVICE)
+        actions = ActionLog(database, words_may_go=True)
+        looks_at_actions = ActionAuditor(actions, service=NAME, every_s=settings.audit_every_s)
+        _in_background(stack, "privileged actions", looks_at_actions.run)
+        server.add(
+            audit_pb2_grpc.add_AuditServiceServicer_to_server, AuditServicer(ActionCalls(actions)), AUDIT_SERVICE
+        )
         rights = RightsServicer(
             CommandRunner(group_commit),
             purposes,
@@ -332,9 +348,19 @@ async def serve(settings: CreditSettings) -> None:
 
 
 async def _commit(group_commit: GroupCommit, command: object) -> None:
-    """Runs a command of the service's own within a call. Raises what refused it."""
+    """Runs a command of the service's own within a call. Raises what refused it.
+
+    Reads of an officer are what the call is about; other commands only go before or after what it is about.
+    """
     call = current_call()
-    outcome = await group_commit.submit(Submission(command, traceparent=call.traceparent, deadline=call.deadline))
+    outcome = await group_commit.submit(
+        Submission(
+            command,
+            traceparent=call.traceparent,
+            deadline=call.deadline,
+            acting=acting_of(call) if isinstance(command, ReadForPurpose | OfficialRead) else None,
+        )
+    )
     if outcome.error is not None:
         raise outcome.error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 from pydantic import SecretStr
 
@@ -12,6 +13,8 @@ from danbao.credit.v1 import credit_pb2, rights_pb2
 from danbao_credit.domain.errors import DefinitionInvalid
 from danbao_credit.domain.tombstone import subject_key
 from danbao_credit.testing.stories import TradeStory, good_trade
+from danbao_kit.action_log import ActionLog, Wanted
+from danbao_kit.database import Database
 
 NAME = "canary-e7"
 SUBJECT = f"subjects/{NAME}"
@@ -83,6 +86,7 @@ async def test_the_name_is_in_no_table_afterwards_and_the_neighbours_are_untouch
     assert {"subjects", "event_log", "consents", "score_accesses", "appeals", "events", "request_records"} <= (
         before.keys()
     )
+    assert before["privileged_action_words"] == 1, "the arbiter's"
     neighbour = await ask(credit, OPERATOR).rights("ExportSubjectData", subject=NEIGHBOUR, page_size=1000)
     erased = await ask(credit, HIMSELF).rights("EraseSubject", subject=SUBJECT, reason=REQUESTED)
     assert erased.subject_hash == subject_key(SUBJECT).hex()
@@ -100,6 +104,59 @@ async def test_the_name_is_in_no_table_afterwards_and_the_neighbours_are_untouch
     assert evaluated.score == 620, "a newcomer"
     empty = await ask(credit, HIMSELF).rights("ExportSubjectData", subject=SUBJECT, page_size=1000)
     assert {record.section for record in empty.records} == {"credit"}, "what anybody nobody has seen would get"
+
+
+async def test_what_officers_did_with_it_stays_told_without_its_name(credit, ask) -> None:
+    """Also what was refused, which names an appeal and nobody, and what was read after the erasure was decided."""
+    await full_life(credit, ask)
+    operator, arbiter = ask(credit, OPERATOR), ask(credit, ARBITER)
+    [appeal] = await credit.rows("SELECT appeal_id FROM appeals")
+    refused = {"name": f"appeals/{appeal['appeal_id']}", "outcome": "OUTCOME_DISMISSED", "decision": f"{NAME} again"}
+    assert (await arbiter.refused("DecideAppeal", **refused))[0] == "FAILED_PRECONDITION"
+    await operator.rights("ExportSubjectData", subject=SUBJECT)
+    await operator.rights("ExportSubjectData", subject=NEIGHBOUR)
+    store = Database(credit.database.dsn, pool_size=1)
+    log = ActionLog(store, words_may_go=True)
+    before = await log.verify()
+    assert (before.broken, before.erased) == (None, 0)
+    told = [(entry.action.operation, entry.action.outcome) for entry in await log.page(Wanted(), before=None, limit=9)]
+    assert told == [
+        ("ExportSubjectData", "OK"),
+        ("ExportSubjectData", "OK"),
+        ("DecideAppeal", "APPEAL_STATE_INVALID"),
+        ("DecideAppeal", "OK"),
+    ]
+    erased = await operator.rights("EraseSubject", request_id="by-order", subject=SUBJECT, reason=REQUESTED)
+    assert await places_of(credit, NAME) == {}
+    after = await log.verify(after=before.reached)
+    assert (after.broken, after.entries) == (None, 1), "nothing that was noted before is another now"
+    whole = await log.verify()
+    assert (whole.broken, whole.entries, whole.erased) == (None, 5, 3)
+    [last, neighbour, *gone] = await log.page(Wanted(), before=None, limit=9)
+    assert (last.words.object, last.words.subject) == (f"erased/{erased.subject_hash}", "")
+    assert (last.words.request_id, last.action.actor) == ("by-order", "ops")
+    assert neighbour.words.object == NEIGHBOUR
+    assert [entry.words for entry in gone] == [None] * 3
+    assert {entry.action.actor for entry in gone} == {"ops", "judge"}
+    await operator.rights("EraseSubject", request_id="by-order", subject=SUBJECT, reason=REQUESTED)
+    assert (await log.verify()).entries == 5, "the same request is told once"
+    await store.close()
+
+
+async def test_words_are_all_that_credit_may_take_from_the_log(credit, ask) -> None:
+    await ask(credit, OPERATOR).rights("ExportSubjectData", subject=SUBJECT)
+    connection = await asyncpg.connect(credit.database.dsn)
+    try:
+        for statement in (
+            "DELETE FROM privileged_actions",
+            "UPDATE privileged_actions SET actor = 'x'",
+            "UPDATE privileged_action_words SET why = 'x'",
+            "TRUNCATE privileged_action_words",
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(statement)
+    finally:
+        await connection.close()
 
 
 async def test_events_and_answers_lose_their_words_and_keep_their_places(credit, ask) -> None:

@@ -53,6 +53,14 @@ class ReadForPurpose:
     asker: Asker
 
 
+@dataclass(frozen=True, slots=True)
+class OfficialRead:
+    """An officer is about to read all that is kept of a subject, by the platform's own right."""
+
+    subject: str
+    asker: Asker
+
+
 def grant_consent(command: GrantConsent, working: CreditSet, moment: Moment) -> Consent:
     """A consent that stands from now on; one that stood for the same ends.
 
@@ -110,6 +118,11 @@ def read_for_purpose(command: ReadForPurpose, working: CreditSet, moment: Moment
                 create_time=moment.now,
             )
         )
+
+
+def official_read(command: OfficialRead, working: CreditSet, moment: Moment) -> None:
+    """Changes nothing: that it is told in the log of privileged actions is the whole of it."""
+    assert command.asker.is_operator, "whoever else reads was refused, or asked for a consent"
 
 
 def consents_of(subject: str, working: CreditSet) -> list[Consent]:

@@ -16,9 +16,11 @@ from danbao_credit.application.appeals import (
 )
 from danbao_credit.application.consents import (
     GrantConsent,
+    OfficialRead,
     ReadForPurpose,
     RevokeConsent,
     grant_consent,
+    official_read,
     read_for_purpose,
     revoke_consent,
 )
@@ -31,6 +33,7 @@ RIGHTS: Mapping[type, Callable[[Any, CreditSet, Moment], object]] = MappingProxy
         GrantConsent: grant_consent,
         RevokeConsent: revoke_consent,
         ReadForPurpose: read_for_purpose,
+        OfficialRead: official_read,
         FileAppeal: file_appeal,
         WithdrawAppeal: withdraw_appeal,
         DecideAppeal: decide_appeal,

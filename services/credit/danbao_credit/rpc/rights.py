@@ -10,7 +10,7 @@ import grpc
 
 from danbao.credit.v1 import rights_pb2, rights_pb2_grpc
 from danbao_credit.application.appeals import may_see
-from danbao_credit.application.consents import ReadForPurpose
+from danbao_credit.application.consents import OfficialRead, ReadForPurpose
 from danbao_credit.application.erasure import EraseSubject, SweepTraces
 from danbao_credit.application.evaluate import seconds
 from danbao_credit.application.export import Export, Record, export_of, judged_records
@@ -113,7 +113,9 @@ class RightsServicer(rights_pb2_grpc.SubjectRightsServiceServicer):
         asker, subject = asker_of(current_call()), request.subject
         scope = f"export {subject}"
         place = decode_token(scope, request.page_token) if request.page_token else ""
-        if not (asker.is_operator or asker.is_subject(subject)):
+        if asker.is_operator:
+            await self.gate.commit(OfficialRead(subject, asker))
+        elif not asker.is_subject(subject):
             if not asker.is_partner or asker.is_official:
                 raise SubjectNotFound(subject)
             await self.gate.commit(ReadForPurpose((subject,), DATA_PORTABILITY, "ExportSubjectData", asker))
@@ -136,9 +138,11 @@ class RightsServicer(rights_pb2_grpc.SubjectRightsServiceServicer):
         subject_hash = subject_key(subject, self.erasure_secret).hex()
         reason = mapping.erasure_reason_of(request.reason)
         command = EraseSubject(subject, subject_hash, reason, asker, traces)
-        # The record of this request outlives the subject, whose own name must not be in it.
+        # The record of this request outlives the subject, whose own name must not be in it; so does what is told of it.
         caller = f"erased:{subject_hash}" if asker.is_subject(subject) else call.request_caller
-        reply = await self.runner.run(context, "EraseSubject", request.request_id, command, caller=caller)
+        reply = await self.runner.run(
+            context, "EraseSubject", request.request_id, command, caller=caller, about=f"erased/{subject_hash}"
+        )
         await self.gate.commit(SweepTraces(subject, traces))
         return reply
 

@@ -45,6 +45,13 @@ SELECT subject FROM memberships WHERE subject = ANY($1::text[]) AND state <> 'LE
 UNION SELECT subject FROM deposits WHERE subject = ANY($1::text[]) AND balance_minor <> 0
 """
 
+# Words of the log of privileged actions that name the subject or what is the subject's; the entries stay.
+_WORDS = (
+    "DELETE FROM privileged_action_words WHERE subject = $1 OR object IN ("
+    "SELECT 'appeals/' || appeal_id FROM appeals WHERE subject = $1"
+    " UNION SELECT 'consents/' || consent_id FROM consents WHERE subject = $1"
+    " UNION SELECT 'memberships/' || membership_id FROM memberships WHERE subject = $1)"
+)
 _WITH_THE_SUBJECT = (
     # What membership is over; the money's own history is in the books of payments.
     "DELETE FROM deposit_steps WHERE $2::bigint IS NOT NULL"
@@ -117,6 +124,7 @@ class Removals:
 
     async def _remove(self, connection: asyncpg.Connection, removal: Removal, working: CreditSet) -> None:
         subject, traces = removal.subject, removal.traces
+        await connection.execute(_WORDS, subject)
         if removal.through_us is not None:
             for statement in _WITH_THE_SUBJECT:
                 await connection.execute(statement, subject, removal.through_us)

@@ -1,0 +1,22 @@
+"""The log of privileged actions: who did what by a privilege, upon what and why, chained by hashes.
+
+Expands only: a replica of the version before writes no entries; the log begins with the first of this one.
+"""
+
+from alembic import context, op
+
+from danbao_kit.action_tables import create_action_tables
+from danbao_kit.migrations import grant
+
+revision = "0010"
+down_revision = "0008"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute("SET LOCAL lock_timeout = '5s'")
+    connection, role = op.get_bind(), context.config.attributes["role"]
+    create_action_tables(connection, role)
+    # Of an erased subject the words go; the entries stay.
+    grant(connection, role, {"privileged_action_words": "DELETE"})

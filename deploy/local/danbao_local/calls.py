@@ -120,6 +120,14 @@ EXAMPLES: dict[str, _Example] = {
     f"{_LEDGER}/GetTrialBalance": ("operator", lambda _: {}),
     f"{PAYMENTS}.AuditService/GetAudit": ("operator", lambda _: {}),
     f"{PAYMENTS}.AuditService/GetAssetLoss": ("operator", lambda _: {"currency": CURRENCY}),
+    **{
+        f"{package}.AuditService/ListPrivilegedActions": ("operator", lambda _: {"pageSize": 10})
+        for package in (PAYMENTS, ESCROW, CREDIT)
+    },
+    **{
+        f"{package}.AuditService/VerifyPrivilegedActions": ("operator", lambda _: {})
+        for package in (PAYMENTS, ESCROW, CREDIT)
+    },
     f"{_PAYMENTS}/CreatePayment": ("user", lambda _: _payment("AUTOMATIC")),
     f"{_PAYMENTS}/CapturePayment": (
         "partner",

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import grpc
 from google.protobuf import descriptor_pool, json_format, message_factory
@@ -23,7 +24,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as OtlpSpan
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
-from danbao.credit.v1 import credit_pb2 as _credit_pb2  # noqa: F401 - registers the contract
+from danbao.credit.v1 import audit_pb2 as _credit_audit_pb2  # noqa: F401 - registers the contract
+from danbao.credit.v1 import credit_pb2 as _credit_pb2  # noqa: F401
 from danbao.credit.v1 import event_pb2 as _credit_event_pb2  # noqa: F401
 from danbao.credit.v1 import membership_pb2 as _membership_pb2  # noqa: F401
 from danbao.credit.v1 import model_pb2 as _model_pb2  # noqa: F401
@@ -38,6 +40,7 @@ from danbao.payments.v1 import ledger_pb2 as _ledger_pb2  # noqa: F401
 from danbao.payments.v1 import payment_pb2 as _payment_pb2  # noqa: F401
 from danbao.payments.v1 import reconciliation_pb2 as _reconciliation_pb2  # noqa: F401
 from danbao.testing.v1 import clock_pb2 as _clock_pb2  # noqa: F401
+from danbao_kit.acting import WHY_HEADER
 from danbao_local.card import Card
 
 DEADLINE_SECONDS = 10.0
@@ -185,13 +188,18 @@ class GatewayClient:
             self._channel = grpc.secure_channel(card.gateway, credentials, options=options)
         self._rpc = RpcClient(self._channel)
 
-    def call(self, rpc: str, body: Mapping[str, Any], *, role: str) -> Any:
-        """The answer to `body`, sent with the role's token, inside the trace if there is one."""
-        authorization = ("authorization", f"Bearer {self._token[role]}")
+    def call(self, rpc: str, body: Mapping[str, Any], *, role: str, why: str = "") -> Any:
+        """The answer to `body`, sent with the role's token, inside the trace if there is one.
+
+        `why`: for the log of privileged actions, where the body has no field for it.
+        """
+        metadata = [("authorization", f"Bearer {self._token[role]}")]
+        if why:
+            metadata.append((WHY_HEADER, quote(why, safe=" ")))
         if self._trace is None:
-            return self._rpc.call(rpc, body, metadata=(authorization,))
+            return self._rpc.call(rpc, body, metadata=tuple(metadata))
         with self._trace.call(rpc.rpartition("/")[2]) as traceparent:
-            return self._rpc.call(rpc, body, metadata=(authorization, ("traceparent", traceparent)))
+            return self._rpc.call(rpc, body, metadata=(*metadata, ("traceparent", traceparent)))
 
     def send(self, rpc: str, bodies: Iterable[Mapping[str, Any]], *, role: str) -> Any:
         """The answer to a stream of bodies, sent with the role's token."""

@@ -163,6 +163,11 @@ class LocalStack:
         """The command line's own certificate."""
         return self._certificates[OPERATOR]
 
+    @property
+    def gateway(self) -> CertificateFiles:
+        """What the gateway shows to the services."""
+        return self._certificates[GATEWAY]
+
     def address(self, name: str) -> str:
         """host:port of a process, by a name of ports.VARIABLES."""
         return f"127.0.0.1:{self._ports[name]}"

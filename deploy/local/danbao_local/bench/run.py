@@ -19,11 +19,18 @@ from danbao_local.bench.processes import CpuMeter, EchoProcess, LoadClient, used
 from danbao_local.errors import StackFailed
 from danbao_local.layout import StateLayout
 from danbao_local.stack import LocalStack
+from danbao_local.tokens import HOLDERS
 
 ECHO_METHOD = "danbao.testing.v1.EchoService/Echo"
 ROLE = "partner"
 TRACE_RATIO = 1.0
 _TOP_UPS_A_CALL = 500
+# As the gateway calls for a partner: what an operator's certificate does is also told in the log of privileged actions.
+_PARTNER = (
+    ("x-danbao-subject", HOLDERS[ROLE].subject),
+    ("x-danbao-roles", ROLE),
+    ("x-danbao-partner", HOLDERS[ROLE].partner or ""),
+)
 _UNSAMPLED = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00")
 
 
@@ -221,7 +228,8 @@ class _Bench:
         card = self._stack.card
         if way is Way.DIRECT:
             address = f"127.0.0.1:{self._echo.port}" if service == "testing" else card.services[service]
-            return Target(address, tls=Tls(server_name=f"{service}.{DOMAIN}", **card.operator))
+            shown = {name: str(getattr(self._stack.gateway, name)) for name in ("ca", "cert", "key")}
+            return Target(address, tls=Tls(server_name=f"{service}.{DOMAIN}", **shown), metadata=_PARTNER)
         metadata = [("authorization", f"Bearer {card.token[ROLE]}")]
         if way is Way.UNTRACED:
             metadata.append(_UNSAMPLED)

@@ -1,6 +1,8 @@
 """The log of privileged actions on the real PostgreSQL: in whose transaction it is written, and what is found of it."""
 
 import asyncio
+import io
+import json
 import os
 import signal
 import sys
@@ -8,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from danbao.payments.v1 import payment_pb2
 from danbao_kit.acting import Acting
@@ -403,6 +407,56 @@ async def test_the_auditor_finds_what_is_changed_behind_it(replica, jar_database
     await as_owner(jar_database, "UPDATE privileged_actions SET actor = 'x' WHERE sequence = 2", "SELECT 1")
     await auditor.look()
     assert auditor.broken == Break(2, "was changed")
+
+
+def measured(reader: InMemoryMetricReader) -> dict[str, tuple[float, dict[str, str]]]:
+    """Each gauge: its value and attributes."""
+    data = reader.get_metrics_data()
+    return {
+        metric.name: (point.value, dict(point.attributes or {}))
+        for resource in (data.resource_metrics if data else ())
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        for point in metric.data.data_points
+    }
+
+
+async def test_the_head_is_told_in_log_and_metrics_so_that_it_is_noted_elsewhere(replica, jar_database, monkeypatch):
+    database, commit = replica
+    reader, seconds, out = InMemoryMetricReader(), [0.0], io.BytesIO()
+    monkeypatch.setattr("danbao_kit.log._Sink.stream", out)
+    auditor = ActionAuditor(
+        ActionLog(database),
+        service="jars",
+        every_s=1,
+        meter=MeterProvider([reader]).get_meter("test"),
+        monotonic=lambda: seconds[0],
+    )
+
+    def told(event: str) -> list[dict]:
+        lines = [json.loads(line) for line in out.getvalue().splitlines()]
+        return [line for line in lines if line["event"] == event]
+
+    await commit.submit_many([filling(number) for number in range(6)])
+    await auditor.look()
+    head = (await auditor._actions.verify()).head
+    assert [(line["sequence"], line["hash"]) for line in told("privileged_actions_verified")] == [(6, head.hash.hex())]
+    assert measured(reader)["privileged_actions_head"] == (6, {"hash": head.hash.hex()})
+    assert measured(reader)["privileged_actions_broken"] == (0, {})
+    seconds[0] += 100
+    assert measured(reader)["privileged_actions_age_seconds"] == (100, {})
+    await auditor.look()
+    assert measured(reader)["privileged_actions_age_seconds"] == (0, {})
+    assert len(told("privileged_actions_verified")) == 1, "it has not moved"
+    seconds[0] += 3600
+    await auditor.look()
+    assert len(told("privileged_actions_verified")) == 2, "an hour has passed"
+    await as_owner(jar_database, "DELETE FROM privileged_actions WHERE sequence = 6", "SELECT 1")
+    await auditor.look()
+    assert measured(reader)["privileged_actions_broken"] == (1, {})
+    assert {(line["check"], line["resource"]) for line in told("audit_violation")} == {
+        ("privileged_actions", "privilegedActions/6")
+    }
 
 
 async def test_the_chain_is_looked_at_in_pieces_that_join(replica, log):

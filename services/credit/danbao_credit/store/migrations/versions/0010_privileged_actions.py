@@ -9,7 +9,7 @@ from danbao_kit.action_tables import create_action_tables
 from danbao_kit.migrations import grant
 
 revision = "0010"
-down_revision = "0008"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 

@@ -8,7 +8,7 @@ from alembic import context, op
 from danbao_kit.action_tables import create_action_tables
 
 revision = "0007"
-down_revision = "0005"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from danbao_credit.application.apply_events import ApplyEvents, Told, apply_events
 from danbao_credit.application.working_set import CreditSet
+from danbao_credit.domain import profile as profile_module
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.facts import Telling
 from danbao_credit.domain.peers import Peers
@@ -41,6 +42,20 @@ def test_order_and_chunks_never_matter(history, shuffler, chunk) -> None:
     for start in range(0, len(shuffled), chunk):
         profile = Profile.from_bytes(profile.to_bytes()).with_changes(shuffled[start : start + chunk])
     assert (profile.to_bytes() if history else b"") == at_once
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(histories, st.integers(1, 9))
+def test_few_entries_are_merged_one_by_one_into_the_same_bytes(history, chunk) -> None:
+    by_arrays = one_by_one = Profile.empty()
+    for start in range(0, len(history), chunk):
+        some = history[start : start + chunk]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(profile_module, "_FEW_TO_MERGE", -1)
+            by_arrays = by_arrays.with_changes(some)
+            patch.setattr(profile_module, "_FEW_TO_MERGE", EXACT_PEERS)
+            one_by_one = one_by_one.with_changes(some)
+        assert one_by_one.to_bytes() == by_arrays.to_bytes()
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from hashlib import blake2b
+from struct import pack
 from typing import TypeAlias
 
 import numpy as np
@@ -44,6 +45,8 @@ EXACT_PEERS = 256
 PEER_SLOTS = 2_048
 # Fewer entries than this are added up faster one by one.
 _FEW = 200
+# Up to so many are merged faster one by one. Peers among them are never too many.
+_FEW_TO_MERGE = 96
 # The slot that no catalogue may use: when the newest event happened.
 NEWEST = 0
 
@@ -146,7 +149,11 @@ class Profile:
         if newest_us >= 0:
             _mark(lasts, _LAST | NEWEST, newest_us // 1_000_000, max)
         entries = sums | firsts | lasts
-        return _trimmed(*_merged(self.keys, self.values, entries)) if entries else self
+        if not entries:
+            return self
+        if len(self.keys) + len(entries) <= _FEW_TO_MERGE:
+            return _merged_one_by_one(self.keys, self.values, entries)
+        return _trimmed(*_merged(self.keys, self.values, entries))
 
     def newest_s(self) -> int:
         """When the newest event happened, seconds since the epoch; 0 without any."""
@@ -247,6 +254,33 @@ def _merged(keys: Integers, values: Integers, entries: Mapping[int, int]) -> tup
     all_keys[targets], all_keys[is_old] = new_keys[unknown], keys
     all_values[targets], all_values[is_old] = new_values[unknown], values
     return all_keys, all_values
+
+
+def _merged_one_by_one(keys: Integers, values: Integers, entries: Mapping[int, int]) -> Profile:
+    """The same as `_merged` and then `_trimmed`; for few entries alone."""
+    merged = dict(zip(keys.tolist(), values.tolist(), strict=True))
+    before = len(merged)
+    known = merged.get
+    for key, given in entries.items():
+        old = known(key)
+        if old is None:
+            merged[key] = given
+        elif key < _FIRST or key >= _PEER:
+            merged[key] = old + given
+        elif key < _LAST:
+            merged[key] = min(old, given)
+        else:
+            merged[key] = max(old, given)
+    newest_s = merged.get(_LAST | NEWEST, 0)
+    oldest_hour = _HOUR | max(newest_s // HOUR_S - HOUR_TILES + 1, 0) << 16
+    oldest_day = _DAY | max(newest_s // DAY_S - DAY_TILES + 1, 0) << 16
+    ordered = sorted(merged) if len(merged) > before else list(merged)
+    kept = [
+        key for key in ordered if key >= _PEER or (merged[key] and (key >= oldest_day or oldest_hour <= key < _DAY))
+    ]
+    half = len(kept)
+    numbers = np.frombuffer(pack(f"={2 * half}q", *kept, *[merged[key] for key in kept]), np.int64)
+    return Profile(numbers[:half], numbers[half:])
 
 
 def _trimmed(keys: Integers, values: Integers) -> Profile:

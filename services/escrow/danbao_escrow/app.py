@@ -111,11 +111,17 @@ class Escrow:
         self.store = EscrowStore()
 
         def on_commit(working: EscrowSet) -> None:
-            stream.wake()
             self.steps.take(working.taken.accepted)
 
         self.group_commit = GroupCommit(
-            self.database, self.store, decide, EscrowCodec(), clock, TimeOrderedIds(), on_commit=on_commit
+            self.database,
+            self.store,
+            decide,
+            EscrowCodec(),
+            clock,
+            TimeOrderedIds(),
+            on_commit=on_commit,
+            on_events=stream.written,
         )
         queries = Queries(self.database)
         self.steps = StepRunner(payments or PaymentsClient(self._channel("payments")), self.group_commit)

@@ -134,7 +134,7 @@ class BatchTransaction:
         now = max(self._clock.now(), head.last_time + _MICROSECOND)
         working_set = await self._store.load(connection, [item.submission.command for item in items], needs, now)
         again: list[Item] = []
-        events: list[tuple[int, str, datetime, bytes]] = []
+        events = answers.events
         for item in items:
             submission = item.submission
             now = max(self._clock.now(), head.last_time + _MICROSECOND)

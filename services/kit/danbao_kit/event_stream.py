@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import text
 
 from danbao_kit.database import Database
 from danbao_kit.errors import CursorAhead, CursorTooOld
+from danbao_kit.submission import WrittenEvent
 from danbao_kit.tables import PARTITION
 
 _CHUNK = 500
@@ -19,6 +20,8 @@ _IDLE_ANSWER_S = 15.0
 # Under load commits follow one another by the millisecond: one look, one message and one transaction of the reader
 # serve all that come within this time. The first after a pause is told at once.
 _GATHER_S = 0.02
+# How many of the last events this process remembers; at several thousand a second, a second or two.
+_REMEMBERED = 5_000
 
 _HEAD = text("SELECT event_sequence FROM stream_heads WHERE partition = :partition")
 _OLDEST = text("SELECT sequence FROM events ORDER BY sequence LIMIT 1")
@@ -33,13 +36,48 @@ class Chunk:
     sequence: int
 
 
+# A sequence, a kind, and a message's bytes.
+_Told = tuple[int, str, bytes]
+
+
+class _LastWritten:
+    """The last events that this process wrote, without a gap: whoever follows closely needs not ask the store."""
+
+    def __init__(self) -> None:
+        self._events: list[_Told] = []
+        self._first = 0
+
+    def add(self, events: Sequence[WrittenEvent]) -> None:
+        """What a batch wrote."""
+        first = events[0][0]
+        if first != self._first + len(self._events):
+            # Another replica wrote in between.
+            self._events, self._first = [], first
+        self._events += [(sequence, kind, payload) for sequence, kind, _, payload in events]
+        if len(self._events) > 2 * _REMEMBERED:
+            del self._events[:-_REMEMBERED]
+            self._first = self._events[0][0]
+
+    def after(self, sequence: int) -> list[_Told]:
+        """Some that follow on the sequence; none where the store has to be asked."""
+        at = sequence + 1 - self._first
+        return self._events[at : at + _CHUNK] if at >= 0 else []
+
+
 class EventStream:
     """One partition's events."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._last_written = _LastWritten()
         self._written = asyncio.Event()
         self._closing = False
+
+    def written(self, events: Sequence[WrittenEvent]) -> None:
+        """This process has committed these, each with its sequence, kind, time and message's bytes."""
+        if events:
+            self._last_written.add(events)
+            self.wake()
 
     def wake(self) -> None:
         """This process has committed events."""
@@ -73,13 +111,10 @@ class EventStream:
         while not self._closing:
             written = self._written
             looked = clock()
-            async with self._database.read() as connection:
-                rows = (await connection.execute(_NEXT, {"after": reached, "chunk": _CHUNK})).all()
+            rows = self._last_written.after(reached) or await self._read(reached)
             if rows:
-                reached = rows[-1].sequence
-                payloads = [
-                    bytes(row.payload) for row in rows if (not kinds or row.kind in kinds) and needle in row.payload
-                ]
+                reached = rows[-1][0]
+                payloads = [payload for _, kind, payload in rows if (not kinds or kind in kinds) and needle in payload]
                 if payloads:
                     yield Chunk(payloads, reached)
                     told = reached
@@ -95,6 +130,11 @@ class EventStream:
             except TimeoutError:
                 continue
             await asyncio.sleep(looked + _GATHER_S - clock())
+
+    async def _read(self, sequence: int) -> list[_Told]:
+        async with self._database.read() as connection:
+            rows = (await connection.execute(_NEXT, {"after": sequence, "chunk": _CHUNK})).all()
+        return [(row.sequence, row.kind, bytes(row.payload)) for row in rows]
 
     async def _check(self, sequence: int) -> None:
         head = await self.head()

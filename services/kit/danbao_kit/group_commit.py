@@ -29,7 +29,7 @@ from danbao_kit.errors import DeadlineExceeded, Internal, OutcomeUnknown, Overlo
 from danbao_kit.ids import Ids
 from danbao_kit.late_answers import LateAnswers
 from danbao_kit.log import log
-from danbao_kit.submission import Codec, Outcome, Store, Submission
+from danbao_kit.submission import Codec, Outcome, Store, Submission, WrittenEvent
 from danbao_kit.telemetry import now_ns, parent_context, past_span, tracer
 
 __all__ = ["Codec", "GroupCommit", "Outcome", "Store", "Submission"]
@@ -76,6 +76,7 @@ class GroupCommit:
         max_waiting: int = 20_000,
         linger_ms: float = 10.0,
         on_commit: Callable[[Any], None] = lambda working_set: None,
+        on_events: Callable[[Sequence[WrittenEvent]], None] = lambda events: None,
     ) -> None:
         self._database = database
         self._transaction = BatchTransaction(store, decide, codec, clock, ids)
@@ -84,6 +85,7 @@ class GroupCommit:
         self._max_waiting = max_waiting
         self._linger_s = linger_ms / 1000
         self._on_commit = on_commit
+        self._on_events = on_events
         self._queue: deque[Item] = deque()
         self._wake = asyncio.Event()
         self._connection: asyncpg.Connection | None = None
@@ -273,6 +275,7 @@ class GroupCommit:
         if answers.working_set is not None:
             # What the batch wants done outside comes from the very working set that is now durable, and from no other.
             try:
+                self._on_events(answers.events)
                 self._on_commit(answers.working_set)
             except Exception:  # noqa: BLE001 - the batch is committed and answered, whatever this was
                 log.exception("after_commit_failed")

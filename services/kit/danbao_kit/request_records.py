@@ -14,7 +14,7 @@ from danbao_kit.decision import Answer, RequestKey
 from danbao_kit.errors import DanbaoError, RecordedRefusal, RequestIdReused
 from danbao_kit.fingerprint import differing_field, fingerprint
 from danbao_kit.rpc_status import status_of
-from danbao_kit.submission import Codec, Outcome, Submission, record_key
+from danbao_kit.submission import Codec, Outcome, Submission, WrittenEvent, record_key
 from danbao_kit.tables import ANSWERED, REFUSED, STARTED
 
 # A record's columns.
@@ -38,6 +38,7 @@ class Answers:
     late: list[tuple[RequestKey, Outcome]] = field(default_factory=list)
     late_records: list[tuple[bytes, int, bytes]] = field(default_factory=list)
     records: list[_Record] = field(default_factory=list)
+    events: list[WrittenEvent] = field(default_factory=list)
     # What the batch changed; None when it decided nothing.
     working_set: Any = None
 

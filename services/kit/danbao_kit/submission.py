@@ -48,6 +48,10 @@ class Codec(Protocol):
         ...
 
 
+# An event as it is written: its sequence, kind and time, and its message's bytes.
+WrittenEvent = tuple[int, str, datetime, bytes]
+
+
 @dataclass(slots=True)
 class Outcome:
     """What came of a command: a message or an error. `replayed`: an earlier request with the same id has done it."""

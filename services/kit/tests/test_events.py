@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import asyncpg
 import pytest
 
+from danbao_kit import event_stream
 from danbao_kit.errors import CursorAhead, CursorTooOld
 from danbao_kit.event_reader import EventReader
 from danbao_kit.event_stream import EventStream
@@ -45,6 +46,60 @@ async def test_watch_replays_then_follows(replica):
     await commit.submit(Submission(Fill("b", 1), request("2")))
     await asyncio.wait_for(task, 3)
     assert seen == [b"1 filled a", b"2 filled b"]
+
+
+async def test_what_a_replica_wrote_is_told_from_memory_and_what_another_wrote_in_between_from_the_store(jar_database):
+    told = []
+    ours, our_commit = jar_service(jar_database.dsn, on_events=lambda events: stream.written(events))
+    theirs, their_commit = jar_service(jar_database.dsn)
+    stream = EventStream(ours)
+    read = stream._read
+
+    async def counted(sequence):
+        rows = await read(sequence)
+        told.extend(row[0] for row in rows)
+        return rows
+
+    stream._read = counted
+    our_commit.start()
+    their_commit.start()
+    watching = stream.watch(0)
+    for number, (commit, from_store) in enumerate(
+        [(our_commit, False), (our_commit, False), (their_commit, True), (our_commit, False)], 1
+    ):
+        await commit.submit(Submission(Fill("a", 1), request(str(number))))
+        chunk = await asyncio.wait_for(anext(watching), 3)
+        assert (chunk.payloads, chunk.sequence) == ([b"%d filled a" % number], number)
+        assert (number in told) == from_store
+    # Whoever comes later reads what lies before from the store; ours alone begins anew after theirs.
+    later = stream.watch(0)
+    seen = []
+    while len(seen) < 4:
+        seen += (await asyncio.wait_for(anext(later), 3)).payloads
+    assert seen == [b"%d filled a" % number for number in range(1, 5)]
+    await watching.aclose()
+    await later.aclose()
+    for database, commit in ((ours, our_commit), (theirs, their_commit)):
+        await commit.stop()
+        await database.close()
+
+
+async def test_only_so_many_events_are_remembered_and_the_store_tells_the_others(replica, monkeypatch):
+    database, commit = replica
+    monkeypatch.setattr(event_stream, "_REMEMBERED", 3)
+    monkeypatch.setattr(event_stream, "_CHUNK", 2)
+    stream = EventStream(database)
+    commit._on_events = stream.written
+    for number in range(1, 12):
+        await commit.submit(Submission(Fill("a", 1), request(str(number))))
+    assert not stream._last_written.after(0)
+    assert [event[0] for event in stream._last_written.after(9)] == [10, 11]
+    seen = []
+    async for chunk in stream.watch(0):
+        seen += chunk.payloads
+        if len(seen) >= 11:
+            break
+    assert seen == [b"%d filled a" % number for number in range(1, 12)]
 
 
 async def test_a_cursor_before_the_oldest_kept_event_and_one_beyond_the_end_are_refused(replica, jar_database):

@@ -107,7 +107,6 @@ async def running(settings: PaymentsSettings, *, rails: Mapping[str, Rail] | Non
         events = EventStream(database)
 
         def committed(books: Books) -> None:
-            events.wake()
             rail_worker.ask(rail_work_of(books))
 
         codec = PaymentsCodec()
@@ -119,6 +118,7 @@ async def running(settings: PaymentsSettings, *, rails: Mapping[str, Rail] | Non
             clock,
             TimeOrderedIds(),
             on_commit=committed,
+            on_events=events.written,
         )
         movements = RailQueries(database)
         rail_worker = RailWorker(rails, movements, group_commit)

@@ -82,10 +82,10 @@ from danbao_kit.commands import CommandRunner, acting_of
 from danbao_kit.database import Database
 from danbao_kit.event_stream import EventStream
 from danbao_kit.group_commit import GroupCommit, Submission
-from danbao_kit.ids import TimeOrderedIds
 from danbao_kit.rpc_client import service_channel
 from danbao_kit.server import CLOCK_SERVICE, Server
 from danbao_kit.settings import ServiceSettings
+from danbao_kit.time_ordered_ids import TimeOrderedIds
 
 NAME = "credit"
 AUDIT_SERVICE = audit_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name

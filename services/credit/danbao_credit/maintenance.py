@@ -24,7 +24,7 @@ from danbao_kit.business_clock import open_clock
 from danbao_kit.clock import Clock
 from danbao_kit.database import Database
 from danbao_kit.group_commit import GroupCommit, Submission
-from danbao_kit.ids import TimeOrderedIds
+from danbao_kit.time_ordered_ids import TimeOrderedIds
 
 # Between pages of a rebuild, so that the service's own commands are not kept waiting.
 _PAUSE_S = 0.05

@@ -43,7 +43,7 @@ from danbao_credit.rpc.models import read_artefact
 from danbao_credit.training_command import artefact_text
 from danbao_kit.decision import Moment
 from danbao_kit.errors import DanbaoError
-from danbao_kit.ids import TimeOrderedIds
+from danbao_kit.time_ordered_ids import TimeOrderedIds
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 GOOD = (Finding("HASH", True, ""),)

@@ -36,8 +36,8 @@ from danbao_credit.store.credit_store import CreditStore
 from danbao_credit.testing.deposits import merchant
 from danbao_kit.decision import Moment, Need
 from danbao_kit.errors import DanbaoError
-from danbao_kit.ids import TimeOrderedIds
 from danbao_kit.testing.embedded_postgres import ServiceDatabase
+from danbao_kit.time_ordered_ids import TimeOrderedIds
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 SELLER = "subjects/seller"

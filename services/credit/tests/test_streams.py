@@ -161,7 +161,7 @@ async def test_a_gap_is_refused_and_nothing_of_its_chunk_applied(credit, catalog
     from danbao_credit.rpc.rights_codec import blank_event
     from danbao_credit.store.credit_store import CreditStore
     from danbao_kit.clock import RealClock
-    from danbao_kit.ids import TimeOrderedIds
+    from danbao_kit.time_ordered_ids import TimeOrderedIds
 
     database = Database(credit.database.dsn)
     commit = GroupCommit(database, CreditStore(blank_event), decide, CreditCodec(), RealClock(), TimeOrderedIds())

@@ -58,10 +58,10 @@ from danbao_kit.commands import CommandRunner
 from danbao_kit.database import Database
 from danbao_kit.event_stream import EventStream
 from danbao_kit.group_commit import GroupCommit
-from danbao_kit.ids import TimeOrderedIds
 from danbao_kit.rpc_client import service_channel
 from danbao_kit.server import CLOCK_SERVICE, Server
 from danbao_kit.settings import ServiceSettings
+from danbao_kit.time_ordered_ids import TimeOrderedIds
 
 NAME = "escrow"
 TRADE_SERVICE = trade_pb2.DESCRIPTOR.services_by_name["TradeService"].full_name

@@ -19,7 +19,7 @@ from danbao_escrow.domain.model import Role
 from danbao_escrow.domain.step_model import StepKind
 from danbao_escrow.testing.world import World, plain_terms
 from danbao_kit.decision import Moment
-from danbao_kit.ids import TimeOrderedIds
+from danbao_kit.time_ordered_ids import TimeOrderedIds
 
 TERMS = plain_terms(member=True, compensation_limit_minor=10**9)
 

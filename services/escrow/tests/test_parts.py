@@ -19,7 +19,7 @@ from danbao_escrow.domain.trade import derived_state
 from danbao_escrow.testing.world import BUYER, SELLER, World, new_trade, user_token
 from danbao_kit.decision import Moment
 from danbao_kit.errors import FieldInvalid
-from danbao_kit.ids import TimeOrderedIds
+from danbao_kit.time_ordered_ids import TimeOrderedIds
 
 ESCROW, WALLET, FEE, PAYABLE = "escrow.trade", "user.available", "fee.escrow", "seller.payable"
 CAUSE = Cause("DecideDispute", Actor("subjects/arbiter", Role.ARBITER), "subjects/arbiter", "", "", "")

@@ -14,11 +14,11 @@ from opentelemetry.trace import Link
 
 from danbao_kit.errors import DanbaoError, FieldInvalid, FieldViolation, PageTokenInvalid
 from danbao_kit.fingerprint import differing_field, fingerprint
-from danbao_kit.ids import TimeOrderedIds
 from danbao_kit.money import CurrencyUnknown, Money, check_currency, decimal_text, exponent, text
 from danbao_kit.paging import decode_token, encode_token
 from danbao_kit.rpc_status import status_of
 from danbao_kit.telemetry import FollowLinks, SettledResource, format_traceparent, parse_traceparent
+from danbao_kit.time_ordered_ids import TimeOrderedIds
 from danbao_kit.timestamps import moment_of
 from danbao_kit.working_set import WorkingSet
 

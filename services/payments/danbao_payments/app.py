@@ -33,9 +33,9 @@ from danbao_kit.commands import CommandRunner
 from danbao_kit.database import Database
 from danbao_kit.event_stream import EventStream
 from danbao_kit.group_commit import GroupCommit
-from danbao_kit.ids import TimeOrderedIds
 from danbao_kit.server import CLOCK_SERVICE, Server
 from danbao_kit.settings import ServiceSettings
+from danbao_kit.time_ordered_ids import TimeOrderedIds
 from danbao_payments.application.decide import decider
 from danbao_payments.application.ports import Rail
 from danbao_payments.clients import simulated_rail

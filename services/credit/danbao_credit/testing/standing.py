@@ -24,8 +24,8 @@ from danbao_credit.testing.stories import good_trade
 from danbao_kit.clock import RealClock
 from danbao_kit.database import Database
 from danbao_kit.group_commit import GroupCommit
-from danbao_kit.ids import TimeOrderedIds
 from danbao_kit.testing.service import as_caller
+from danbao_kit.time_ordered_ids import TimeOrderedIds
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 SELLER, BUYER = "subjects/seller", "subjects/buyer"

@@ -23,8 +23,8 @@ from danbao_credit.domain.events import Source
 from danbao_credit.domain.profile import Profile
 from danbao_credit.testing.deposits import ScriptedAccounts, ScriptedLedger
 from danbao_kit.decision import Moment
-from danbao_kit.ids import TimeOrderedIds
 from danbao_kit.testing.certificates import CertificateFiles
+from danbao_kit.time_ordered_ids import TimeOrderedIds
 
 BUYER, SELLER, OPERATOR, SYSTEM = (
     trade_pb2.ROLE_BUYER,

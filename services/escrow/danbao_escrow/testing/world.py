@@ -22,8 +22,8 @@ from danbao_escrow.domain.payment_events import PaymentMovement
 from danbao_escrow.domain.step_model import Step
 from danbao_escrow.domain.terms import GradeTerms, default_grade_terms, frozen_terms
 from danbao_kit.decision import DEFERRED, Answer, Moment, RequestKey
-from danbao_kit.ids import TimeOrderedIds
 from danbao_kit.money import Money
+from danbao_kit.time_ordered_ids import TimeOrderedIds
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 BUYER = "subjects/buyer"

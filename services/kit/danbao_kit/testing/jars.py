@@ -21,9 +21,9 @@ from danbao_kit.database import Database
 from danbao_kit.decision import DEFERRED, Moment, Need, RequestKey
 from danbao_kit.errors import Code, DanbaoError
 from danbao_kit.group_commit import GroupCommit, Submission
-from danbao_kit.ids import TimeOrderedIds
 from danbao_kit.migrations import create_kit_tables, grant
 from danbao_kit.testing.embedded_postgres import ServiceDatabase
+from danbao_kit.time_ordered_ids import TimeOrderedIds
 from danbao_kit.working_set import WorkingSet
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from danbao_kit.clock import SettableClock
 from danbao_kit.decision import Answer, Moment, RequestKey
-from danbao_kit.ids import TimeOrderedIds
 from danbao_kit.money import Money
+from danbao_kit.time_ordered_ids import TimeOrderedIds
 from danbao_payments.application.decide import decider
 from danbao_payments.domain.account import Account, account_id, available_minor
 from danbao_payments.domain.books import Books

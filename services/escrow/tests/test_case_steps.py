@@ -116,11 +116,11 @@ async def test_an_unknown_outcome_is_asked_for_again_under_the_same_id(stack, cl
 async def test_the_same_request_joins_the_one_under_way_and_finds_its_answer(stack, client, refusal, kind):
     money = Money(stack, client, kind)
     method, role, fields = await money.begin()
-    stack.payments.delay_s = 0.5
+    stack.payments.delay_s = 1.2
     asking = client.as_(subject="judge", roles="arbiter") if role == "ARBITER" else client
     request = client.case_request(method, money.thing, role, **fields)
     with pytest.raises(refusal) as refused:
-        await asking.call(method, request, timeout=0.3)
+        await asking.call(method, request, timeout=0.9)
     assert (refused.value.code, refused.value.reason) == ("ABORTED", "REQUEST_IN_PROGRESS")
     one, two = await asyncio.gather(asking.call(method, request, 10), asking.call(method, request, 10))
     assert one == two

@@ -126,7 +126,7 @@ async def test_no_price_is_adjusted_while_it_is_paid_or_after_pay_by(stack, clie
     with pytest.raises(refusal):
         await client.give("PayTrade", trade, "BUYER", timeout=0.5)
     with pytest.raises(refusal) as refused:
-        await client.give("AdjustPrice", trade, "SELLER", timeout=0.4)
+        await client.give("AdjustPrice", trade, "SELLER", timeout=1.0)
     assert (refused.value.code, refused.value.reason) == ("ABORTED", "STEP_IN_FLIGHT")
     late = await client.created(5000)
     await stack.advance(hours=24)

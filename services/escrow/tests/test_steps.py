@@ -109,11 +109,11 @@ async def test_a_refused_release_blocks_visibly_and_goes_on_under_the_next_gener
 
 async def test_other_money_waits_for_the_step_and_gives_up_in_time(stack, client, refusal):
     trade = await client.created(5000)
-    stack.payments.delay_s = 0.6
+    stack.payments.delay_s = 1.6
     paying = asyncio.create_task(client.give("PayTrade", trade, "BUYER"))
     await asyncio.sleep(0.2)
     with pytest.raises(refusal) as refused:
-        await client.give("CancelTrade", trade, "BUYER", timeout=0.4)
+        await client.give("CancelTrade", trade, "BUYER", timeout=1.0)
     assert (refused.value.code, refused.value.reason) == ("ABORTED", "STEP_IN_FLIGHT")
     with pytest.raises(refusal) as refused:
         await client.give("CancelTrade", trade, "BUYER", timeout=5)

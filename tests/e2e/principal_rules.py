@@ -94,14 +94,15 @@ def shown_to_all(*about: str, missing: str = OK) -> Rule:
     return Rule(about, _all(OK, OWNERS), _all(OK, STRANGERS), _all(missing, OWNERS), differs="it is shown to all")
 
 
-def about_nobody() -> Rule:
-    """Nothing in it is anybody's; the role says it all."""
-    return Rule(own=_all(OK, OWNERS))
+def about_nobody(*who: str) -> Rule:
+    """Nothing in it is anybody's; the role says it all. `who`: others than operators whom the role table may let in, so
+    that opening a method to them is not done in that table alone."""
+    return Rule(own=_all(OK, ("operator", *who)))
 
 
 def officers(about: str, noun: str) -> Rule:
     """Only officers have the role; there are no strangers."""
-    return Rule((about,), _all(OK, OWNERS), missing=_all(_not_found(noun), OWNERS))
+    return Rule((about,), _all(OK, ("operator", "arbiter")), missing=_all(_not_found(noun), ("operator", "arbiter")))
 
 
 _BUYERS = {"buyer": OK, "seller": NOT_A_PARTY, "partner": OK}
@@ -159,6 +160,8 @@ PAYMENTS_RULES: dict[str, Rule] = {
     f"{_LEDGER}/GetTrialBalance": about_nobody(),
     f"{PAYMENTS}.AuditService/GetAudit": about_nobody(),
     f"{PAYMENTS}.AuditService/GetAssetLoss": about_nobody(),
+    f"{PAYMENTS}.AuditService/ListPrivilegedActions": about_nobody(),
+    f"{PAYMENTS}.AuditService/VerifyPrivilegedActions": about_nobody(),
     f"{_PAYMENTS}/CreatePayment": _from_wallets("payer"),
     f"{_PAYMENTS}/CapturePayment": commands("name", "PAYMENT", **_PAYEES),
     f"{_PAYMENTS}/VoidPayment": commands("name", "PAYMENT", **_PAYEES),
@@ -181,7 +184,7 @@ PAYMENTS_RULES: dict[str, Rule] = {
     f"{_PAYMENTS}/GetRailRefund": reads("name", "MOVEMENT", seller=False),
     f"{_PAYMENTS}/ReportRailResult": commands("movement", "MOVEMENT", rail=OK, operator=OK),
     f"{_PAYMENTS}/SetLimits": about_nobody(),
-    f"{_PAYMENTS}/GetLimits": about_nobody(),
+    f"{_PAYMENTS}/GetLimits": about_nobody("buyer", "seller", "partner"),
     f"{_PAYMENTS}/BatchExecute": Rule(
         ("operations.0.createPayment.payer", "operations.1.createTopUp.owner"),
         {"partner": OK, "operator": OK},
@@ -228,6 +231,8 @@ ESCROW_RULES: dict[str, Rule] = {
         differs="a trade between two is a new one, whoever else knows them; what it moves, payments decides",
     ),
     f"{ESCROW}.AuditService/GetAudit": about_nobody(),
+    f"{ESCROW}.AuditService/ListPrivilegedActions": about_nobody(),
+    f"{ESCROW}.AuditService/VerifyPrivilegedActions": about_nobody(),
     f"{_REFUNDS}/OpenRefundCase": commands("trade", "TRADE", **_BUYERS),
     f"{_REFUNDS}/AcceptRefundCase": commands("name", "CASE", **_SELLERS),
     f"{_REFUNDS}/RejectRefundCase": commands("name", "CASE", **_SELLERS),
@@ -269,7 +274,7 @@ CREDIT_RULES: dict[str, Rule] = {
     f"{_CREDIT}/GetTerms": _SCORES,
     f"{_CREDIT}/BatchGetTerms": shown_to_all("requests.0.subject"),
     f"{_CREDIT}/RecordEvents": shown_to_all("events.0.subject"),
-    f"{_CREDIT}/ListIndicators": about_nobody(),
+    f"{_CREDIT}/ListIndicators": about_nobody("buyer", "seller", "partner", "arbiter"),
     f"{_CREDIT}/RebuildProfile": about_nobody(),
     f"{_CREDIT}/GetIngestStatus": about_nobody(),
     f"{_MEMBERSHIPS}/ApplyMembership": Rule(
@@ -286,7 +291,7 @@ CREDIT_RULES: dict[str, Rule] = {
     f"{_MEMBERSHIPS}/LeaveMembership": commands("name", "MEMBERSHIP", **_MEMBERS),
     f"{_MEMBERSHIPS}/SuspendMembership": officers("name", "MEMBERSHIP"),
     f"{_MEMBERSHIPS}/ReinstateMembership": officers("name", "MEMBERSHIP"),
-    f"{_RIGHTS}/ListPurposes": about_nobody(),
+    f"{_RIGHTS}/ListPurposes": about_nobody("buyer", "seller", "partner", "arbiter"),
     f"{_RIGHTS}/GrantConsent": Rule(
         ("subject",),
         {"buyer": OK, "seller": _NO_SUBJECT, "partner": "INVALID_ARGUMENT/FIELD_INVALID"},
@@ -343,6 +348,8 @@ CREDIT_RULES: dict[str, Rule] = {
     f"{_MODELS}/GetModelVersion": officers("name", "MODEL_VERSION"),
     f"{_MODELS}/ListModelVersions": about_nobody(),
     f"{_MODELS}/GetDriftReport": about_nobody(),
+    f"{CREDIT}.AuditService/ListPrivilegedActions": about_nobody(),
+    f"{CREDIT}.AuditService/VerifyPrivilegedActions": about_nobody(),
     f"{CREDIT}.EventService/WatchEvents": about_nobody(),
     f"{CREDIT}.EventService/GetStreamHead": about_nobody(),
 }

@@ -1,65 +1,73 @@
-"""A service's own port is no second door: without a certificate of ours nobody reaches a handler."""
+"""A service's own port is no second door: without a certificate of ours nobody reaches any method."""
+
+import datetime
+import shutil
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from inner_calls import AS_THE_GATEWAY_WOULD, SERVICES, answer, credentials_of, methods_of, open_channel
 
-from danbao.payments.v1 import audit_pb2, audit_pb2_grpc
-from danbao_kit.testing.certificates import DOMAIN, CertificateAuthority, CertificateFiles
+from danbao_kit.testing.certificates import DOMAIN, CertificateAuthority
 from danbao_local.health import service_channel
 
-SERVICES = ("payments", "escrow", "credit")
-SPOOFED = (
-    ("x-danbao-subject", "demo-operator"),
-    ("x-danbao-roles", "operator"),
-    ("authorization", "Bearer x"),
+HOUR = datetime.timedelta(hours=1)
+GATEWAY = [f"gateway.{DOMAIN}"]
+WRONG = (
+    "plain text",
+    "no certificate",
+    "the gateway's name by another authority",
+    "the gateway's name signed by another peer of ours",
+    "the gateway's certificate, expired",
+    "the gateway's certificate, before its time",
 )
 
 
-def strangers(running, tmp_path):
-    """Channels' credentials that no service may take, by what is wrong with them."""
-    ca = running.stack.operator.ca.read_bytes()
-    other = CertificateAuthority(tmp_path / "strangers")
-    gateway = other.issue("gateway")
-    return {
-        "plain text": None,
-        "no certificate": grpc.ssl_channel_credentials(root_certificates=ca),
-        "the gateway's name by another authority": grpc.ssl_channel_credentials(
-            root_certificates=ca,
-            private_key=gateway.key.read_bytes(),
-            certificate_chain=gateway.cert.read_bytes(),
-        ),
-    }
+def credentials(running, tmp_path, wrong):
+    """Of somebody whom no service may take."""
+    folder = running.stack.operator.ca.parent
+    ca = (folder / "ca.pem").read_bytes()
+    ours, now = CertificateAuthority(folder), datetime.datetime.now(datetime.UTC)
+    if wrong == "plain text":
+        return None
+    if wrong == "no certificate":
+        return grpc.ssl_channel_credentials(root_certificates=ca)
+    if wrong == "the gateway's name by another authority":
+        shown = CertificateAuthority(tmp_path / "strangers").issue("gateway")
+        key, chain = shown.key.read_bytes(), shown.cert.read_bytes()
+    elif wrong == "the gateway's name signed by another peer of ours":
+        # Credit's certificate is no authority's, whatever credit does with its key.
+        (tmp_path / "credit").mkdir()
+        shutil.copy(folder / "credit.pem", tmp_path / "credit" / "ca.pem")
+        shutil.copy(folder / "credit.key", tmp_path / "credit" / "ca.key")
+        shown = CertificateAuthority(tmp_path / "credit").issue("gateway")
+        key, chain = shown.key.read_bytes(), shown.cert.read_bytes() + (folder / "credit.pem").read_bytes()
+    elif wrong == "the gateway's certificate, expired":
+        shown = ours.issue_for(GATEWAY, file_name="expired", valid=(now - 2 * HOUR, now - HOUR))
+        return credentials_of(shown)
+    else:
+        shown = ours.issue_for(GATEWAY, file_name="early", valid=(now + HOUR, now + 2 * HOUR))
+        return credentials_of(shown)
+    return grpc.ssl_channel_credentials(root_certificates=ca, private_key=key, certificate_chain=chain)
 
 
 @pytest.mark.parametrize("service", SERVICES)
-@pytest.mark.parametrize("wrong", ["plain text", "no certificate", "the gateway's name by another authority"])
-def test_who_has_no_certificate_of_ours_is_not_answered(running, tmp_path, service, wrong):
-    address = running.card.services[service]
-    credentials = strangers(running, tmp_path)[wrong]
-    options = [("grpc.ssl_target_name_override", f"{service}.{DOMAIN}"), ("grpc.enable_http_proxy", 0)]
-    channel = (
-        grpc.insecure_channel(address, options=options[1:])
-        if credentials is None
-        else grpc.secure_channel(address, credentials, options=options)
-    )
-    # Health is what every service answers to everybody it lets in.
-    with channel, pytest.raises(grpc.RpcError) as refused:
-        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5, metadata=SPOOFED)
+@pytest.mark.parametrize("wrong", WRONG)
+def test_who_has_no_certificate_of_ours_is_answered_by_no_method(running, tmp_path, service, wrong):
+    """Nor by health, which answers everybody that is let in. Each call on a connection of its own."""
+    address, shown = running.card.services[service], credentials(running, tmp_path, wrong)
+    answered = {}
+    for method in methods_of(service):
+        with open_channel(address, service=service, credentials=shown) as channel:
+            code, _ = answer(channel, method, headers=AS_THE_GATEWAY_WOULD)
+        if code != "UNAVAILABLE":
+            answered[method.full_name] = code
+    assert not answered
+    with open_channel(address, service=service, credentials=shown) as channel, pytest.raises(grpc.RpcError) as refused:
+        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
     with service_channel(address, service=service, operator=running.stack.operator) as admitted:
-        answer = health_pb2_grpc.HealthStub(admitted).Check(
+        told = health_pb2_grpc.HealthStub(admitted).Check(
             health_pb2.HealthCheckRequest(), timeout=5, wait_for_ready=True
         )
-    assert answer.status == health_pb2.HealthCheckResponse.SERVING
-
-
-def test_a_peer_that_is_not_the_gateway_gains_nothing_by_its_headers(running):
-    """Credit's certificate is ours, but what it says about a caller is not believed."""
-    folder = running.stack.operator.ca.parent
-    credit = CertificateFiles(ca=folder / "ca.pem", cert=folder / "credit.pem", key=folder / "credit.key")
-    with service_channel(running.card.services["payments"], service="payments", operator=credit) as channel:
-        stub = audit_pb2_grpc.AuditServiceStub(channel)
-        with pytest.raises(grpc.RpcError) as refused:
-            stub.GetAudit(audit_pb2.GetAuditRequest(), timeout=5, metadata=SPOOFED[:2], wait_for_ready=True)
-    assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert told.status == health_pb2.HealthCheckResponse.SERVING

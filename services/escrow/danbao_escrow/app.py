@@ -75,11 +75,10 @@ _FOR_CALLERS = (TRADE_SERVICE, REFUND_SERVICE, DISPUTE_SERVICE, COMPENSATION_SER
 
 PEERS = {
     "gateway": _FOR_CALLERS,
-    "credit": (EVENT_SERVICE,),
-    "payments": (EVENT_SERVICE,),
+    "credit": (f"{EVENT_SERVICE}/WatchEvents", f"{EVENT_SERVICE}/GetStreamHead"),
     "operator": (*_FOR_CALLERS, CLOCK_SERVICE),
 }
-"""Which peer, by its certificate, may call what."""
+"""Which peer, by its certificate, may call what: of the services, what their clients call and nothing else."""
 
 
 class EscrowSettings(ServiceSettings):

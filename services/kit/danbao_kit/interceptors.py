@@ -104,7 +104,8 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
                 request_deserializer=_forgiving(handler.request_deserializer),
                 response_serializer=handler.response_serializer,
             )
-        return handler
+        # Nobody would look at who calls it.
+        raise TypeError(f"{method}: streams both ways are not served")
 
     def _admit(self, method: str, call: Call, request: Any, context: grpc.aio.ServicerContext) -> Any:
         """Everything that refuses a call before its servicer sees it, in this order. Gives what the servicer gets: of a

@@ -96,7 +96,11 @@ async def server(jar_database, authority, probe, listener, ready):
     server = Server(
         settings,
         name="payments",
-        peers={"gateway": (PAYMENTS, RECONCILIATIONS), "operator": ("danbao.testing.v1.ClockService",)},
+        peers={
+            "gateway": (PAYMENTS, RECONCILIATIONS),
+            "escrow": (f"{PAYMENTS}/GetPayment",),
+            "operator": ("danbao.testing.v1.ClockService",),
+        },
         ready=is_ready,
     )
     server.add(payment_pb2_grpc.add_PaymentServiceServicer_to_server, probe, PAYMENTS)
@@ -143,12 +147,24 @@ async def test_the_gateways_word_on_the_caller_is_believed(gateway, probe):
     assert call.request_caller == "partner:p"
 
 
-async def test_identity_headers_of_another_peer_are_ignored(server, authority):
-    async with channel_as("operator", authority=authority, service="payments", port=server.port) as channel:
-        answer = await clock_pb2_grpc.ClockServiceStub(channel).GetClock(
-            clock_pb2.GetClockRequest(), metadata=as_caller(subject="root", roles="operator")
+async def test_identity_headers_of_another_peer_are_ignored(server, authority, probe):
+    async with channel_as("escrow", authority=authority, service="payments", port=server.port) as channel:
+        said = (*as_caller(subject="root", roles="operator", partner="p"), ("danbao-why", "because"))
+        await payment_pb2_grpc.PaymentServiceStub(channel).GetPayment(
+            payment_pb2.GetPaymentRequest(name=NAME), metadata=said, timeout=5
         )
-        assert answer.now.seconds > 0
+    call = probe.calls[0]
+    assert (call.peer, call.subject, call.roles, call.partner, call.why) == ("escrow", "", frozenset(), "", "")
+    assert call.request_caller == "peer:escrow"
+    assert not call.is_privileged
+
+
+async def test_a_peer_may_call_its_methods_and_no_other_of_the_same_service(server, authority, probe):
+    async with channel_as("escrow", authority=authority, service="payments", port=server.port) as channel:
+        stub = payment_pb2_grpc.PaymentServiceStub(channel)
+        request = payment_pb2.VoidPaymentRequest(request_id="1", name=NAME)
+        assert (await refusal(stub.VoidPayment(request, timeout=5)))[:2] == ("PERMISSION_DENIED", "PEER_NOT_ALLOWED")
+    assert probe.calls == []
 
 
 async def test_a_peer_that_is_not_in_the_table_is_refused(server, authority, probe):

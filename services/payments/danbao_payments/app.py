@@ -69,11 +69,24 @@ AUDIT = audit_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name
 RECONCILIATIONS = reconciliation_pb2.DESCRIPTOR.services_by_name["ReconciliationService"].full_name
 EVENTS = event_pb2.DESCRIPTOR.services_by_name["EventService"].full_name
 
-# Which peer may call what. Which accounts it may move then, the chart of accounts says.
+# Which peer may call what: of the services, what their clients call and nothing else. Which accounts it may move then,
+# the chart of accounts says. The operator's certificate is the command line's.
 PEERS: Mapping[str, tuple[str, ...]] = {
     "gateway": (ACCOUNTS, LEDGER, PAYMENTS, RECONCILIATIONS, EVENTS, AUDIT),
-    "escrow": (ACCOUNTS, LEDGER, PAYMENTS, EVENTS),
-    "credit": (ACCOUNTS, LEDGER, PAYMENTS, EVENTS),
+    "escrow": (
+        f"{PAYMENTS}/BatchExecute",
+        f"{ACCOUNTS}/ListAccounts",
+        f"{LEDGER}/GetTransaction",
+        f"{LEDGER}/ListTransactions",
+        f"{EVENTS}/WatchEvents",
+    ),
+    "credit": (
+        f"{LEDGER}/PostTransaction",
+        f"{ACCOUNTS}/GetOwner",
+        f"{ACCOUNTS}/ListEntries",
+        f"{EVENTS}/WatchEvents",
+        f"{EVENTS}/GetStreamHead",
+    ),
     "operator": (ACCOUNTS, LEDGER, PAYMENTS, RECONCILIATIONS, EVENTS, AUDIT, CLOCK_SERVICE),
 }
 

@@ -58,14 +58,18 @@ class CertificateAuthority:
         `file_name` tells apart two certificates of one name, such as a gateway's listener
         (with extra hosts) and its client side (without: a peer is exactly one name).
         """
-        stem = file_name or name
-        cert_path = self._directory / f"{stem}.pem"
-        key_path = self._directory / f"{stem}.key"
-        hosts = [f"{name}.{DOMAIN}", *extra_hosts]
+        return self.issue_for([f"{name}.{DOMAIN}", *extra_hosts], file_name=file_name or name)
+
+    def issue_for(
+        self, hosts: Sequence[str], *, file_name: str, valid: tuple[datetime.datetime, datetime.datetime] | None = None
+    ) -> CertificateFiles:
+        """A certificate for just these DNS names and IP addresses. `valid`: from when until when, else for 90 days."""
+        cert_path = self._directory / f"{file_name}.pem"
+        key_path = self._directory / f"{file_name}.key"
         if not self._is_usable(cert_path, key_path, hosts):
             key = ec.generate_private_key(ec.SECP256R1())
             _write(key_path, _key_pem(key))
-            _write(cert_path, _cert_pem(self._sign(hosts, key)), mode=0o644)
+            _write(cert_path, _cert_pem(self._sign(hosts, key, valid)), mode=0o644)
         return CertificateFiles(ca=self.ca_path, cert=cert_path, key=key_path)
 
     def _load_or_make(self) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
@@ -92,9 +96,14 @@ class CertificateAuthority:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
         return extension.value == _alternative_names(hosts)
 
-    def _sign(self, hosts: Sequence[str], key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    def _sign(
+        self,
+        hosts: Sequence[str],
+        key: ec.EllipticCurvePrivateKey,
+        valid: tuple[datetime.datetime, datetime.datetime] | None,
+    ) -> x509.Certificate:
         return (
-            _builder(hosts[0], _LEAF_LIFETIME)
+            _builder(hosts[0], valid or _from_now(_LEAF_LIFETIME))
             .issuer_name(self._certificate.subject)
             .public_key(key.public_key())
             .add_extension(_alternative_names(hosts), critical=False)
@@ -113,7 +122,7 @@ class CertificateAuthority:
 
 
 def _self_signed(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
-    builder = _builder("Danbao local authority", _AUTHORITY_LIFETIME)
+    builder = _builder("Danbao local authority", _from_now(_AUTHORITY_LIFETIME))
     return (
         builder.issuer_name(_name("Danbao local authority"))
         .public_key(key.public_key())
@@ -124,14 +133,17 @@ def _self_signed(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
     )
 
 
-def _builder(common_name: str, lifetime: datetime.timedelta) -> x509.CertificateBuilder:
-    now = _now()
+def _from_now(lifetime: datetime.timedelta) -> tuple[datetime.datetime, datetime.datetime]:
+    return _now() - _CLOCK_SKEW, _now() + lifetime
+
+
+def _builder(common_name: str, valid: tuple[datetime.datetime, datetime.datetime]) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(_name(common_name))
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCK_SKEW)
-        .not_valid_after(now + lifetime)
+        .not_valid_before(valid[0])
+        .not_valid_after(valid[1])
     )
 
 

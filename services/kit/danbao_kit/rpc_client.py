@@ -13,6 +13,8 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode
 
 from danbao_kit.call import INTERNAL_DOMAIN, Call
+from danbao_kit.identity_files import Identity, IdentityFiles
+from danbao_kit.renewed_channel import RenewedChannel
 from danbao_kit.rpc_status import DETAILS_KEY, reason_of
 from danbao_kit.settings import ServiceSettings
 from danbao_kit.telemetry import format_traceparent, tracer
@@ -57,7 +59,8 @@ def channel(
     tls_key: Path | None,
     tls_ca: Path | None,
 ) -> grpc.aio.Channel:
-    """A channel to `service` at host:port, which must show that name in its certificate."""
+    """A channel to `service` at host:port, which must show that name in its certificate. The files are read again when
+    they were replaced: calls then go out with what they hold."""
     options: list[tuple[str, str | int]] = [
         ("grpc.keepalive_time_ms", 360_000),
         ("grpc.max_receive_message_length", 64 * 1024 * 1024),
@@ -66,16 +69,18 @@ def channel(
         ("grpc.min_reconnect_backoff_ms", 100),
         # One connection per channel, also to the same address: a broken one is not shared.
         ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.ssl_target_name_override", f"{service}{INTERNAL_DOMAIN}"),
     ]
-    if tls_ca is None or tls_cert is None or tls_key is None:
-        raise ValueError("services speak mutual TLS only: TLS_CERT, TLS_KEY and TLS_CA must be set")
-    credentials = grpc.ssl_channel_credentials(
-        root_certificates=tls_ca.read_bytes(),
-        private_key=tls_key.read_bytes(),
-        certificate_chain=tls_cert.read_bytes(),
-    )
-    options.append(("grpc.ssl_target_name_override", f"{service}{INTERNAL_DOMAIN}"))
-    return grpc.aio.secure_channel(address, credentials, options=options)
+
+    def open_with(identity: Identity) -> grpc.aio.Channel:
+        credentials = grpc.ssl_channel_credentials(
+            root_certificates=identity.authorities,
+            private_key=identity.key,
+            certificate_chain=identity.chain,
+        )
+        return grpc.aio.secure_channel(address, credentials, options=options)
+
+    return RenewedChannel(IdentityFiles.of(tls_cert, tls_key, tls_ca), open_with)
 
 
 def service_channel(address: str, *, service: str, settings: ServiceSettings) -> grpc.aio.Channel:

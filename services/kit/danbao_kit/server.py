@@ -15,6 +15,7 @@ from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
 from danbao.testing.v1 import clock_pb2, clock_pb2_grpc
+from danbao_kit.identity_files import Identity, IdentityFiles
 from danbao_kit.interceptors import PeerTable, ServiceInterceptor
 from danbao_kit.log import configure_logging, log
 from danbao_kit.settings import ServiceSettings
@@ -23,6 +24,8 @@ from danbao_kit.telemetry import start_telemetry
 CLOCK_SERVICE = clock_pb2.DESCRIPTOR.services_by_name["ClockService"].full_name
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 _READY_EVERY_S = 1.0
+# For calls under way on a connection that has come of age: longer than any call but a stream.
+_CONNECTION_GRACE_MS = 60_000
 
 
 def mutations_of(*service_names: str) -> frozenset[str]:
@@ -62,6 +65,8 @@ class Server:
         self._health = HealthServicer()
         self._on_drain: list[Callable[[], None]] = []
         self._server: grpc.aio.Server | None = None
+        # gRPC calls back into it, and does not keep it.
+        self._shown: grpc.ServerCredentials | None = None
         self._watch_task: asyncio.Task[None] | None = None
         self.port = 0
 
@@ -94,6 +99,9 @@ class Server:
                 ("grpc.max_metadata_size", 16 * 1024),
                 ("grpc.so_reuseport", 0),
                 ("grpc.http2.min_ping_interval_without_data_ms", 60_000),
+                # A certificate is looked at when a connection begins: an old connection is one by an old certificate.
+                ("grpc.max_connection_age_ms", round(self._settings.connection_age_seconds * 1000)),
+                ("grpc.max_connection_age_grace_ms", _CONNECTION_GRACE_MS),
             ],
         )
         by_name = cast(grpc.aio.Server, _ByName(server))
@@ -103,7 +111,8 @@ class Server:
         if self._settings.reflection:
             health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
             reflection.enable_server_reflection([*names, health_name, reflection.SERVICE_NAME], by_name)
-        self.port = server.add_secure_port(self._settings.listen, self._credentials())
+        self._shown = self._credentials()
+        self.port = server.add_secure_port(self._settings.listen, self._shown)
         self._server = server
         await self._tell(serving=False)
         await server.start()
@@ -133,13 +142,21 @@ class Server:
         await self.stop()
 
     def _credentials(self) -> grpc.ServerCredentials:
+        """Looked at again for each new connection."""
         settings = self._settings
-        if settings.tls_cert is None or settings.tls_key is None or settings.tls_ca is None:
-            raise ValueError("services speak mutual TLS only: TLS_CERT, TLS_KEY and TLS_CA must be set")
-        return grpc.ssl_server_credentials(
-            [(settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())],
-            root_certificates=settings.tls_ca.read_bytes(),
-            require_client_auth=True,
+        files = IdentityFiles.of(settings.tls_cert, settings.tls_key, settings.tls_ca)
+        shown = files.now()
+
+        def replaced() -> grpc.ServerCertificateConfiguration | None:
+            nonlocal shown
+            identity = files.now()
+            if identity is shown:
+                return None
+            shown = identity
+            return _certificate_configuration(identity)
+
+        return grpc.dynamic_ssl_server_credentials(
+            _certificate_configuration(shown), replaced, require_client_authentication=True
         )
 
     async def _watch_readiness(self) -> None:
@@ -156,6 +173,12 @@ class Server:
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in ("", *[full_name for _, _, full_name in self._servicers]):
             await self._health.set(name, status)
+
+
+def _certificate_configuration(identity: Identity) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(identity.key, identity.chain)], root_certificates=identity.authorities
+    )
 
 
 class _ByName:

@@ -18,7 +18,12 @@ class ServiceSettings(BaseSettings):
     database_dsn: str = Field(description="PostgreSQL, as the service's own role")
     tls_cert: Path | None = Field(default=None, description="this service's certificate chain, PEM")
     tls_key: Path | None = Field(default=None, description="its private key, PEM")
-    tls_ca: Path | None = Field(default=None, description="the authority whose certificates peers must show, PEM")
+    tls_ca: Path | None = Field(default=None, description="the authorities whose certificates peers must show, PEM")
+    connection_age_seconds: float = Field(
+        default=3600.0,
+        gt=0,
+        description="how long a peer's connection lasts, and with it a certificate that is trusted no more",
+    )
     otlp_endpoint: str = Field(default="", description="host:port of an OTLP/gRPC collector; empty: no traces")
     trace_ratio: float = Field(default=1.0, ge=0, le=1, description="share of new traces that are sampled")
     clock: Literal["real", "test"] = Field(default="real", description="test: business time moves by ClockService only")

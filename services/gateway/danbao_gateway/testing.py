@@ -160,6 +160,8 @@ class Tokens:
 
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
     key_id: str = "test"
+    issuer: str = ISSUER
+    audience: str = AUDIENCE
 
     def jwks(self) -> str:
         jwk = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(self.key.public_key()))
@@ -171,18 +173,26 @@ class Tokens:
         subject: str = "subjects/buyer-1",
         partner: str | None = None,
         lifetime: timedelta = timedelta(hours=1),
-        issuer: str = ISSUER,
-        audience: str = AUDIENCE,
+        issuer: str | None = None,
+        audience: str | None = None,
         issued_at: float | None = None,
         **replaced: Any,
     ) -> str:
         payload = claims(
-            subject, roles or ("user",), partner, lifetime, issuer=issuer, audience=audience, issued_at=issued_at
+            subject,
+            roles or ("user",),
+            partner,
+            lifetime,
+            issuer=issuer or self.issuer,
+            audience=audience or self.audience,
+            issued_at=issued_at,
         )
         return self.sign(payload | replaced)
 
     def sign(self, payload: dict[str, Any]) -> str:
-        return jwt.encode(payload, self.key, algorithm="ES256", headers={"kid": self.key_id})
+        """Whatever it says: a claim's type too."""
+        content, headers = json.dumps(payload).encode(), {"kid": self.key_id, "typ": "JWT"}
+        return jwt.api_jws.encode(content, self.key, algorithm="ES256", headers=headers)
 
 
 @dataclass(frozen=True)

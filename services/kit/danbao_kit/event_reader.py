@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import grpc
+
 from danbao_kit.log import log
 
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
+_BROKEN = "event_stream_broken"
 
 
 class EventReader:
@@ -49,11 +52,17 @@ class EventReader:
                 log.info("event_stream_ended", source=self.source, sequence=after)
             except asyncio.CancelledError:
                 raise
+            except grpc.aio.AioRpcError as error:
+                # One that was open ends with its connection: by its age, or when the other service is started anew.
+                ended = self.connected and error.code() is grpc.StatusCode.UNAVAILABLE
+                self._tell(error, log.info if ended else log.warning, "event_stream_ended" if ended else _BROKEN)
             except Exception as error:  # noqa: BLE001 - a reader that dies would be silent; it tries again and says so
-                log.warning(
-                    "event_stream_broken", source=self.source, error=type(error).__name__, detail=str(error)[:200]
-                )
+                self._tell(error, log.warning, _BROKEN)
             finally:
                 self.connected = False
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    def _tell(self, error: Exception, write: Callable[..., None], event: str) -> None:
+        detail = error.details() if isinstance(error, grpc.aio.AioRpcError) else str(error)
+        write(event, source=self.source, error=type(error).__name__, detail=(detail or "")[:200])

@@ -12,6 +12,7 @@ from cryptography import x509
 
 from danbao.payments.v1 import event_pb2, event_pb2_grpc, payment_pb2, payment_pb2_grpc
 from danbao_kit import identity_files
+from danbao_kit.event_reader import EventReader
 from danbao_kit.identity_files import IdentityFiles
 from danbao_kit.rpc_client import channel
 from danbao_kit.server import Server
@@ -265,6 +266,43 @@ async def test_a_connection_ends_with_its_age_and_its_certificate_is_looked_at_a
             while opened.get_state() is grpc.ChannelConnectivity.READY:
                 await asyncio.sleep(0.05)
         assert await refused(opened) is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_reader_of_events_goes_on_when_its_connection_has_come_of_age(place, peers, monkeypatch):
+    """And nobody is warned of it."""
+    monkeypatch.setattr("danbao_kit.server._CONNECTION_GRACE_MS", 100)
+    told, read = [], []
+    monkeypatch.setattr("danbao_kit.event_reader.log", Told(told))
+    async with serving(place, peers, connection_age_seconds=0.2) as server, channel_of(place, server) as opened:
+        stub = event_pb2_grpc.EventServiceStub(opened)
+
+        async def cursor():
+            return 0
+
+        async def apply(message, after):
+            read.append(message)
+
+        reader = EventReader(
+            "payments", cursor=cursor, open=lambda _: stub.WatchEvents(event_pb2.WatchEventsRequest()), apply=apply
+        )
+        following = asyncio.create_task(reader.run())
+        async with asyncio.timeout(30):
+            while len(read) < 3:
+                await asyncio.sleep(0.05)
+        following.cancel()
+        await asyncio.wait([following])
+        assert {event for _, event in told} == {"event_stream_ended"}
+        assert {level for level, _ in told} == {"info"}
+
+
+class Told:
+    """A log that is kept: level and event."""
+
+    def __init__(self, told):
+        self._told = told
+
+    def __getattr__(self, level):
+        return lambda event, **_: self._told.append((level, event))
 
 
 async def test_a_server_of_an_authority_that_was_removed_is_called_no_more(place, server, peers):

@@ -2,6 +2,7 @@
 
 DanbaoError
 ├── FieldInvalid            INVALID_ARGUMENT     the message breaks a rule of its contract
+│   └── CardNumber          INVALID_ARGUMENT     a text holds what looks like a payment card's number
 ├── MessageMalformed        INVALID_ARGUMENT     the bytes are not the message
 ├── DeadlineRequired        INVALID_ARGUMENT     a mutation without a deadline
 ├── PageTokenInvalid        INVALID_ARGUMENT     not a token of this list
@@ -92,6 +93,15 @@ class FieldInvalid(DanbaoError):
     def __init__(self, *fields: FieldViolation) -> None:
         first = fields[0] if fields else FieldViolation("", "invalid")
         super().__init__(f"{first.field}: {first.description}", fields=fields, field=first.field)
+
+
+class CardNumber(FieldInvalid):
+    """The fields are named, the texts never told."""
+
+    reason = "CARD_NUMBER"
+
+    def __init__(self, *paths: str) -> None:
+        super().__init__(*[FieldViolation(path, "must not hold a payment card's number") for path in paths])
 
 
 class MessageMalformed(DanbaoError):

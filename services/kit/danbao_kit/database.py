@@ -65,8 +65,8 @@ async def _seen(query: str, under_way: Awaitable[Any]) -> Any:
     try:
         return await under_way
     except Exception as error:
-        made.record_exception(error)
-        made.set_status(trace.StatusCode.ERROR)
+        # Its text may hold a whole row.
+        made.set_status(trace.StatusCode.ERROR, getattr(error, "sqlstate", None) or type(error).__name__)
         raise
     finally:
         made.end()
@@ -84,6 +84,7 @@ class Database:
             max_overflow=0,
             pool_timeout=2,
             pool_pre_ping=False,
+            hide_parameters=True,
             isolation_level="AUTOCOMMIT",
             connect_args={"timeout": 3, "command_timeout": 10},
         )

@@ -13,6 +13,7 @@ DanbaoError
 ├── CursorAhead             OUT_OF_RANGE         the stream has not come that far
 ├── PeerNotAllowed          PERMISSION_DENIED    this peer may not call this method
 ├── Overloaded              RESOURCE_EXHAUSTED   too much at once
+├── TooManyStreams          RESOURCE_EXHAUSTED   this caller has as many open as one may
 ├── OutcomeUnknown          UNAVAILABLE          send the same request id again
 ├── StoreUnavailable        UNAVAILABLE          a read found no store
 ├── DeadlineExceeded        DEADLINE_EXCEEDED    time is up; the outcome may be unknown
@@ -179,6 +180,13 @@ class Overloaded(DanbaoError):
 
     def __init__(self) -> None:
         super().__init__("too many calls at once; try again later", retry_after_ms=200)
+
+
+class TooManyStreams(DanbaoError):
+    code, reason = Code.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"a caller may have {most} streams open; close one first", retry_after_ms=1000, most=most)
 
 
 class OutcomeUnknown(DanbaoError):

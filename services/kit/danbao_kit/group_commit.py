@@ -18,7 +18,7 @@ from typing import Any
 
 import asyncpg
 from opentelemetry import trace
-from opentelemetry.trace import SpanContext
+from opentelemetry.trace import SpanContext, StatusCode
 
 from danbao_kit.background import keep_running
 from danbao_kit.batch_transaction import BatchTransaction, Item
@@ -30,7 +30,7 @@ from danbao_kit.ids import Ids
 from danbao_kit.late_answers import LateAnswers
 from danbao_kit.log import log
 from danbao_kit.submission import Codec, Outcome, Store, Submission, WrittenEvent
-from danbao_kit.telemetry import now_ns, parent_context, past_span, tracer
+from danbao_kit.telemetry import now_ns, parent_context, past_span, tracer, within
 
 __all__ = ["Codec", "GroupCommit", "Outcome", "Store", "Submission"]
 
@@ -201,7 +201,7 @@ class GroupCommit:
             else trace.INVALID_SPAN
         )
         delay = 0.02
-        with trace.use_span(commit_span, end_on_exit=True):
+        with within(commit_span):
             while True:
                 try:
                     await self._attempt(batch)
@@ -225,7 +225,7 @@ class GroupCommit:
                             await self._commit([item])
                     else:
                         log.exception("command_failed", command=type(batch[0].submission.command).__name__)
-                        trace.get_current_span().record_exception(error)
+                        commit_span.set_status(StatusCode.ERROR, type(error).__name__)
                         batch[0].settle(Outcome(error=Internal()))
                     return
         ended_ns = now_ns()

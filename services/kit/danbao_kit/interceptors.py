@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ from danbao_kit.errors import (
     MessageMalformed,
     Overloaded,
     PeerNotAllowed,
+    TooManyStreams,
 )
 from danbao_kit.log import log
 from danbao_kit.rpc_status import DETAILS_KEY, grpc_code, reason_of, status_of
@@ -64,11 +66,14 @@ class Malformed:
 class ServiceInterceptor(grpc.aio.ServerInterceptor):
     """Puts our wrappers around each handler, once."""
 
-    def __init__(self, peers: PeerTable, *, mutations: frozenset[str], max_concurrent: int) -> None:
+    def __init__(self, peers: PeerTable, *, mutations: frozenset[str], max_concurrent: int, max_streams: int) -> None:
         self._peers = peers
         self._mutations = mutations
         self._max_concurrent = max_concurrent
         self._under_way = 0
+        self._max_streams = max_streams
+        # By caller, as long as it has one.
+        self._streams: Counter[str] = Counter()
         self._handlers: dict[str, grpc.RpcMethodHandler] = {}
 
     async def intercept_service(
@@ -132,7 +137,7 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
             span = tracer.start_span(
                 method.lstrip("/"), context=parent, kind=SpanKind.SERVER, attributes={"danbao.peer": call.peer}
             )
-            token = trace.use_span(span, end_on_exit=False)
+            token = trace.use_span(span, end_on_exit=False, record_exception=False, set_status_on_exception=False)
             failure: DanbaoError | None = None
             reply: Any = None
             admitted = self._under_way < self._max_concurrent
@@ -170,7 +175,11 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
             call, _ = _read_call(method, context)
             set_current_call(call)
             failure: DanbaoError | None = None
+            caller = call.request_caller
+            self._streams[caller] += 1
             try:
+                if self._streams[caller] > self._max_streams:
+                    raise TooManyStreams(self._max_streams)
                 self._admit(method, call, request, context)
                 async for item in behaviour(request, context):
                     yield item
@@ -182,6 +191,9 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
                 log.exception("stream_failed", method=method)
                 failure = Internal()
             finally:
+                self._streams[caller] -= 1
+                if not self._streams[caller]:
+                    del self._streams[caller]
                 reason, code = _outcome(failure)
                 _finish(trace.INVALID_SPAN, call, code, reason, started)
             if failure is not None:

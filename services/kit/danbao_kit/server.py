@@ -89,6 +89,7 @@ class Server:
             PeerTable(self._peers),
             mutations=mutations_of(*names),
             max_concurrent=self._settings.max_concurrent_rpcs,
+            max_streams=self._settings.max_streams_per_caller,
         )
         server = grpc.aio.server(
             interceptors=[interceptor],
@@ -195,6 +196,11 @@ class _ByName:
         """Leaves them out; their generic handler has them."""
 
 
+def _tell_what_nobody_awaits(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """asyncio's own handler writes the exception's text."""
+    log.failure("unawaited_failure", context.get("exception"), what=context["message"].partition("(")[0])
+
+
 def run_service(settings: ServiceSettings, *, name: str, serve: Callable[[], Awaitable[None]]) -> None:
     """Runs a service's `serve` coroutine on uvloop with its logs and traces set up."""
     import uvloop
@@ -203,6 +209,7 @@ def run_service(settings: ServiceSettings, *, name: str, serve: Callable[[], Awa
     provider = start_telemetry(service=name, endpoint=settings.otlp_endpoint, ratio=settings.trace_ratio)
 
     async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(_tell_what_nobody_awaits)
         await serve()
 
     # What was made so far stays as long as the process: the collector need not go through it again and again, and

@@ -31,6 +31,7 @@ class ServiceSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     drain_seconds: float = Field(default=10.0, ge=0, description="how long calls under way may take after SIGTERM")
     max_concurrent_rpcs: int = Field(default=512, ge=1, description="beyond it, calls are refused at once")
+    max_streams_per_caller: int = Field(default=32, ge=1, description="streams that one caller may have open")
 
 
 class MigrationSettings(BaseSettings):

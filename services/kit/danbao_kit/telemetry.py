@@ -12,7 +12,16 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult, TraceIdRatioBased
-from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags, TraceState
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    StatusCode,
+    TraceFlags,
+    TraceState,
+)
 from opentelemetry.util.types import Attributes
 
 tracer = trace.get_tracer("danbao")
@@ -121,8 +130,20 @@ def span(
     if not current.is_recording():
         yield current
         return
-    with tracer.start_as_current_span(name, kind=kind, attributes=attributes) as made:
+    with within(tracer.start_span(name, kind=kind, attributes=attributes)) as made:
         yield made
+
+
+@contextmanager
+def within(made: Span) -> Iterator[Span]:
+    """Makes a span the current one, and ends it. Of an exception its class is told and never its text, which may hold
+    what a caller wrote."""
+    with trace.use_span(made, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+        try:
+            yield made
+        except Exception as error:
+            made.set_status(StatusCode.ERROR, type(error).__name__)
+            raise
 
 
 def past_span(

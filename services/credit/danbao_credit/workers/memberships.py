@@ -21,7 +21,7 @@ from danbao_kit.errors import DanbaoError
 from danbao_kit.failpoints import failpoint
 from danbao_kit.group_commit import GroupCommit, Submission
 from danbao_kit.log import log
-from danbao_kit.telemetry import parent_context, parse_traceparent, tracer
+from danbao_kit.telemetry import parent_context, parse_traceparent, tracer, within
 
 LOOK_SPAN = "credit.look_at_membership"
 _EVERY_S = 0.25
@@ -79,9 +79,10 @@ class DepositSteps:
         parent = parse_traceparent(step.traceparent)
         try:
             await failpoint("deposit_before_call")
-            with tracer.start_as_current_span(
+            span = tracer.start_span(
                 "credit.move_deposit", context=parent_context(parent), attributes={"danbao.step": step.number}
-            ):
+            )
+            with within(span):
                 result = await self._money.execute(step)
                 while isinstance(result, StepUnknown) and time.monotonic() + pause_s < give_up:
                     log.warning("deposit_step_unknown", membership=str(step.membership_id), reason=result.reason)
@@ -174,7 +175,7 @@ class MembershipLooks:
             if cause is not None
             else trace.INVALID_SPAN
         )
-        with trace.use_span(span, end_on_exit=True):
+        with within(span):
             submission = Submission(
                 LookAtMembership(item.membership_id), traceparent=item.cause, span=span.get_span_context()
             )

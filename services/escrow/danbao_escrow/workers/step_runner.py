@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from opentelemetry import trace
 from opentelemetry.trace import SpanContext
 
 from danbao_escrow.application.ports import Payments, StepResult, StepUnknown
@@ -16,7 +15,7 @@ from danbao_escrow.domain.commands import SettleStep, StepRefused
 from danbao_escrow.domain.step_model import Step
 from danbao_kit.group_commit import GroupCommit, Submission
 from danbao_kit.log import log
-from danbao_kit.telemetry import now_ns, parent_context, parse_traceparent, past_span, tracer
+from danbao_kit.telemetry import now_ns, parent_context, parse_traceparent, past_span, tracer, within
 
 MOST_AT_ONCE = 256
 CALLS_IN_FLIGHT = 3
@@ -94,7 +93,7 @@ class StepRunner:
         span = tracer.start_span(
             "steps.execute", context=parent_context(leader), attributes={"danbao.batch.size": len(steps)}
         )
-        with trace.use_span(span, end_on_exit=True):
+        with within(span):
             results = await self._payments.execute(steps)
         for parent, step in zip(parents, steps, strict=True):
             if parent is not None and parent is not leader:

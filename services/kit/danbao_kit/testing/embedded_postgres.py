@@ -296,6 +296,8 @@ class EmbeddedPostgres:
             "port": str(port),
             "unix_socket_directories": "",
             "password_encryption": "scram-sha-256",
+            # Else the details of a refused row, that is all of it, stand in the server's log.
+            "log_error_verbosity": "terse",
             **self._settings,
         }
         arguments = ["-D", str(self._home.data)]

@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanKind
 from danbao_kit.errors import DanbaoError
 from danbao_kit.group_commit import Outcome, Submission
 from danbao_kit.log import log
-from danbao_kit.telemetry import parent_context, parse_traceparent, tracer
+from danbao_kit.telemetry import parent_context, parse_traceparent, tracer, within
 from danbao_payments.application.ports import (
     Direction,
     MovementsReader,
@@ -149,14 +149,15 @@ class RailWorker:
         if rail is None:
             log.warning("rail_not_connected", rail=order.rail, movement=order.movement.name)
             return False
-        span = parse_traceparent(order.traceparent)
+        cause = parse_traceparent(order.traceparent)
         try:
             async with self._limit, asyncio.timeout(_RAIL_TIMEOUT_S):
-                with tracer.start_as_current_span(
+                span = tracer.start_span(
                     f"{order.rail} {'look up' if overdue else order.direction.lower().replace('_', ' ')}",
-                    context=parent_context(span),
+                    context=parent_context(cause),
                     kind=SpanKind.CLIENT,
-                ):
+                )
+                with within(span):
                     answer = await self._answer(rail, order, overdue=overdue)
         except (RailUnavailable, TimeoutError) as error:
             log.warning("rail_unavailable", rail=order.rail, movement=order.movement.name, error=type(error).__name__)
@@ -174,7 +175,7 @@ class RailWorker:
             )
         else:
             return False
-        outcome = await self._writer.submit(Submission(command, traceparent=order.traceparent, span=span))
+        outcome = await self._writer.submit(Submission(command, traceparent=order.traceparent, span=cause))
         if outcome.error is not None:
             log.error("rail_answer_not_booked", movement=order.movement.name, reason=outcome.error.reason)
         return outcome.error is None and answer is not None

@@ -13,8 +13,9 @@ CLAIMS = "claims"
 SUBJECT_HEADER = "x-danbao-subject"
 ROLES_HEADER = "x-danbao-roles"
 PARTNER_HEADER = "x-danbao-partner"
-STRIPPED_PREFIXES = ("x-danbao-", "x-envoy-")
-"""The services believe the first; Envoy itself obeys some of the second (timeouts, retries)."""
+STRIPPED_PREFIXES = ("x-danbao-", "x-envoy-", "tracestate", "baggage")
+"""The services believe the first; Envoy itself obeys some of the second (timeouts, retries). The last two are words of
+the caller's own beside its `traceparent`, which would stand in our spans."""
 
 SUBJECT = "[!-~]+"
 """OpenID Connect Core 1.0, section 2: a `sub` is in ASCII. No spaces: at the ends of a header they are lost, and with

@@ -97,6 +97,16 @@ def _connection_manager(
     )
 
 
+SPAN_TAGS: dict[str, Config] = {
+    "rpc.system": {"literal": {"value": "grpc"}},
+    "http.url": {"value": "%PATH(NQ:ORIG_OR_PATH)%"},
+    "user_agent": {"literal": {"value": "-"}},
+    "peer.address": {"literal": {"value": "-"}},
+}
+"""Said by the gateway's spans. The last three are in place of what Envoy says: the query, the caller's program and its
+address, which may be anybody's own."""
+
+
 def _tracing(telemetry: Telemetry) -> Config:
     if telemetry.otlp_endpoint is None:
         return {}
@@ -114,6 +124,6 @@ def _tracing(telemetry: Telemetry) -> Config:
             "random_sampling": {"value": telemetry.sampling_ratio * 100},
             "client_sampling": {"value": 0},
             "overall_sampling": {"value": 100},
-            "custom_tags": [{"tag": "rpc.system", "literal": {"value": "grpc"}}],
+            "custom_tags": [{"tag": tag, **value} for tag, value in SPAN_TAGS.items()],
         }
     }

@@ -13,7 +13,7 @@ import grpc
 from danbao.payments.v1 import reconciliation_pb2, reconciliation_pb2_grpc
 from danbao_kit.call import current_call
 from danbao_kit.commands import CommandRunner
-from danbao_kit.errors import FieldInvalid, FieldViolation
+from danbao_kit.errors import CardNumber, FieldInvalid, FieldViolation
 from danbao_kit.paging import encode_token, page_size
 from danbao_kit.timestamps import moment_of
 from danbao_payments.application.statement_comparison import ReconciliationReader, compare
@@ -147,6 +147,8 @@ async def _read(stream: AsyncIterator[Any]) -> tuple[reconciliation_pb2.Statemen
                     rows.append(_line_of(line, len(rows)))
             if len(rows) > MOST_LINES:
                 raise FieldInvalid(FieldViolation("lines", f"more than {MOST_LINES}; send several statements"))
+    except CardNumber as error:
+        raise CardNumber(*[_in_statement(each, len(rows)).field for each in error.fields]) from error
     except FieldInvalid as error:
         raise FieldInvalid(*[_in_statement(each, len(rows)) for each in error.fields]) from error
     if header is None:

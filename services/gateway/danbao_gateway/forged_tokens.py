@@ -91,7 +91,7 @@ FORGED: Mapping[str, tuple[Callable[[Tokens], str | None], str]] = MappingProxyT
         "of a list of subjects": (lambda tokens: _mint(tokens, sub=["a", "b"]), INVALID),
         "of a subject with a space": (lambda tokens: _mint(tokens, sub="demo-operator "), INVALID),
         "of a subject beyond ASCII": (lambda tokens: _mint(tokens, sub="opérateur"), INVALID),
-        "alg none": (lambda tokens: jwt.encode(_claims(tokens), None, algorithm="none"), INVALID),
+        "alg none": (lambda tokens: jwt.encode(_claims(tokens), "", algorithm="none"), INVALID),
         "with its signature cut off": (_with_its_signature_cut, INVALID),
         "under an unknown key": (lambda tokens: _mint(replace(tokens, key_id="unknown")), INVALID),
         "signed by a stranger": (lambda tokens: _mint(_stranger(tokens)), INVALID),

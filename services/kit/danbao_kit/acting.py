@@ -15,7 +15,8 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from danbao_kit.call import GATEWAY, Call
-from danbao_kit.errors import FieldInvalid, FieldViolation
+from danbao_kit.card_numbers import holds_card_number
+from danbao_kit.errors import CardNumber, FieldInvalid, FieldViolation
 from danbao_kit.privileged_actions import PrivilegedAction, Words
 
 WHY_HEADER = "danbao-why"
@@ -32,7 +33,7 @@ _NOT_ABOUT = frozenset({"actor", "request_id", "page_token"})
 def why_of_header(said: str) -> str:
     """The header's text. HTTP has ASCII only: other characters come as UTF-8, percent-encoded, as in grpc-message.
 
-    Raises FieldInvalid.
+    Raises FieldInvalid, CardNumber.
     """
     try:
         text = unquote(said, errors="strict")
@@ -42,6 +43,8 @@ def why_of_header(said: str) -> str:
         raise FieldInvalid(FieldViolation(WHY_HEADER, f"has more than {MOST_WHY_CHARACTERS} characters"))
     if not text.isprintable():
         raise FieldInvalid(FieldViolation(WHY_HEADER, "has characters that cannot be printed"))
+    if holds_card_number(text):
+        raise CardNumber(WHY_HEADER)
     return text
 
 

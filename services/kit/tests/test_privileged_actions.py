@@ -11,7 +11,7 @@ from danbao.payments.v1 import account_pb2, payment_pb2, rail_pb2
 from danbao.type.v1 import money_pb2
 from danbao_kit.acting import Acting, object_of, subject_of, why_of, why_of_header
 from danbao_kit.call import Call
-from danbao_kit.errors import FieldInvalid
+from danbao_kit.errors import CardNumber, FieldInvalid
 from danbao_kit.privileged_actions import (
     BEGINNING,
     Break,
@@ -254,6 +254,10 @@ def test_the_header_is_text_of_any_script_and_bounded():
     for refused in ("a" * 501, "a%0Ab", "%00", "%E6%B3", "a%E2%80%AEb"):
         with pytest.raises(FieldInvalid, match="danbao-why"):
             why_of_header(refused)
+    for card in ("paid with 4111 1111 1111 1111", "%34111111111111111"):
+        with pytest.raises(CardNumber, match="danbao-why") as refusal:
+            why_of_header(card)
+        assert "1111" not in str(refusal.value)
 
 
 def test_within_a_batch_each_operation_tells_its_own():

@@ -97,7 +97,7 @@ MEMBERSHIP_SERVICE = membership_pb2.DESCRIPTOR.services_by_name["MembershipServi
 
 _FOR_CALLERS = (CREDIT_SERVICE, RIGHTS_SERVICE, MEMBERSHIP_SERVICE, MODEL_SERVICE, EVENT_SERVICE, AUDIT_SERVICE)
 
-# Which peer may call what: of the services, what their clients call and nothing else. Users come by the gateway only.
+# Which peer may call what: of the services, what their clients call and nothing else. Users come through the gateway.
 PEERS: Mapping[str, tuple[str, ...]] = {
     "gateway": _FOR_CALLERS,
     "escrow": (f"{CREDIT_SERVICE}/GetTerms", f"{CREDIT_SERVICE}/BatchGetTerms"),

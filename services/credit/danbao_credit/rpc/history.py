@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -16,6 +15,7 @@ from danbao_credit.application.record_events import NewEvent, Recorded, RecordEv
 from danbao_credit.domain.catalogue import Catalogue
 from danbao_kit.call import Call
 from danbao_kit.rpc_status import status_of
+from danbao_kit.timestamps import moment_of
 
 _OPERATOR, _ARBITER = "operator", "arbiter"
 _STATES = {
@@ -33,8 +33,8 @@ def is_operator(call: Call) -> bool:
 
 
 def as_of(request: Any, call: Call) -> AsOf:
-    """The moment that a request asks for."""
-    moment = request.as_of.ToDatetime(UTC) if request.HasField("as_of") else None
+    """The moment that a request asks for. Raises FieldInvalid."""
+    moment = moment_of(request.as_of, "as_of") if request.HasField("as_of") else None
     return AsOf(moment, by_operator=is_operator(call))
 
 

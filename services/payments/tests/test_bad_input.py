@@ -273,7 +273,10 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("CreatePayment", {"hold_lifetime": {"seconds": 5}}, "FIELD_INVALID", "hold_lifetime"),
     ("CreatePayment", {"capture_mode": 2, "hold_lifetime": {"seconds": 0}}, "FIELD_INVALID", "hold_lifetime"),
     ("CreatePayment", {"capture_mode": 2, "hold_lifetime": {"seconds": 2592001}}, "FIELD_INVALID", "hold_lifetime"),
-    ("CreatePayment", {"metadata": {"x" * 41: "y"}}, "FIELD_INVALID", f"metadata[{'x' * 41}]"),
+    ("CreatePayment", {"metadata": {"x" * 41: "y"}}, "FIELD_INVALID", "metadata"),
+    ("CreatePayment", {"metadata": {"note": "4242 4242 4242 4242"}}, "CARD_NUMBER", "metadata"),
+    ("CreatePayment", {"description": "from 5555-5555-5555-4444"}, "CARD_NUMBER", "description"),
+    ("CreateTopUp", {"instrument": "4111111111111111"}, "CARD_NUMBER", "instrument"),
     ("CreatePayment", {"metadata": {str(n): "y" for n in range(17)}}, "FIELD_INVALID", "metadata"),
     *[
         ("PostTransaction", {"metadata": {key: "x"}}, "FIELD_INVALID", "metadata")

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from inner_calls import AS_THE_GATEWAY_WOULD, SERVICES, TESTING, answer, methods_of, whole_requests
 
 from danbao_gateway.forged_tokens import FORGED
+from danbao_gateway.roles import shipped_rules
 from danbao_gateway.testing import Tokens
 from danbao_local.layout import StateLayout
 from danbao_local.tokens import AUDIENCE, ISSUER
@@ -83,3 +84,26 @@ def test_a_forged_token_opens_no_method(running, tokens, kind):
     assert asked > 200
     for name in SERVICES:
         assert trace_id not in StateLayout.at(running.state_dir).log(name).read_text(), f"{name} has heard of it"
+
+
+def test_what_a_caller_says_of_itself_beside_its_token_is_not_heard(running, tokens):
+    """A stranger's own token, and headers that say it is the operator, and the buyer's partner."""
+    token, rules = tokens.mint("user", subject="stranger"), shipped_rules()
+    headers = [*AS_THE_GATEWAY_WOULD[:4], ("authorization", f"Bearer {token}")]
+    denied, wrong = 0, []
+    with grpc.insecure_channel(running.card.gateway, [("grpc.enable_http_proxy", 0)]) as channel:
+        for name in SERVICES:
+            for method, request, _ in whole_requests(running.card.calls, name):
+                if "user" not in rules[method.full_name]:
+                    found = answer(channel, method, request, headers)
+                    denied += 1
+                    if found != ("PERMISSION_DENIED", "ROLE_NOT_ALLOWED"):
+                        wrong.append((method.full_name, found))
+    assert not wrong
+    assert denied > 30
+    trade = running.demo.trade.name
+    (entry,) = [each for each in running.card.calls if each["rpc"] == "danbao.escrow.v1.TradeService/GetTrade"]
+    for path in (entry["path"], f"/v1/{trade}"):
+        asked = {**entry, "path": path}
+        assert json_answer(running.card, asked, token) == (404, 5, "TRADE_NOT_FOUND")
+        assert json_answer(running.card, asked, running.card.token["partner"])[0] == 200

@@ -15,6 +15,7 @@ from danbao_kit.business_clock import ClockMixed, ClockServicer, open_clock
 from danbao_kit.call import current_call
 from danbao_kit.database import Database
 from danbao_kit.errors import FieldInvalid
+from danbao_kit.interceptors import PeerTable, ServiceInterceptor
 from danbao_kit.server import Server
 from danbao_kit.settings import ServiceSettings
 from danbao_kit.testing.certificates import CertificateAuthority
@@ -262,6 +263,23 @@ async def test_a_client_s_stream_needs_a_deadline_and_a_peer_that_may(server, ga
         code, why, _ = await refusal(stub.ImportStatement(stream_of(PART), timeout=5))
     assert (code, why) == ("PERMISSION_DENIED", "PEER_NOT_ALLOWED")
     assert listener.heard == []
+
+
+async def test_a_stream_both_ways_is_not_served():
+    """Nothing of ours would look at who calls it."""
+    interceptor = ServiceInterceptor(PeerTable({}), mutations=frozenset(), max_concurrent=1)
+
+    async def chat(requests, context):
+        yield b""
+
+    async def found(details):
+        return grpc.stream_stream_rpc_method_handler(chat)
+
+    class Details:
+        method = f"/{PAYMENTS}/Chat"
+
+    with pytest.raises(TypeError, match="not served"):
+        await interceptor.intercept_service(found, Details())
 
 
 async def test_a_bug_is_told_without_its_text(gateway):

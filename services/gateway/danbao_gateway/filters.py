@@ -10,14 +10,21 @@ from danbao_gateway import identity
 from danbao_gateway.contracts import Contracts
 from danbao_gateway.limits import LIMIT_FILTER, limit_filter
 from danbao_gateway.rates import merged, shipped_limits
-from danbao_gateway.replies import CONTENT_TYPE_POLICY
+from danbao_gateway.replies import CONTENT_TYPE_POLICY, HEADER_POLICY, lua_answers
 from danbao_gateway.routes import BUFFER_FILTER, CORS_FILTER, HEADER_MUTATION_FILTER
 from danbao_gateway.settings import Cors, GatewaySettings
 from danbao_gateway.shapes import Config, typed
 from danbao_gateway.sources import LIMITS_FILE, TOKENS_FILE, Sources
 
-READABLE_TYPES = r"(?i)application/(json|x-www-form-urlencoded|grpc(-web|-web-text)?(\+[a-z0-9.]+)?)\s*(;.*)?"
-"""JSON under its own name or under the one that curl gives to every body; gRPC and gRPC-Web with any codec."""
+READABLE_TYPES = r"(?i)application/(json|x-www-form-urlencoded|grpc(-web|-web-text)?(\+proto)?)\s*(;.*)?"
+"""JSON under its own name or under the one that curl gives to every body; gRPC and gRPC-Web."""
+GRPC = r"(?i)application/grpc.*"
+PLAIN_GRPC = r"(?i)application/grpc(\+proto)?\s*(;.*)?"
+READABLE_TIMEOUT = r"[0-9]{1,8}[HMSmun]"
+READABLE_ENCODINGS = r"(?i)identity|gzip|deflate"
+"""gRPC keeps what it could not read in its connection's header table, and then fails other callers' calls by it."""
+
+_METHODS: Config = {"string_match": {"safe_regex": {"regex": r"/[a-z0-9_]+(\.[a-zA-Z0-9_]+)+/.*"}}}
 
 
 def http_filters(
@@ -28,7 +35,7 @@ def http_filters(
     max_request_bytes = settings.limits.max_request_bytes
     return [
         *_browsers(settings.cors),
-        _readable_types_only(),
+        _readable_only(),
         {
             "name": "envoy.filters.http.grpc_web",
             "typed_config": typed("envoy.extensions.filters.http.grpc_web.v3.GrpcWeb"),
@@ -61,26 +68,56 @@ def _browsers(cors: Cors | None) -> list[Config]:
     return [{"name": CORS_FILTER, "typed_config": typed("envoy.extensions.filters.http.cors.v3.Cors")}]
 
 
-def _readable_types_only() -> Config:
+def _readable_only() -> Config:
     # The transcoder would take any body for JSON: XML would be "malformed JSON", and a form would not be noticed.
     content_type = "content-type"
     carries_a_body = {"or_rules": {"rules": [_header(":method", exact=verb) for verb in ("POST", "PUT", "PATCH")]}}
     named = {"header": {"name": content_type, "present_match": True}}
-    readable = {"header": {"name": content_type, "string_match": {"safe_regex": {"regex": READABLE_TYPES}}}}
-    refused = {"and_rules": {"rules": [carries_a_body, named, {"not_rule": readable}]}}
-    policy = {"permissions": [refused], "principals": [{"any": True}]}
+    readable = _header_like(content_type, READABLE_TYPES)
+    policies = {
+        CONTENT_TYPE_POLICY: [
+            _all(carries_a_body, named, {"not_rule": readable}),
+            # gRPC is spoken to methods, not to the paths of JSON.
+            _all(_header_like(content_type, GRPC), {"not_rule": {"header": {"name": ":path", **_METHODS}}}),
+        ],
+        HEADER_POLICY: [
+            _unreadable("grpc-timeout", READABLE_TIMEOUT),
+            _unreadable("grpc-encoding", READABLE_ENCODINGS),
+            # What calls itself gRPC and cannot read trailers is not: the services would cut it off without a word.
+            _all(_header_like(content_type, PLAIN_GRPC), {"not_rule": _header("te", exact="trailers")}),
+        ],
+    }
     return {
-        "name": "danbao.readable_types",
+        "name": "danbao.readable",
         "typed_config": typed(
             "envoy.extensions.filters.http.rbac.v3.RBAC",
-            rules={"action": "DENY", "policies": {CONTENT_TYPE_POLICY: policy}},
-            rules_stat_prefix="readable_types_",
+            rules={
+                "action": "DENY",
+                "policies": {
+                    name: {"permissions": permissions, "principals": [{"any": True}]}
+                    for name, permissions in policies.items()
+                },
+            },
+            rules_stat_prefix="readable_",
         ),
     }
 
 
 def _header(name: str, *, exact: str) -> Config:
     return {"header": {"name": name, "string_match": {"exact": exact}}}
+
+
+def _header_like(name: str, pattern: str) -> Config:
+    return {"header": {"name": name, "string_match": {"safe_regex": {"regex": pattern}}}}
+
+
+def _unreadable(name: str, pattern: str) -> Config:
+    """There, and not such a value."""
+    return _all({"header": {"name": name, "present_match": True}}, {"not_rule": _header_like(name, pattern)})
+
+
+def _all(*rules: Config) -> Config:
+    return {"and_rules": {"rules": list(rules)}}
 
 
 def _transcoder(contracts: Contracts, services: Iterable[str], max_request_bytes: int) -> Config:
@@ -107,6 +144,7 @@ def _transcoder(contracts: Contracts, services: Iterable[str], max_request_bytes
 
 def _reasons() -> Config:
     source = importlib.resources.files("danbao_gateway").joinpath("reasons.lua").read_text(encoding="utf-8")
+    source = source.replace("--[[answers]]", lua_answers())
     return {
         "name": "envoy.filters.http.lua",
         "typed_config": typed(

@@ -16,6 +16,8 @@ PARTNER_HEADER = "x-danbao-partner"
 STRIPPED_PREFIXES = ("x-danbao-", "x-envoy-", "tracestate", "baggage")
 """The services believe the first; Envoy itself obeys some of the second (timeouts, retries). The last two are words of
 the caller's own beside its `traceparent`, which would stand in our spans."""
+STRIPPED_SUFFIX = "-bin"
+"""No service reads any, and one that is no base64 makes gRPC answer INTERNAL before a service sees the call."""
 
 SUBJECT = "[!-~]+"
 """OpenID Connect Core 1.0, section 2: a `sub` is in ASCII. No spaces: at the ends of a header they are lost, and with
@@ -32,8 +34,8 @@ def strip_incoming_headers() -> Config:
         "typed_config": typed(
             "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
             mutations=[
-                {"remove_on_match": {"key_matcher": {"prefix": prefix, "ignore_case": True}}}
-                for prefix in STRIPPED_PREFIXES
+                {"remove_on_match": {"key_matcher": {**match, "ignore_case": True}}}
+                for match in (*({"prefix": prefix} for prefix in STRIPPED_PREFIXES), {"suffix": STRIPPED_SUFFIX})
             ],
         ),
     }

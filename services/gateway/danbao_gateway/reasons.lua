@@ -8,6 +8,9 @@ for position = 1, #ALPHABET do
   VALUES[ALPHABET:byte(position)] = position - 1
 end
 
+-- What the service's gRPC library answered by itself: code, a part of its message, and what callers are told instead.
+local ANSWERS = {--[[answers]]}
+
 local function decoded(text)
   local bytes, bits, held = {}, 0, 0
   for position = 1, #text do
@@ -42,12 +45,32 @@ local function reason_in(details)
   return reason:match("^[A-Z0-9_]+$")
 end
 
+local function answer_for_the_library(headers, code)
+  local message = headers:get("grpc-message") or ""
+  for _, answer in ipairs(ANSWERS) do
+    if answer[1] == code and message:find(answer[2], 1, true) ~= nil then
+      headers:replace("grpc-status", answer[3])
+      headers:replace(REASON, answer[4])
+      headers:replace("grpc-message", answer[5])
+      headers:replace(DETAILS, answer[6])
+      return
+    end
+  end
+end
+
 function envoy_on_response(handle)
   local headers = handle:headers()
   if headers:get(REASON) ~= nil then
     return
   end
   local details, target = headers:get(DETAILS), headers
+  if details == nil then
+    local code = headers:get("grpc-status")
+    if code ~= nil and code ~= "0" then
+      answer_for_the_library(headers, code)
+      return
+    end
+  end
   if details == nil and headers:get(REPLAYED) ~= nil then
     -- The header went ahead of a recorded refusal, so the refusal itself comes in the trailers.
     target = handle:trailers()

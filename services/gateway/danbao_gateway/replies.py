@@ -17,6 +17,7 @@ REASON_HEADER = "x-danbao-reason"
 """The reason of a refusal once more, for logs and for those who read no details."""
 CONTENT_TYPE_POLICY = "unreadable_content_type"
 UNKNOWN_METHOD_POLICY = "unknown_method"
+HEADER_POLICY = "unreadable_header"
 """Names of policies that refuse, as Envoy tells them to the replies below."""
 
 
@@ -53,6 +54,14 @@ REPLIES = (
         "send JSON as application/json, or gRPC as application/grpc or application/grpc-web",
         json_http_status=415,
         details_contain=CONTENT_TYPE_POLICY,
+    ),
+    Reply(
+        (403,),
+        code_pb2.INVALID_ARGUMENT,
+        "HEADER_UNREADABLE",
+        "grpc-timeout is up to 8 digits and a unit, grpc-encoding identity, gzip or deflate, and gRPC wants te: trailers",
+        json_http_status=400,
+        details_contain=HEADER_POLICY,
     ),
     Reply(
         (401,),
@@ -128,6 +137,28 @@ REPLIES = (
 MALFORMED = Reply((400, 415), code_pb2.INVALID_ARGUMENT, "MESSAGE_MALFORMED", "the request cannot be read")
 
 
+_LIBRARY_ANSWERS = (
+    ("4", "Deadline Exceeded", "DEADLINE_EXCEEDED"),
+    ("8", "larger than max", "MESSAGE_TOO_LARGE"),
+    ("8", "metadata size", "HEADERS_TOO_LARGE"),
+    ("13", "Error parsing '", "MESSAGE_MALFORMED"),
+    ("13", "Compression bit set", "MESSAGE_MALFORMED"),
+)
+"""What the services' gRPC library answers before a service sees the call, in its words and codes, without a reason."""
+
+
+def lua_answers() -> str:
+    """For each such answer of the library: its code, what its message contains, and the code, reason and details that
+    callers are told instead, as rows of a Lua table."""
+    known = {reply.reason: reply for reply in (*REPLIES, MALFORMED)}
+    rows = []
+    for code, contained, reason in _LIBRARY_ANSWERS:
+        reply = known[reason]
+        cells = (code, contained, str(int(reply.code)), reason, reply.message, _details(reply))
+        rows.append("{" + ", ".join(f'"{cell}"' for cell in cells) + "}")
+    return ", ".join(rows)
+
+
 def local_reply_config() -> Config:
     """Envoy's mappers, the first that fits is taken: for each reply one in gRPC-Web, one in gRPC and one in JSON."""
     replies = (*REPLIES, MALFORMED)
@@ -159,12 +190,15 @@ def _grpc_mapper(reply: Reply) -> Config:
 
 
 def _status_headers(reply: Reply) -> list[Config]:
-    encoded = base64.b64encode(reply.status().SerializeToString()).decode("ascii").rstrip("=")
     return [
         _header("grpc-status", str(int(reply.code))),
-        _header("grpc-status-details-bin", encoded),
+        _header("grpc-status-details-bin", _details(reply)),
         _header(REASON_HEADER, reply.reason),
     ]
+
+
+def _details(reply: Reply) -> str:
+    return base64.b64encode(reply.status().SerializeToString()).decode("ascii").rstrip("=")
 
 
 def _json_mapper(reply: Reply) -> Config:

@@ -288,3 +288,84 @@ def test_nothing_is_written_to_the_page(gateway: Any) -> None:
     with pytest.raises(urllib.error.HTTPError) as refusal:
         urllib.request.urlopen(f"http://{gateway.address}/openapi.json", data=b"{}", timeout=10)
     assert refusal.value.code == 404
+
+
+# What the services' gRPC library could not read
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"grpc-timeout": "abc"},
+        {"grpc-timeout": "-1S"},
+        {"grpc-timeout": "999999999S"},
+        {"grpc-timeout": ""},
+        {"grpc-encoding": "no-such"},
+    ],
+    ids=str,
+)
+def test_a_header_that_grpc_cannot_read_is_refused_and_spoils_nobody_elses_call(
+    gateway: Any, headers: dict[str, str]
+) -> None:
+    """gRPC keeps the headers of a connection in a table: what is bad in it would fail whoever comes by it next."""
+    token = gateway.tokens.mint()
+    for _ in range(3):
+        reply = gateway.json("/v1/echoes", {"text": "x"}, token=token, headers=headers)
+        assert reply.http_status == 400
+        assert reply.body["details"][0]["reason"] == "HEADER_UNREADABLE"
+    for timeout in (1.0, 2.5, 7.0, 10.0, 30.0):
+        assert gateway.call("Echo", token=token, text="others", timeout=timeout).text == "others"
+
+
+def test_binary_headers_go_no_further_than_the_gateway(gateway: Any) -> None:
+    token = gateway.tokens.mint()
+    reply = gateway.json("/v1/echoes", {"text": "x"}, token=token, headers={"custom-bin": "no base64!"})
+    assert reply.http_status == 200
+    assert not [name for name in reply.body["metadata"] if name.endswith("-bin")]
+
+
+def test_grpc_without_trailers_is_refused_by_name(gateway: Any) -> None:
+    status, headers, _ = _ask(
+        gateway,
+        "POST",
+        "/danbao.echo.v1.EchoService/Echo",
+        b"\0\0\0\0\0",
+        authorization=f"Bearer {gateway.tokens.mint()}",
+        **{"content-type": "application/grpc"},
+    )
+    assert (status, headers["grpc-status"], headers["x-danbao-reason"]) == (200, "3", "HEADER_UNREADABLE")
+
+
+@pytest.mark.parametrize(
+    ("frame", "code", "reason"),
+    [
+        (b"\x01" + struct.pack(">I", 2) + b"\x0a\x00", "3", "MESSAGE_MALFORMED"),
+        (b"\x00" + struct.pack(">I", 2**32 - 1) + b"\x0a\x00", "8", "MESSAGE_TOO_LARGE"),
+    ],
+    ids=["compressed by nothing", "a length of 4 GiB"],
+)
+def test_what_the_services_library_refuses_by_itself_has_a_reason_all_the_same(
+    gateway: Any, frame: bytes, code: str, reason: str
+) -> None:
+    _, headers, _ = _ask(
+        gateway,
+        "POST",
+        "/danbao.echo.v1.EchoService/Echo",
+        frame,
+        authorization=f"Bearer {gateway.tokens.mint()}",
+        **{"content-type": "application/grpc-web+proto", "x-grpc-web": "1"},
+    )
+    assert (headers["grpc-status"], headers["x-danbao-reason"]) == (code, reason)
+    assert headers["grpc-status-details-bin"]
+
+
+def test_grpc_is_not_spoken_to_the_paths_of_json(gateway: Any) -> None:
+    _, headers, _ = _ask(
+        gateway,
+        "POST",
+        "/v1/echoes",
+        b'{"text": "x"}',
+        authorization=f"Bearer {gateway.tokens.mint()}",
+        **{"content-type": "application/grpc-web-text"},
+    )
+    assert (headers["grpc-status"], headers["x-danbao-reason"]) == ("3", "CONTENT_TYPE_UNSUPPORTED")

@@ -273,6 +273,20 @@ async def test_a_profile_as_of_a_moment_is_what_it_was_then(credit) -> None:
 
 
 @pytest.mark.parametrize("method", ["Evaluate", "ListIndicatorValues", "GetProfile"])
+@pytest.mark.parametrize(
+    "moment",
+    [{"nanos": 10**9}, {"nanos": -1}, {"seconds": -1}, {"seconds": 2**62}, {"seconds": -(2**63)}, {"seconds": 10**11}],
+    ids=str,
+)
+async def test_a_moment_that_is_none_is_refused(shared_credit, method: str, moment: dict[str, int]) -> None:
+    request = getattr(credit_pb2, f"{method}Request")(subject=SELLER, as_of=moment)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await getattr(shared_credit.stub(), method)(request, timeout=5, metadata=OPERATOR)
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "as_of" in (refused.value.details() or "")
+
+
+@pytest.mark.parametrize("method", ["Evaluate", "ListIndicatorValues", "GetProfile"])
 async def test_how_far_back_who_may_look(credit, method: str) -> None:
     stub = credit.stub()
     request = getattr(credit_pb2, f"{method}Request")

@@ -346,6 +346,8 @@ async def test_a_simulation_shows_both_scores_and_their_difference_and_changes_n
         ({"facts": [{"slot": "first_sale", "amount": 2}]}, "facts[0].amount"),
         ({"facts": [{"slot": "seller_orders_completed", "amount": 10**12 + 1}]}, "facts[0].amount"),
         ({"facts": [{"slot": "seller_orders_completed", "amount": 1, "time": {"seconds": 10**11}}]}, "facts[0].time"),
+        ({"facts": [{"slot": "first_sale", "amount": 1, "time": {"seconds": 1, "nanos": 10**9}}]}, "facts[0].time"),
+        ({"facts": [{"slot": "first_sale", "amount": 1, "time": {"seconds": 2**62}}]}, "facts[0].time"),
         ({"facts": [{"slot": "first_sale", "amount": 1}] * 101}, "facts"),
         ({"values": [{"indicator": "no_such_indicator"}]}, "values[0].indicator"),
         ({"values": [{"indicator": "sale_age_life", "value": float("nan")}]}, "values[0].value"),

@@ -19,6 +19,7 @@ from danbao_kit.call import current_call
 from danbao_kit.clock import Clock
 from danbao_kit.errors import PageTokenInvalid
 from danbao_kit.paging import decode_token, encode_token, page_size
+from danbao_kit.timestamps import moment_of
 
 _OPERATOR = "operator"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -66,8 +67,12 @@ class ScoreCalls:
             request.subject,
             kind_of(request.kind),
             [
-                AssumedFact(fact.slot, fact.amount, fact.time.ToDatetime(tzinfo=UTC) if fact.HasField("time") else None)
-                for fact in request.facts
+                AssumedFact(
+                    fact.slot,
+                    fact.amount,
+                    moment_of(fact.time, f"facts[{number}].time") if fact.HasField("time") else None,
+                )
+                for number, fact in enumerate(request.facts)
             ],
             [AssumedValue(item.indicator, item.value if item.HasField("value") else None) for item in request.values],
             judge=self.judge,

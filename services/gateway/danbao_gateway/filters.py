@@ -10,9 +10,9 @@ from danbao_gateway import identity
 from danbao_gateway.contracts import Contracts
 from danbao_gateway.limits import LIMIT_FILTER, limit_filter
 from danbao_gateway.rates import merged, shipped_limits
-from danbao_gateway.replies import CONTENT_TYPE_POLICY, HEADER_POLICY, lua_answers
+from danbao_gateway.replies import CONTENT_TYPE_POLICY, HEADER_POLICY, HEADER_SIZE_POLICY, lua_answers
 from danbao_gateway.routes import BUFFER_FILTER, CORS_FILTER, HEADER_MUTATION_FILTER
-from danbao_gateway.settings import Cors, GatewaySettings
+from danbao_gateway.settings import Cors, GatewaySettings, Limits
 from danbao_gateway.shapes import Config, typed
 from danbao_gateway.sources import LIMITS_FILE, TOKENS_FILE, Sources
 
@@ -35,7 +35,7 @@ def http_filters(
     max_request_bytes = settings.limits.max_request_bytes
     return [
         *_browsers(settings.cors),
-        _readable_only(),
+        _readable_only(settings.limits),
         {
             "name": "envoy.filters.http.grpc_web",
             "typed_config": typed("envoy.extensions.filters.http.grpc_web.v3.GrpcWeb"),
@@ -68,7 +68,7 @@ def _browsers(cors: Cors | None) -> list[Config]:
     return [{"name": CORS_FILTER, "typed_config": typed("envoy.extensions.filters.http.cors.v3.Cors")}]
 
 
-def _readable_only() -> Config:
+def _readable_only(limits: Limits) -> Config:
     # The transcoder would take any body for JSON: XML would be "malformed JSON", and a form would not be noticed.
     content_type = "content-type"
     carries_a_body = {"or_rules": {"rules": [_header(":method", exact=verb) for verb in ("POST", "PUT", "PATCH")]}}
@@ -94,8 +94,15 @@ def _readable_only() -> Config:
             rules={
                 "action": "DENY",
                 "policies": {
-                    name: {"permissions": permissions, "principals": [{"any": True}]}
-                    for name, permissions in policies.items()
+                    **{
+                        name: {"permissions": permissions, "principals": [{"any": True}]}
+                        for name, permissions in policies.items()
+                    },
+                    HEADER_SIZE_POLICY: {
+                        "permissions": [{"any": True}],
+                        "principals": [{"any": True}],
+                        "condition": _larger_headers_than(limits.max_header_kib * 1024, limits.max_headers),
+                    },
                 },
             },
             rules_stat_prefix="readable_",
@@ -114,6 +121,25 @@ def _header_like(name: str, pattern: str) -> Config:
 def _unreadable(name: str, pattern: str) -> Config:
     """There, and not such a value."""
     return _all({"header": {"name": name, "present_match": True}}, {"not_rule": _header_like(name, pattern)})
+
+
+def _larger_headers_than(most_bytes: int, most: int) -> Config:
+    """In CEL: `request.total_size > … || size(request.headers) > …`; nothing of the body has come by then."""
+    too_large = _call("_>_", _attribute("total_size"), _number(most_bytes))
+    too_many = _call("_>_", _call("size", _attribute("headers")), _number(most))
+    return _call("_||_", too_large, too_many)
+
+
+def _call(function: str, *operands: Config) -> Config:
+    return {"call_expr": {"function": function, "args": list(operands)}}
+
+
+def _attribute(name: str) -> Config:
+    return {"select_expr": {"operand": {"ident_expr": {"name": "request"}}, "field": name}}
+
+
+def _number(value: int) -> Config:
+    return {"const_expr": {"int64_value": value}}
 
 
 def _all(*rules: Config) -> Config:

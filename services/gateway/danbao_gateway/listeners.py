@@ -17,6 +17,9 @@ from danbao_gateway.sources import Sources
 
 STREAM_WINDOW_BYTES = 1024 * 1024
 CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024
+READ_ANYWAY = 2
+"""So many times the limits of headers are read, so that they can be refused with a reason: beyond it Envoy resets the
+stream of an HTTP/2 caller, which gRPC's libraries report as INTERNAL."""
 
 
 def listener(
@@ -66,11 +69,11 @@ def _connection_manager(
         normalize_path=True,
         merge_slashes=True,
         path_with_escaped_slashes_action="REJECT_REQUEST",
-        max_request_headers_kb=settings.limits.max_header_kib,
+        max_request_headers_kb=READ_ANYWAY * settings.limits.max_header_kib,
         common_http_protocol_options={
             "idle_timeout": seconds(STREAM_IDLE_SECONDS),
             "headers_with_underscores_action": "REJECT_REQUEST",
-            "max_headers_count": settings.limits.max_headers,
+            "max_headers_count": READ_ANYWAY * settings.limits.max_headers,
         },
         http_protocol_options={"accept_http_10": False, "allow_chunked_length": False},
         http2_protocol_options={

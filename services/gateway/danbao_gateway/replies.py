@@ -18,6 +18,7 @@ REASON_HEADER = "x-danbao-reason"
 CONTENT_TYPE_POLICY = "unreadable_content_type"
 UNKNOWN_METHOD_POLICY = "unknown_method"
 HEADER_POLICY = "unreadable_header"
+HEADER_SIZE_POLICY = "large_headers"
 """Names of policies that refuse, as Envoy tells them to the replies below."""
 
 
@@ -46,6 +47,7 @@ class Reply:
         return status_pb2.Status(code=self.code, message=self.message, details=details)
 
 
+HEADERS_TOO_LARGE = "the headers are larger or more than the gateway accepts"
 REPLIES = (
     Reply(
         (403,),
@@ -59,9 +61,17 @@ REPLIES = (
         (403,),
         code_pb2.INVALID_ARGUMENT,
         "HEADER_UNREADABLE",
-        "grpc-timeout is up to 8 digits and a unit, grpc-encoding identity, gzip or deflate, and gRPC wants te: trailers",
+        "grpc-timeout is up to 8 digits and a unit, grpc-encoding identity, gzip or deflate; gRPC wants te: trailers",
         json_http_status=400,
         details_contain=HEADER_POLICY,
+    ),
+    Reply(
+        (403,),
+        code_pb2.RESOURCE_EXHAUSTED,
+        "HEADERS_TOO_LARGE",
+        HEADERS_TOO_LARGE,
+        json_http_status=431,
+        details_contain=HEADER_SIZE_POLICY,
     ),
     Reply(
         (401,),
@@ -124,7 +134,7 @@ REPLIES = (
         json_http_status=429,
         details_contain="overload",
     ),
-    Reply((431,), code_pb2.RESOURCE_EXHAUSTED, "HEADERS_TOO_LARGE", "the headers are larger than the gateway accepts"),
+    Reply((431,), code_pb2.RESOURCE_EXHAUSTED, "HEADERS_TOO_LARGE", HEADERS_TOO_LARGE),
     Reply((413,), code_pb2.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE", "the request is larger than the gateway accepts"),
     Reply(
         (502, 503),

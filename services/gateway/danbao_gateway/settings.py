@@ -157,6 +157,7 @@ class Limits(_Settings):
     max_header_kib: int = Field(default=32, ge=1, le=96)
     """All headers of a call together, the token among them."""
     max_headers: int = Field(default=64, ge=16)
+    """Those that Envoy adds among them, about six. Over HTTP/2 twice either limit is a stream that is reset."""
     max_heap_bytes: int = Field(default=1024 * MIB, ge=64 * MIB)
     """Envoy's memory: at 90 % it closes connections after their answer, at 95 % it answers OVERLOADED."""
 

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
@@ -243,6 +244,21 @@ def test_headers_above_the_limit_are_refused(gateway: Any) -> None:
     assert (status, headers["x-danbao-reason"]) == (431, "HEADERS_TOO_LARGE")
     many = {f"x_{number}": "x" for number in range(gateway.settings.limits.max_headers + 1)}
     assert _ask(gateway, "GET", "/v1/echoes/7", **many)[0] == 431
+    assert _ask(gateway, "GET", "/v1/echoes/7", x_padding="x" * 10 * most)[0] == 431
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_headers_above_the_limit_are_refused_by_a_reason_over_grpc_too(gateway: Any, many: bool) -> None:
+    """Envoy itself would reset the stream, which gRPC's libraries call INTERNAL."""
+    limits = gateway.settings.limits
+    headers = [(f"x-{number}", "x") for number in range(limits.max_headers if many else 1)]
+    padding = "" if many else "x" * limits.max_header_kib * 1024
+    with pytest.raises(grpc.RpcError) as refusal:
+        gateway.call("Echo", token=gateway.tokens.mint(), text="x", metadata=(*headers, ("x-padding", padding)))
+    assert refusal.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert dict(refusal.value.initial_metadata() or refusal.value.trailing_metadata())["x-danbao-reason"] == (
+        "HEADERS_TOO_LARGE"
+    )
 
 
 def test_a_connection_that_opens_and_resets_streams_in_haste_is_closed(gateway: Any) -> None:

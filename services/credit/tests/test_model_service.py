@@ -208,6 +208,26 @@ async def test_what_the_check_refuses_can_never_score(operator: Operator) -> Non
     assert await reason_of(operator.call("ValidateModelVersion", name="models/edited")) == refused
 
 
+async def test_only_a_draft_is_checked(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check takes a second of a core: refusals and repeated requests do without."""
+    looked_at: list[Any] = []
+    beside = asyncio.to_thread
+
+    async def noted(function: Any, *arguments: Any) -> Any:
+        looked_at.append(arguments)
+        return await beside(function, *arguments)
+
+    await operator.call("CreateModelVersion", artefact=artefact("once"), description="a try")
+    monkeypatch.setattr(asyncio, "to_thread", noted)
+    request_id = str(uuid.uuid4())
+    checked = await operator.call("ValidateModelVersion", request_id, name="models/once")
+    assert (checked.state, len(looked_at)) == (State.STATE_VALIDATED, 1)
+    assert await operator.call("ValidateModelVersion", request_id, name="models/once") == checked
+    refused = ("FAILED_PRECONDITION", "MODEL_STATE_INVALID")
+    assert await reason_of(operator.call("ValidateModelVersion", name="models/once")) == refused
+    assert len(looked_at) == 1
+
+
 async def test_what_is_not_there_is_not_found(operator: Operator) -> None:
     for method, fields in (
         ("ValidateModelVersion", {}),

@@ -99,7 +99,10 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
     ) -> model_pb2.ModelVersion:
         draft = await self._reader.find(_version(request.name))
         # Some hundred evaluations: beside the loop and outside of any transaction, for an artefact never changes.
-        found = () if draft is None else await asyncio.to_thread(self._check, json.loads(draft.artefact))
+        # What is no draft any more is refused or was answered before, whatever they would find.
+        found: tuple[Finding, ...] = ()
+        if draft is not None and draft.state is ModelState.DRAFT:
+            found = await asyncio.to_thread(self._check, json.loads(draft.artefact))
         command = ValidateModelVersion(_version(request.name), found, _actor())
         return await self._run(context, "ValidateModelVersion", request.request_id, command)
 

@@ -11,7 +11,7 @@ WITH = command -v "$(PYTHON)" >/dev/null 2>&1 \
 	exec "$(PYTHON)" deploy/local/bootstrap.py
 IN_VENV = .venv/bin/python -P -m
 
-.PHONY: help install run demo stop status test lint licences audit sbom replay train bench lock clean
+.PHONY: help install run demo stop status test lint licences audit sbom replay train bench fuzz lock clean
 
 help:
 	@echo 'make run      install, start everything, play one secured trade, stay until Ctrl-C'
@@ -25,6 +25,7 @@ help:
 	@echo 'make replay   real orders as trades: DATA=folder [LIMIT=n] [JSON=file] [STEP=hours] [FRESH=1]'
 	@echo 'make train    make the model that ships, and its report [ORDERS=n] [SEED=n] [OUT=file] [VERSION=name] [AGAIN=1]'
 	@echo 'make bench    measure [QUICK=1]'
+	@echo 'make fuzz     malformed and mutated requests at every RPC [COUNT=n] [SEED=n] [AGAIN=file]'
 	@echo 'make lock     resolve requirements.in again     make clean   remove all of it, the data too'
 
 install:
@@ -56,6 +57,10 @@ train:
 
 bench:
 	@$(WITH) -P -m danbao_local.bench $(if $(QUICK),--quick)
+
+fuzz:
+	@$(WITH) -P -m danbao_local.fuzz $(if $(COUNT),--count "$$COUNT") $(if $(SEED),--seed "$$SEED") \
+		$(if $(AGAIN),--again "$$AGAIN")
 
 lint: install
 	$(IN_VENV) ruff check .

@@ -68,7 +68,7 @@ class Worlds:
 
     def body(self, world: str, rpc: str) -> Any:
         if rpc in STREAMS:
-            return STREAMS[rpc] if rpc != IMPORT else calls.statement(datetime.now(UTC))
+            return STREAMS[rpc] if rpc != IMPORT else calls.statement_messages(datetime.now(UTC))
         if not self.made:
             for each in WORLDS:
                 entries = calls.prepare(self.running.card, _with_a_trade_of_its_own(self.running))

@@ -317,7 +317,9 @@ def _make_fixtures(client: GatewayClient, demo: DemoResult) -> _Fixtures:
         to_refund=to_refund.name,
         top_up=top_up.name,
         reconciliation=client.send(
-            f"{_RECONCILIATIONS}/ImportStatement", statement(top_up.create_time.ToDatetime(UTC)), role="operator"
+            f"{_RECONCILIATIONS}/ImportStatement",
+            statement_messages(top_up.create_time.ToDatetime(UTC)),
+            role="operator",
         ).name,
         withdrawal=client.call(f"{_PAYMENTS}/CreateWithdrawal", _withdrawal(), role="partner").name,
         refund=_refund_of(client, top_up),
@@ -373,7 +375,7 @@ def _payment(mode: str) -> dict[str, Any]:
     }
 
 
-def statement(now: datetime) -> list[dict[str, Any]]:
+def statement_messages(now: datetime) -> list[dict[str, Any]]:
     """A rail's statement of today with a line that nobody knows."""
     begin = now.replace(hour=0, minute=0, second=0, microsecond=0)
     header = {

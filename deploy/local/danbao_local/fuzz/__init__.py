@@ -1,0 +1,1 @@
+"""Bad input costs nothing: requests made wrong from the contracts, sent at a whole stack, and every answer judged."""

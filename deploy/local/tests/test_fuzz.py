@@ -115,6 +115,8 @@ def test_late_answers_are_found_unless_the_caller_gave_no_time():
         ('{"level": "info", "event": "x", "exception": "Traceback"}', True),
         ('{"level": "warning", "event": "step_refused", "reason": "INSUFFICIENT_FUNDS"}', False),
         ('{"level": "warning", "event": "step_refused", "reason": "ACCOUNT_NOT_FOUND"}', True),
+        ('{"level": "warning", "event": "default_terms_used", "code": "DEADLINE_EXCEEDED", "reason": ""}', False),
+        ('{"level": "warning", "event": "default_terms_used", "code": "UNAVAILABLE", "reason": ""}', True),
         ('{"level": "info", "event": "call"}', False),
         ('{"level": "info", ', True),
         ("2026-11-29 ERROR:  deadlock detected", True),
@@ -243,6 +245,7 @@ async def test_what_cannot_be_made_smaller_stays_as_it_is():
         (b"", "CLOSED", ""),
         (b"nonsense", "GARBLED", ""),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", "200", ""),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 500 Oh\r\n\r\n", "500", ""),
         (b"HTTP/1.1 403 Forbidden\r\nx-danbao-reason: ROLE_NOT_ALLOWED\r\n\r\n", "403", "ROLE_NOT_ALLOWED"),
         (b'HTTP/1.1 400 Bad\r\n\r\n{"details": [{"reason": "FIELD_INVALID"}]}', "400", "FIELD_INVALID"),
         (b"HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ngrpc-status: 13\r\n\r\n", "INTERNAL", ""),
@@ -269,6 +272,8 @@ async def test_an_answer_is_read_to_its_end_and_no_further():
     whole = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
     reader.feed_data(whole)
     assert await http_answers.read_answer(reader, bodiless=False) == whole
+    reader.feed_data(both := b"HTTP/1.1 100 Continue\r\n\r\n" + whole)
+    assert await http_answers.read_answer(reader, bodiless=False) == both
     reader.feed_data(head := b"HTTP/1.1 200 OK\r\ncontent-length: 200\r\n\r\n")
     assert await http_answers.read_answer(reader, bodiless=True) == head
 

@@ -7,7 +7,7 @@ import base64
 import contextlib
 import json
 import re
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import grpc
@@ -20,6 +20,8 @@ LONGEST_WAIT_S = 15.0
 _PAUSE_S = 2.0
 """Of an answer that has begun and does not say where it ends, as a stream's: nothing more for so long."""
 _LARGEST = 32 * 1024 * 1024
+_INTERIM = b"HTTP/1.1 1"
+_Bytes = TypeVar("_Bytes", bytes, bytearray)
 _CODE_NAMES = {str(code.value[0]): code.name for code in grpc.StatusCode}
 
 
@@ -43,8 +45,9 @@ async def read_answer(reader: asyncio.StreamReader, *, bodiless: bool) -> bytes:
 
 
 def _is_whole(received: bytearray, *, bodiless: bool) -> bool:
+    received = _final(received)
     at = received.find(b"\r\n\r\n")
-    if at < 0 or received.startswith(b"HTTP/1.1 1"):
+    if at < 0:
         return False
     headers = _headers(received[:at].decode("latin-1").split("\r\n")[1:])
     if bodiless or received.startswith((b"HTTP/1.1 204", b"HTTP/1.1 304")):
@@ -53,6 +56,13 @@ def _is_whole(received: bytearray, *, bodiless: bool) -> bool:
         return received.endswith(b"\r\n0\r\n\r\n")
     length = headers.get("content-length", "")
     return length.isdigit() and len(received) - at - 4 >= int(length)
+
+
+def _final(received: _Bytes) -> _Bytes:
+    """Without the interim answers before it, such as 100 Continue."""
+    while received.startswith(_INTERIM) and b"\r\n\r\n" in received:
+        received = received[received.index(b"\r\n\r\n") + 4 :]
+    return received
 
 
 def _headers(lines: list[str]) -> dict[str, str]:
@@ -64,7 +74,7 @@ def answer_of(received: bytes, seconds: float) -> Answer:
     """The code is gRPC's name of it where the answer says one, else HTTP's number."""
     if not received:
         return Answer("CLOSED", "", seconds)
-    head, _, body = received.partition(b"\r\n\r\n")
+    head, _, body = _final(received).partition(b"\r\n\r\n")
     lines = head.decode("latin-1").split("\r\n")
     number = [*lines[0].split(" "), "", ""][1]
     headers = _headers(lines[1:])

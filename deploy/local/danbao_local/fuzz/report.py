@@ -68,7 +68,7 @@ def told(failure: Failure, *, seed: int) -> str:
 
 def show(result: FuzzResult, console: Console) -> None:
     """The table, RPCs that failed first, and the figures."""
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("RPC", no_wrap=True)
     for heading in (*_COLUMNS, _OTHER, _FAILED):
         table.add_column(heading, justify="right")

@@ -21,9 +21,14 @@ _QUIET_S = 0.3
 _TRIES = 60
 # A caller's time was up: the service gave its statement up.
 _GIVEN_UP = "ERROR:  canceling statement due to user request"
-# Warnings that tell of a step which could not be made, as it should be, and for what reasons.
-_STEPS = {"deposit_step_refused", "step_refused"}
-_REASONS = {"ACCOUNT_FROZEN", "INSUFFICIENT_FUNDS"}
+# Warnings of what was as it should be: a step for which there was no money, terms for which there was no time.
+_PERMITTED = {
+    ("deposit_step_refused", "INSUFFICIENT_FUNDS"),
+    ("deposit_step_refused", "ACCOUNT_FROZEN"),
+    ("step_refused", "INSUFFICIENT_FUNDS"),
+    ("step_refused", "ACCOUNT_FROZEN"),
+    ("default_terms_used", "DEADLINE_EXCEEDED"),
+}
 _LOUD = ("PANIC:", "FATAL:", "ERROR:", "[critical]", "[error]", "Traceback", "Segmentation", "AddressSanitizer")
 
 
@@ -124,6 +129,6 @@ def complains(line: str) -> bool:
             return True
         if "exception" in fields:
             return True
-        permitted = fields.get("event") in _STEPS and fields.get("reason") in _REASONS
+        permitted = (fields.get("event"), fields.get("reason") or fields.get("code")) in _PERMITTED
         return fields.get("level") in ("error", "warning") and not permitted
     return any(word in line for word in _LOUD) and _GIVEN_UP not in line

@@ -17,6 +17,7 @@ from danbao_escrow.clients.payments import operation_of, request_id_of
 from danbao_escrow.domain import case_commands, commands
 from danbao_escrow.domain.commands import LinePrice, SettleStep, StepDone, StepRefused
 from danbao_escrow.domain.model import Role
+from danbao_escrow.domain.reminders import next_look
 from danbao_escrow.testing.reference import HOUR, STEP, Agreed, ReferenceTrade, Refused
 from danbao_escrow.testing.world import BUYER, SELLER, START, World, new_trade, plain_terms
 from danbao_kit.errors import DanbaoError
@@ -421,7 +422,7 @@ class WholeTrades(RuleBasedStateMachine):
         else:
             raise AssertionError("time never comes to rest")
         for trade in self.world.trades.values():
-            assert trade.deadline_at is None or trade.deadline_at > began, "nothing stays due"
+            assert next_look(trade) is None or next_look(trade) > began, "nothing stays due"
 
     # How both are asked.
 
@@ -561,7 +562,7 @@ class WholeTrades(RuleBasedStateMachine):
         for trade_id, model in self.trades:
             trade = self.world.trades[trade_id]
             assert model.state in ("COMPLETED", "CLOSED", "CANCELLED")
-            assert (model.in_escrow, model.kept_back, trade.deadline_at) == (0, 0, None)
+            assert (model.in_escrow, model.kept_back, next_look(trade)) == (0, 0, None)
             assert model.fee_out + model.fee_back == (model.buyers_fee if model.funded else 0)
 
 

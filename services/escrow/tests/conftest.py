@@ -352,8 +352,8 @@ async def database(migrated):
     connection = await asyncpg.connect(migrated.owner_dsn)
     try:
         await connection.execute(
-            "TRUNCATE trades, steps, timeline_entries, events, request_records, reader_cursors, checkouts,"
-            " payment_movements, parked_payment_events CASCADE;"
+            "TRUNCATE trades, trade_deadlines, steps, timeline_entries, events, request_records, reader_cursors,"
+            " checkouts, payment_movements, parked_payment_events CASCADE;"
             "UPDATE stream_heads SET event_sequence = 0, row_number = 0, last_time = to_timestamp(0), test_time = NULL"
         )
     finally:

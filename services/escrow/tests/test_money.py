@@ -11,6 +11,7 @@ from danbao_escrow.domain import commands
 from danbao_escrow.domain.commands import StepRefused
 from danbao_escrow.domain.fees import Fee, Settled, rounded_half_up, scaled_fee_bps, split_release
 from danbao_escrow.domain.model import LineState, Role, TradeState
+from danbao_escrow.domain.reminders import next_look
 from danbao_escrow.testing.world import BUYER, SELLER, World, new_trade, plain_terms
 
 ESCROW, WALLET, FEE = "escrow.trade", "user.available", "fee.escrow"
@@ -118,14 +119,14 @@ def test_a_grade_keeps_back_its_reserve_and_delays_the_rest():
     assert world.fire(trade).is_pending
     trade = world.settle(trade)
     assert check(world, trade)[SELLER, PAYABLE] == 9900
-    assert (trade.held, trade.deadline_at) == ((), None)
+    assert (trade.held, next_look(trade)) == ((), None)
 
 
 def test_an_operator_pays_out_what_grade_e_keeps_back():
     world = World()
     terms = plain_terms(payout_by_operator=True, reserve_bps=2000)
     trade = confirm(world, world.shipped((10_000,), fee_bps=150, terms=terms))
-    assert (trade.held_back_minor, trade.deadline_at) == (9850, trade.lines[0].settle_time + timedelta(days=90))
+    assert (trade.held_back_minor, next_look(trade)) == (9850, trade.lines[0].settle_time + timedelta(days=90))
     world.give(commands.ReleaseHeld, trade, Role.OPERATOR)
     trade = world.settle(trade)
     assert check(world, trade)[SELLER, PAYABLE] == 9850
@@ -215,7 +216,7 @@ def test_whatever_happens_no_unit_is_lost_or_made(amounts, postage_minor, fee_bp
         check(world, trade)
     ended = world.trades[trade.trade_id]
     assert ended.state in (TradeState.COMPLETED, TradeState.CLOSED)
-    assert (ended.held, ended.deadline_at) == ((), None)
+    assert (ended.held, next_look(ended)) == ((), None)
     assert [entry.position for entry in world.timeline] == list(range(1, ended.timeline_length + 1))
 
 

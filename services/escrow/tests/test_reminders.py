@@ -7,6 +7,7 @@ import pytest
 from danbao_escrow.domain import commands
 from danbao_escrow.domain.deadlines import reminder_time
 from danbao_escrow.domain.model import Role
+from danbao_escrow.domain.reminders import next_look
 from danbao_escrow.testing.world import START, World, new_trade, plain_terms
 
 
@@ -17,7 +18,7 @@ def reminders(world):
 def until_next(world, trade):
     """Moves time to what the trade waits for, and fires it; the time that passed since the beginning."""
     current = world.trades[trade.trade_id]
-    world.now = max(world.now, current.deadline_at)
+    world.now = max(world.now, next_look(current))
     world.fire(trade)
     return world.now - START
 
@@ -76,7 +77,7 @@ def test_nobody_is_reminded_of_what_has_passed():
     fired = world.fire(trade)
     assert reminders(world) == []
     assert (fired.revision, fired.timeline_length) == (before.revision, before.timeline_length)
-    assert fired.deadline_at > world.now, "and it is not looked at for ever"
+    assert next_look(fired) > world.now, "and it is not looked at for ever"
 
 
 def test_a_ship_by_in_the_past_has_no_reminder():
@@ -95,7 +96,7 @@ def test_lines_of_one_deadline_are_told_together_and_a_pending_step_waits():
     world.fire(trade)
     assert reminders(world) == []
     settled = world.settle(trade)
-    assert settled.deadline_at <= world.now
+    assert next_look(settled) <= world.now
     world.fire(trade)
     assert reminders(world) == [("AutoConfirm", ("2",))]
 
@@ -104,10 +105,10 @@ def test_what_waits_for_an_operator_reminds_nobody():
     world = World()
     trade = world.shipped((10,), terms=plain_terms(auto_confirm_by_operator=True))
     for _ in range(3):
-        if world.trades[trade.trade_id].deadline_at is not None:
+        if next_look(world.trades[trade.trade_id]) is not None:
             until_next(world, trade)
     assert [event.kind for event in world.events][-2:] == ["trade_reminder", "operator_needed"]
-    assert world.trades[trade.trade_id].deadline_at is None
+    assert next_look(world.trades[trade.trade_id]) is None
 
 
 async def test_reminders_go_out_when_time_passes(stack, client):

@@ -9,6 +9,7 @@ from danbao_escrow.domain import commands
 from danbao_escrow.domain.commands import CommandName
 from danbao_escrow.domain.errors import LineUnderCase, RoleNotAllowed, StepInFlight, TradeStateInvalid
 from danbao_escrow.domain.model import LineState, Role, TradeState
+from danbao_escrow.domain.reminders import next_look
 from danbao_escrow.domain.trade import OUTSIDE_ROLES, TABLE
 from danbao_escrow.testing.world import World, plain_terms
 
@@ -230,10 +231,10 @@ def test_what_time_does(state, time, becomes, kind):
     fired = world.fire(trade)
     if kind is not None:
         assert world.steps[(trade.trade_id, fired.pending_step)].kind == kind
-        assert fired.deadline_at is None, "timers skip a trade with a step pending"
+        assert next_look(fired) is None, "timers skip a trade with a step pending"
         fired = world.settle(trade)
     assert fired.lines[0].state is becomes
-    assert fired.deadline_at is None or fired.deadline_at > world.now, "nothing stays due"
+    assert next_look(fired) is None or next_look(fired) > world.now, "nothing stays due"
 
 
 def test_the_table_knows_no_role_that_this_test_does_not():

@@ -1,7 +1,7 @@
 """Tables as the migrations make them, constraints where code would fail, and rows of the version before."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import asyncpg
@@ -12,8 +12,9 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from danbao_escrow.domain.model import FeePayer
-from danbao_escrow.store import rows
+from danbao_escrow.store import escrow_store, rows
 from danbao_escrow.store.case_tables import metadata
+from danbao_escrow.store.tables import trades
 from danbao_escrow.testing.world import World, plain_terms
 from danbao_kit import migrations
 
@@ -167,3 +168,75 @@ async def test_trades_of_the_version_before_go_on(postgres, monkeypatch):
     trade = rows.trade_of(row)
     assert (trade.buyer_fee_minor, trade.deadline_time, trade.postage_left_minor) == (0, now, 0)
     assert trade.terms.fee_payer is FeePayer.SELLER
+
+
+def test_no_index_of_trades_is_on_what_changes():
+    """Else each change writes every index; the deadline of the version before stays null once it is."""
+    changing = {"state", "lines", "update_time", "pending_step", "deadline_time", "revision"}
+    assert changing <= set(escrow_store.TRADE_CHANGES)
+    indexed = {column.name for index in trades.indexes for column in index.columns}
+    assert not indexed & set(escrow_store.TRADE_CHANGES)
+
+
+DEADLINES = "SELECT trade_id, deadline_at FROM trade_deadlines"
+WAITING = f"SELECT trade_id, deadline_at FROM trades WHERE deadline_at IS NOT NULL UNION ALL {DEADLINES}"
+
+
+async def test_deadlines_follow_their_trades(stack, client):
+    trade = await client.created(1000)
+    (created,) = await stack.rows(DEADLINES)
+    assert trade.name == f"trades/{created['trade_id']}"
+    assert created["deadline_at"] == trade.create_time.ToDatetime(UTC) + timedelta(hours=18), "pay-by's reminder"
+    trade = await client.give("PayTrade", trade, "BUYER")
+    (paid,) = await stack.rows(DEADLINES)
+    assert paid["deadline_at"] == trade.pay_time.ToDatetime(UTC) + timedelta(hours=54), "ship-by's"
+    trade = await client.give("ShipLines", trade, "SELLER")
+    await client.give("ConfirmLines", trade, "BUYER")
+    assert await stack.rows(DEADLINES) == []
+
+
+OF_THE_VERSION_BEFORE = """
+WITH moved AS (DELETE FROM trade_deadlines RETURNING *)
+UPDATE trades SET deadline_at = moved.deadline_at FROM moved WHERE moved.trade_id = trades.trade_id
+"""
+
+
+async def test_what_a_replica_of_the_version_before_wrote_is_looked_at_and_moved(stack, client):
+    trade = await client.created(1000)
+    await stack.rows(OF_THE_VERSION_BEFORE)
+    await stack.advance(hours=18)
+    timeline = await client.timeline(trade)
+    assert [entry.reason for entry in timeline][1:] == ["PayBy"]
+    (moved,) = await stack.rows(DEADLINES)
+    assert moved["deadline_at"] == trade.pay_by_time.ToDatetime(UTC)
+    assert await stack.rows("SELECT deadline_at FROM trades") == [{"deadline_at": None}]
+    await stack.rows(OF_THE_VERSION_BEFORE)
+    await stack.advance(hours=6)
+    assert (await client.trade(trade.name)).state == trade.STATE_CANCELLED
+    assert await stack.rows(WAITING) == []
+
+
+@pytest.mark.parametrize("also_in_its_row", [False, True])
+async def test_a_deadline_that_is_out_of_date_is_put_right(stack, client, also_in_its_row):
+    """A replica of the version before changed the trade since."""
+    trade = await client.shipped(1000)
+    (right,) = await stack.rows(DEADLINES)
+    await stack.rows("UPDATE trade_deadlines SET deadline_at = to_timestamp(0)")
+    if also_in_its_row:
+        await stack.rows("UPDATE trades SET deadline_at = to_timestamp(1)")
+    await stack.replicas[0].timers.drain_due()
+    assert await stack.rows(WAITING) == [right]
+    assert await client.trade(trade.name) == trade
+
+
+async def test_a_trade_whose_step_is_blocked_is_not_looked_at_for_ever(stack, client):
+    trade = await client.shipped(1000)
+    stack.payments.script.append("refuse:ACCOUNT_FROZEN")
+    stack.payments.script.extend(["dropped"] * 20)
+    trade = await client.give("ConfirmLines", trade, "BUYER")
+    assert trade.step_blocked
+    assert await stack.rows(DEADLINES) == []
+    await stack.rows("INSERT INTO trade_deadlines SELECT trade_id, to_timestamp(0) FROM trades")
+    await stack.rows("UPDATE trades SET deadline_at = to_timestamp(0)")
+    await stack.replicas[0].timers.drain_due()
+    assert await stack.rows(WAITING) == []

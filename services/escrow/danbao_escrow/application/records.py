@@ -8,24 +8,23 @@ from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.domain.deadlines import earliest_deadline
 from danbao_escrow.domain.events import EventKind, TradeEvent
 from danbao_escrow.domain.model import END_STATES, Actor, TimelineEntry, Trade
-from danbao_escrow.domain.reminders import next_look
 from danbao_escrow.domain.step_model import Cause
 from danbao_escrow.domain.trade import derived_state
 from danbao_kit.decision import Moment
 
 
 def changed(trade: Trade, moment: Moment) -> Trade:
-    """The trade with all that follows from its lines and steps: state, end, next deadline, revision."""
+    """The trade with all that follows from its lines and steps: state, end, deadline, revision."""
     state = derived_state(trade.lines)
-    settled = replace(
+    return replace(
         trade,
         state=state,
         end_time=trade.end_time or (moment.now if state in END_STATES else None),
         update_time=moment.now,
         revision=trade.revision + 1,
         open_cases=sum(1 for line in trade.lines if line.open_case),
+        deadline_time=earliest_deadline(trade),
     )
-    return replace(settled, deadline_at=next_look(settled), deadline_time=earliest_deadline(settled))
 
 
 def record(

@@ -22,7 +22,10 @@ from danbao_kit.decision import Moment
 def fire_timer(command: FireTimer, working: EscrowSet, moment: Moment) -> None:
     """Does the first thing that is due; with a step pending nothing, for the step's end sets the deadline anew."""
     trade = working.trades.get(command.trade_id)
-    if trade is None or trade.is_pending:
+    if trade is None:
+        return
+    if trade.is_pending:
+        _look_later(working, trade)
         return
     if _due(trade, CommandName.CANCEL_TRADE, moment):
         cancel_unpaid(working, moment, trade, None)
@@ -40,8 +43,10 @@ def fire_timer(command: FireTimer, working: EscrowSet, moment: Moment) -> None:
         parts = tuple(part for part in trade.held if has_passed(part.due_time, moment.now))
         cause = _cause(TimerName.HELD_DUE, moment)
         steps.begin(working, moment, trade, StepKind.PAYOUT_HELD, money_legs.payout(trade, parts), cause, held=parts)
-    elif has_passed(trade.deadline_at, moment.now):
+    elif has_passed(next_look(trade), moment.now):
         _remind(working, moment, trade)
+    else:
+        _look_later(working, trade)
 
 
 def cancel_unpaid(working: EscrowSet, moment: Moment, trade: Trade, cause: Cause | None) -> Trade:
@@ -63,11 +68,16 @@ def _remind(working: EscrowSet, moment: Moment, trade: Trade) -> None:
     """Says what is due soon; nobody is told of what has passed meanwhile."""
     current = replace(trade, remind_time=moment.now)
     # The trade as such has not changed unless somebody is told.
-    working.trades.put(trade.trade_id, replace(current, deadline_at=next_look(current)))
+    working.trades.put(trade.trade_id, current)
     for deadline, line_ids in due_reminders(trade, moment.now).items():
         cause = _cause(TimerName.REMINDER, moment, reason=deadline)
         current = record(working, moment, current, cause, line_ids=line_ids)
         tell(moment, EventKind.TRADE_REMINDER, current, SYSTEM, line_ids=line_ids, reason=deadline)
+
+
+def _look_later(working: EscrowSet, trade: Trade) -> None:
+    """Nothing is due, so the store has another deadline than the trade: writing the trade writes the right one."""
+    working.trades.put(trade.trade_id, trade)
 
 
 def _ask_operator(working: EscrowSet, moment: Moment, trade: Trade, lines: tuple[Line, ...]) -> None:

@@ -188,8 +188,6 @@ class Trade:
     step_refusal: str = ""
     pay_time: datetime | None = None
     end_time: datetime | None = None
-    # When a timer has to look at it next; None: never, as things stand.
-    deadline_at: datetime | None = None
     revision: int = 1
     timeline_length: int = 0
     # How many of its lines have an open case; follows from them.

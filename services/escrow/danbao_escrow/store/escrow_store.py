@@ -11,7 +11,7 @@ import asyncpg
 from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.domain.case_commands import CaseCommand
 from danbao_escrow.domain.commands import CreateTrade
-from danbao_escrow.store import case_store, payment_store, rows
+from danbao_escrow.store import case_store, deadlines, payment_store, rows
 from danbao_escrow.store.statements import assignments, insert, values, write
 from danbao_escrow.store.tables import steps, timeline_entries, trades
 
@@ -19,7 +19,7 @@ from danbao_escrow.store.tables import steps, timeline_entries, trades
 _FROZEN = frozenset(
     {"trade_id", "buyer", "seller", "partner", "currency", "terms", "reference", "create_time"}
 )  # fmt: skip
-_TRADE_CHANGES = tuple(name for name in rows.TRADE_COLUMNS if name not in _FROZEN)
+TRADE_CHANGES = tuple(name for name in rows.TRADE_COLUMNS if name not in _FROZEN)
 _STEP_CHANGES = (
     "generation", "state", "request", "claim", "refusals", "refusal", "ledger_reference", "settle_time",
 )  # fmt: skip
@@ -34,8 +34,8 @@ _READ_TRADES = f"SELECT {', '.join(rows.TRADE_COLUMNS)} FROM trades WHERE trade_
 _READ_STEPS = f"SELECT {', '.join(rows.STEP_COLUMNS)} FROM steps WHERE trade_id = ANY($1::uuid[]) AND state = 'PENDING'"
 _INSERT_TRADES = insert(trades, rows.TRADE_COLUMNS)
 _UPDATE_TRADES = (
-    f"UPDATE trades SET {assignments(_TRADE_CHANGES)} FROM {values(trades, ('trade_id', *_TRADE_CHANGES))}"
-    " WHERE trades.trade_id = given.trade_id"
+    f"UPDATE trades SET {assignments(TRADE_CHANGES)}, deadline_at = NULL"
+    f" FROM {values(trades, ('trade_id', *TRADE_CHANGES))} WHERE trades.trade_id = given.trade_id"
 )
 _INSERT_TIMELINE = insert(timeline_entries, rows.TIMELINE_COLUMNS)
 # Leases are real time, and the database's, so that replicas need not agree on theirs.
@@ -84,10 +84,11 @@ class EscrowStore:
     async def save(self, connection: asyncpg.Connection, working: EscrowSet) -> None:
         """Writes what changed."""
         columns = rows.columns_of
-        created = [columns(trade, rows.TRADE_COLUMNS) for _, trade in working.trades.created()]
-        await write(connection, _INSERT_TRADES, created)
-        changed = [columns(trade, ("trade_id", *_TRADE_CHANGES)) for _, trade in working.trades.updated()]
-        await write(connection, _UPDATE_TRADES, changed)
+        created = [trade for _, trade in working.trades.created()]
+        changed = [trade for _, trade in working.trades.updated()]
+        await write(connection, _INSERT_TRADES, [columns(trade, rows.TRADE_COLUMNS) for trade in created])
+        await write(connection, _UPDATE_TRADES, [columns(trade, ("trade_id", *TRADE_CHANGES)) for trade in changed])
+        await deadlines.save(connection, (*created, *changed))
         begun = [columns(step, (*rows.STEP_COLUMNS, "attempt_in_ms")) for _, step in working.steps.created()]
         await write(connection, _INSERT_STEPS, begun)
         names = ("trade_id", "number", *_STEP_CHANGES, "attempt_in_ms")

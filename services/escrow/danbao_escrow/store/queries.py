@@ -14,6 +14,7 @@ from danbao_escrow.domain.checkout import Checkout
 from danbao_escrow.domain.commands import ClaimStep, Token
 from danbao_escrow.domain.model import TimelineEntry, Trade
 from danbao_escrow.store import rows
+from danbao_escrow.store.deadlines import due_query
 from danbao_escrow.store.payment_store import checkout_of
 from danbao_escrow.store.payment_tables import checkouts
 from danbao_escrow.store.tables import steps, timeline_entries, trades
@@ -21,6 +22,8 @@ from danbao_kit.database import Database
 from danbao_kit.tables import PARTITION
 
 _FACTS_KEPT = 50_000
+
+_DUE = due_query()
 
 _LAST_MOMENT = text("SELECT last_time FROM stream_heads WHERE partition = :partition")
 _CURSOR = text("SELECT sequence FROM reader_cursors WHERE source = :source AND partition = :partition")
@@ -93,9 +96,9 @@ class Queries:
 
     async def due_trades(self, now: datetime, limit: int) -> list[UUID]:
         """Trades with a deadline at or before `now`, the oldest first."""
-        query = select(trades.c.trade_id).where(trades.c.deadline_at <= now).order_by(trades.c.deadline_at).limit(limit)
         async with self._database.read() as connection:
-            return [UUID(int=trade_id.int) for trade_id in (await connection.execute(query)).scalars()]
+            found = (await connection.execute(_DUE, {"now": now, "limit": limit})).scalars()
+        return list(dict.fromkeys(UUID(int=trade_id.int) for trade_id in found))
 
     async def abandoned_steps(self, limit: int) -> list[ClaimStep]:
         """Pending steps whose lease or backoff is over, as claims of them."""

@@ -29,7 +29,7 @@ TRADE_COLUMNS = (
     "trade_id", "state", "buyer", "seller", "partner", "currency", "lines", "held", "terms", "postage_minor",
     "total_minor", "funded_minor", "released_minor", "refunded_minor", "fees_minor", "payment", "last_step",
     "pending_step", "step_blocked", "step_refusal", "reference", "revision", "timeline_length", "pay_by_time",
-    "ship_by_time", "create_time", "update_time", "pay_time", "end_time", "deadline_at", "buyer_fee_minor",
+    "ship_by_time", "create_time", "update_time", "pay_time", "end_time", "buyer_fee_minor",
     "buyer_fee_released_minor", "buyer_fee_refunded_minor", "adjust_time", "deadline_time", "remind_time",
     "open_cases", "compensated_minor", "open_claim", "rail", "payment_pending", "checkout", "charged_back_minor",
     "chargeback_due_minor", "chargeback_due",

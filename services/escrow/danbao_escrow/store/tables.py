@@ -85,6 +85,7 @@ trades = Table(
     _time("update_time", nullable=False),
     _time("pay_time"),
     _time("end_time"),
+    # Of a replica of the version before; null as soon as another writes the trade: trade_deadlines has it then.
     _time("deadline_at"),
     _later_amount("buyer_fee_minor"),
     _later_amount("buyer_fee_released_minor"),
@@ -128,6 +129,8 @@ trades = Table(
     CheckConstraint("pending_step IN (0, last_step)", name="only_the_last_step_is_pending"),
     CheckConstraint("charged_back_minor >= 0 AND chargeback_due_minor >= 0", name="chargebacks_are_not_negative"),
     CheckConstraint("NOT payment_pending OR (payment <> '' AND rail <> '')", name="what_is_on_its_way_has_a_name"),
+    # Room to change a trade where it lies: then no index is written, for none is on what changes.
+    postgresql_with={"fillfactor": 50},
 )
 Index("trades_by_deadline", trades.c.deadline_at, postgresql_where=trades.c.deadline_at.is_not(None))
 # Lists are read newest first; an index is as good backwards.
@@ -141,6 +144,15 @@ Index(
     trades.c.trade_id,
     postgresql_where=trades.c.open_cases > 0,
 )
+
+# When a timer has to look at a trade next, if ever. Apart from it, because it is indexed and changes with every step.
+trade_deadlines = Table(
+    "trade_deadlines",
+    metadata,
+    Column("trade_id", Uuid, primary_key=True),
+    _time("deadline_at", nullable=False),
+)
+Index("trade_deadlines_by_time", trade_deadlines.c.deadline_at)
 
 steps = Table(
     "steps",

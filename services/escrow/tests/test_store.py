@@ -1,6 +1,7 @@
 """Tables as the migrations make them, constraints where code would fail, and rows of the version before."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -11,7 +12,8 @@ from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from danbao_escrow.domain.model import FeePayer
+from danbao_escrow.domain.model import FeePayer, Line, Trade
+from danbao_escrow.domain.step_model import Step
 from danbao_escrow.store import escrow_store, rows
 from danbao_escrow.store.case_tables import metadata
 from danbao_escrow.store.tables import trades
@@ -240,3 +242,15 @@ async def test_a_trade_whose_step_is_blocked_is_not_looked_at_for_ever(stack, cl
     await stack.rows("UPDATE trades SET deadline_at = to_timestamp(0)")
     await stack.replicas[0].timers.drain_due()
     assert await stack.rows(WAITING) == []
+
+
+@pytest.mark.parametrize("of", [Trade, Line, Step])
+def test_what_is_read_has_every_field(of):
+    """It is made without its class filling in defaults."""
+    world = World()
+    trade = world.shipped((3000,))
+    read = rows.trade_of(dict(zip(rows.TRADE_COLUMNS, rows.columns_of(trade, rows.TRADE_COLUMNS), strict=True)))
+    step = world.steps[trade.trade_id, 1]
+    written = dict(zip(rows.STEP_COLUMNS, rows.columns_of(step, rows.STEP_COLUMNS), strict=True))
+    made = {Trade: read, Line: read.lines[0], Step: rows.step_of(written)}[of]
+    assert vars(made).keys() == {field.name for field in fields(of)}

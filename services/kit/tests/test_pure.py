@@ -1,5 +1,6 @@
-"""The kit's pure parts: money, fingerprints, working sets, page tokens, ids, trace contexts."""
+"""The kit's pure parts: money, fingerprints, working sets, versions of values, page tokens, ids, trace contexts."""
 
+import dataclasses
 from dataclasses import dataclass, make_dataclass
 from datetime import UTC, datetime
 from typing import ClassVar
@@ -14,6 +15,7 @@ from opentelemetry.trace import Link
 
 from danbao_kit.errors import DanbaoError, FieldInvalid, FieldViolation, PageTokenInvalid
 from danbao_kit.fingerprint import differing_field, fingerprint
+from danbao_kit.immutable import made_of, replace
 from danbao_kit.money import CurrencyUnknown, Money, check_currency, decimal_text, exponent, text
 from danbao_kit.paging import decode_token, encode_token
 from danbao_kit.rpc_status import status_of
@@ -190,3 +192,25 @@ def test_a_settled_resource_is_the_resource_it_was_made_of():
     settled = SettledResource(resource)
     assert (settled, hash(settled)) == (resource, hash(resource))
     assert {resource: "spans"}[settled] == "spans"
+
+
+@dataclass(frozen=True)
+class Parcel:
+    number: int
+    weight_g: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def test_another_version_of_a_value_is_what_dataclasses_would_make():
+    parcel = Parcel(1, notes=("fragile",))
+    assert replace(parcel, weight_g=2) == dataclasses.replace(parcel, weight_g=2) == Parcel(1, 2, ("fragile",))
+    assert parcel == Parcel(1, 0, ("fragile",)), "the version before stays"
+    assert made_of(Parcel, {"number": 1, "weight_g": 2, "notes": ()}) == Parcel(1, 2)
+    assert hash(replace(parcel)) == hash(parcel)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        replace(parcel).number = 9
+
+
+def test_a_field_that_there_is_not_is_refused():
+    with pytest.raises(TypeError, match="Parcel has no field wieght_g"):
+        replace(Parcel(1), wieght_g=2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
@@ -21,6 +20,7 @@ from danbao_escrow.domain.machine import Way
 from danbao_escrow.domain.model import Actor, Line, Role, Trade
 from danbao_escrow.domain.step_model import Cause
 from danbao_kit.decision import Moment
+from danbao_kit.immutable import replace
 
 P = TypeVar("P", RefundCase, Dispute, Claim)
 

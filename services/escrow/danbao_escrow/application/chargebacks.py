@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from danbao_escrow.application.actors import SYSTEM
 from danbao_escrow.application.case_ends import end_charged_back
@@ -18,6 +17,7 @@ from danbao_escrow.domain.payment_events import ChargebackReversed, ChargedBack
 from danbao_escrow.domain.step_model import OUT_OF_ESCROW, LinePart, Step, StepState
 from danbao_escrow.domain.trade import after_movement, after_parts
 from danbao_kit.decision import Moment
+from danbao_kit.immutable import replace
 
 WHY = "CHARGED_BACK"
 """The reason why a step, case or dispute is over."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from danbao_escrow.application.working_set import EscrowSet
@@ -11,6 +10,7 @@ from danbao_escrow.domain.errors import PaymentRefused
 from danbao_escrow.domain.model import Trade
 from danbao_escrow.domain.step_model import Step
 from danbao_kit.decision import Moment
+from danbao_kit.immutable import replace
 
 
 def step_done(working: EscrowSet, moment: Moment, step: Step, reference: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from danbao_escrow.application import actors, steps
@@ -30,6 +29,7 @@ from danbao_escrow.domain.model import Role, Trade, TradeState
 from danbao_escrow.domain.step_model import Cause, Share, StepKind, Together
 from danbao_escrow.domain.trade import legal_commands, transition
 from danbao_kit.decision import DEFERRED, Moment
+from danbao_kit.immutable import replace
 from danbao_kit.money import MAX_MINOR
 
 

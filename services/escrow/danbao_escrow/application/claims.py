@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from danbao_escrow.application import actors, steps
@@ -29,6 +28,7 @@ from danbao_escrow.domain.events import EventKind
 from danbao_escrow.domain.model import Trade, TradeState
 from danbao_escrow.domain.trade import legal_commands
 from danbao_kit.decision import DEFERRED, Moment
+from danbao_kit.immutable import replace
 
 
 def open_claim(command: OpenClaim, working: EscrowSet, moment: Moment) -> Claim:

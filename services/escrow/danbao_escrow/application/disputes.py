@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from danbao_escrow.application import actors, steps
@@ -57,6 +56,7 @@ from danbao_escrow.domain.machine import Way
 from danbao_escrow.domain.model import Trade
 from danbao_escrow.domain.step_model import Cause
 from danbao_kit.decision import DEFERRED, Moment
+from danbao_kit.immutable import replace
 
 
 def open_dispute(command: OpenDispute, working: EscrowSet, moment: Moment) -> Dispute:

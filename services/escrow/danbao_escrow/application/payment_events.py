@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from danbao_escrow.application import chargebacks, checkout_ends, steps
 from danbao_escrow.application.actors import SYSTEM
 from danbao_escrow.application.records import cause_of, record, tell
@@ -23,6 +21,7 @@ from danbao_escrow.domain.payment_events import (
 )
 from danbao_escrow.domain.step_model import StepKind
 from danbao_kit.decision import Moment
+from danbao_kit.immutable import replace
 
 
 def apply_payment_events(command: ApplyPaymentEvents, working: EscrowSet, moment: Moment) -> None:

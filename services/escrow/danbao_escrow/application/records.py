@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.domain.deadlines import earliest_deadline
 from danbao_escrow.domain.events import EventKind, TradeEvent
@@ -11,6 +9,7 @@ from danbao_escrow.domain.model import END_STATES, Actor, TimelineEntry, Trade
 from danbao_escrow.domain.step_model import Cause
 from danbao_escrow.domain.trade import derived_state
 from danbao_kit.decision import Moment
+from danbao_kit.immutable import replace
 
 
 def changed(trade: Trade, moment: Moment) -> Trade:

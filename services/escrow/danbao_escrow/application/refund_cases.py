@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from danbao_escrow.application import actors, steps
@@ -44,6 +43,7 @@ from danbao_escrow.domain.refund_case import OPEN_ROLES, TABLE, TIMERS, time_in
 from danbao_escrow.domain.step_model import Cause
 from danbao_escrow.domain.trade import after_parts, legal_commands
 from danbao_kit.decision import DEFERRED, Moment
+from danbao_kit.immutable import replace
 
 
 def open_refund_case(command: OpenRefundCase, working: EscrowSet, moment: Moment) -> RefundCase:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import timedelta
 
 from danbao_escrow.application import case_steps, chargebacks, checkout_ends
@@ -20,6 +19,7 @@ from danbao_escrow.domain.money_legs import parts_of
 from danbao_escrow.domain.step_model import OUT_OF_ESCROW, Asker, Cause, Movement, Step, StepKind, StepState
 from danbao_escrow.domain.trade import after_movement
 from danbao_kit.decision import Moment
+from danbao_kit.immutable import replace
 
 LEASE_MS = 8_000
 """How long, in real time, a step belongs to the process that took it; longer than its call to payments may last."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from danbao_escrow.application import checkout_ends, steps
 from danbao_escrow.application.actors import SYSTEM
 from danbao_escrow.application.records import cause_of, record, tell
@@ -17,6 +15,7 @@ from danbao_escrow.domain.reminders import due_reminders, next_look
 from danbao_escrow.domain.step_model import Cause, StepKind
 from danbao_escrow.domain.trade import legal_lines
 from danbao_kit.decision import Moment
+from danbao_kit.immutable import replace
 
 
 def fire_timer(command: FireTimer, working: EscrowSet, moment: Moment) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
 from danbao_escrow.application import actors, checkout_ends, steps
@@ -44,6 +43,7 @@ from danbao_escrow.domain.model import Line, LineState, Trade, TradeState
 from danbao_escrow.domain.step_model import Cause, StepKind
 from danbao_escrow.domain.trade import after_parts, legal_commands, legal_lines, refused_by_case, transition
 from danbao_kit.decision import DEFERRED, Moment
+from danbao_kit.immutable import replace
 from danbao_kit.money import MAX_MINOR
 
 

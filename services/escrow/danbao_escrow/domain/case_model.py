@@ -77,7 +77,8 @@ class Evidence:
     create_time: datetime
 
 
-@dataclass(frozen=True, slots=True)
+# No slots: danbao_kit.immutable.
+@dataclass(frozen=True)
 class RefundCase:
     """A buyer's wish to have money back for one line. Amounts in minor units of the trade's currency."""
 
@@ -158,7 +159,8 @@ class Decision:
     create_time: datetime
 
 
-@dataclass(frozen=True, slots=True)
+# No slots: danbao_kit.immutable.
+@dataclass(frozen=True)
 class Dispute:
     """Two parties, or an arbiter, over what a refund case claims."""
 
@@ -211,7 +213,8 @@ class Dispute:
         return self.remind_time or self.deadline_time
 
 
-@dataclass(frozen=True, slots=True)
+# No slots: danbao_kit.immutable.
+@dataclass(frozen=True)
 class Claim:
     """A buyer's wish to be compensated for a completed trade. Amounts in minor units."""
 

@@ -23,7 +23,8 @@ class CheckoutState(StrEnum):
     VOID = "VOID"
 
 
-@dataclass(frozen=True, slots=True)
+# No slots: danbao_kit.immutable.
+@dataclass(frozen=True)
 class Checkout:
     """Trades that are paid together or not at all. Its payment's id follows from its own and `generation`."""
 

@@ -6,11 +6,11 @@ While a case is open on a line, time stands still for that line.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from danbao_escrow.domain.model import Delivery, Line, LineState, Terms, Trade
+from danbao_kit.immutable import replace
 
 PAY_BY_DEFAULT = timedelta(hours=24)
 SHIP_BY_DEFAULT = timedelta(days=3)

@@ -74,7 +74,8 @@ class Actor:
     role: Role
 
 
-@dataclass(frozen=True, slots=True)
+# No slots: danbao_kit.immutable.
+@dataclass(frozen=True)
 class Line:
     """Goods within a trade that move together."""
 
@@ -148,7 +149,8 @@ class Terms:
     compensation_limit_minor: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+# No slots: danbao_kit.immutable.
+@dataclass(frozen=True)
 class Trade:
     """A secured transaction between one buyer and one seller."""
 

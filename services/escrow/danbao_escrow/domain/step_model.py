@@ -136,7 +136,8 @@ class Asker:
     subject: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+# No slots: danbao_kit.immutable.
+@dataclass(frozen=True)
 class Step:
     """A durable intent to move money, executed outside any transaction under an id made of its first three fields."""
 

@@ -6,7 +6,7 @@ TABLE is the whole of it: what is not in it is refused. Numbers in the comments 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
@@ -22,6 +22,7 @@ from danbao_escrow.domain.model import OPEN_LINE_STATES, Line, LineState, Role, 
 from danbao_escrow.domain.model import LineState as L
 from danbao_escrow.domain.model import Role as R
 from danbao_escrow.domain.step_model import LinePart, Movement, StepKind
+from danbao_kit.immutable import replace
 
 Guard = Callable[[Trade, Line, datetime], bool]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import asyncpg
 from sqlalchemy import Select, bindparam, select, union_all
@@ -29,7 +30,7 @@ async def save(connection: asyncpg.Connection, written: Iterable[Trade]) -> None
         await connection.execute(_SAVE, none, list(some), list(some.values()))
 
 
-def due_query() -> Select[tuple[object]]:
+def due_query() -> Select[Any]:
     """Ids of trades with a deadline at or before :now, at most :limit, the oldest first.
 
     A trade that a replica of the version before wrote last has its deadline in its own row; it may stand in both, and

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +26,7 @@ from danbao_escrow.domain.model import (
 )
 from danbao_escrow.domain.step_model import Cause, Leg, LinePart, Movement, Share, Step, StepKind, StepState, Together
 from danbao_kit.decision import RequestKey
+from danbao_kit.immutable import made_of
 
 TRADE_COLUMNS = (
     "trade_id", "state", "buyer", "seller", "partner", "currency", "lines", "held", "terms", "postage_minor",
@@ -84,8 +87,15 @@ def trade_of(row: Mapping[str, Any]) -> Trade:
     values["state"] = TradeState(row["state"])
     values["lines"] = tuple(_line(line) for line in json_value(row["lines"]))
     values["held"] = _held(row["held"])
-    values["terms"] = _terms(json_value(row["terms"]))
-    return Trade(**values)
+    terms = row["terms"]
+    values["terms"] = _terms_in(terms) if isinstance(terms, str) else _terms(terms)
+    return made_of(Trade, values)
+
+
+# A trade is read each time that something happens to it; its terms are what they were.
+@lru_cache(maxsize=4096)
+def _terms_in(column: str) -> Terms:
+    return _terms(orjson.loads(column))
 
 
 def _terms(stored: Mapping[str, Any]) -> Terms:
@@ -93,21 +103,27 @@ def _terms(stored: Mapping[str, Any]) -> Terms:
     return Terms(**{**stored, "fee_payer": payer})
 
 
+_LINE_DEFAULTS = {field.name: field.default for field in fields(Line) if field.default is not MISSING}
+
+
 def _line(stored: Mapping[str, Any]) -> Line:
-    values = dict(stored)
+    values = {**_LINE_DEFAULTS, **stored}
     values["state"] = LineState(stored["state"])
     values["delivery"] = Delivery(stored["delivery"])
     for name in ("ship_time", "deliver_time", "deadline_time", "settle_time", "pause_time"):
-        values[name] = _time(stored.get(name))
+        values[name] = _time(values[name])
     if "postage_minor" not in stored:
         # Written before lines settled in parts: only a line that has ended took postage along.
         gone_minor = stored["released_minor"] + stored["refunded_minor"]
         values["postage_minor"] = max(0, gone_minor - stored["amount_minor"])
-    return Line(**values)
+    return made_of(Line, values)
 
 
 def _held(column: Any) -> tuple[HeldPart, ...]:
     return tuple(HeldPart(part["amount_minor"], _time(part["due_time"])) for part in json_value(column))
+
+
+_STEP_DEFAULTS = {"attempt_in_ms": 0}  # of a version that is yet to be put; in the store it is a time
 
 
 def step_of(row: Mapping[str, Any]) -> Step:
@@ -123,7 +139,7 @@ def step_of(row: Mapping[str, Any]) -> Step:
     request = json_value(row["request"])
     values["request"] = None if request is None else RequestKey(**request)
     values["held"] = _held(row["held"])
-    return Step(**values)
+    return made_of(Step, {**_STEP_DEFAULTS, **values})
 
 
 def _movement(stored: Mapping[str, Any]) -> Movement:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, and_, literal, or_, select, tuple_, union_all
+from sqlalchemy import ScalarSelect, Select, and_, bindparam, literal, or_, select, tuple_, union_all
 
 from danbao_escrow.application.ports import ProceedingFilter
 from danbao_escrow.domain.case_commands import FireCaseTimer
@@ -51,25 +51,36 @@ class CaseQueries:
 
     async def due_cases(self, now: datetime, limit: int) -> list[FireCaseTimer]:
         """Cases and disputes with a deadline at or before `now` whose trade has no step pending, the oldest first."""
-        parts = [
-            select(
-                kind.table.c.trade_id,
-                literal(kind.collection).label("collection"),
-                kind.table.c[kind.key].label("thing_id"),
-                kind.table.c.deadline_at,
-            )
-            .join(trades, trades.c.trade_id == kind.table.c.trade_id)
-            .where(kind.table.c.deadline_at <= now, trades.c.pending_step == 0)
-            .order_by(kind.table.c.deadline_at)
-            .limit(limit)
-            .subquery()
-            for kind in _TIMED
-        ]
-        due = union_all(*[select(part) for part in parts]).subquery()
-        query = select(due).order_by(due.c.deadline_at).limit(limit)
         async with self._database.read() as connection:
-            found = (await connection.execute(query)).all()
+            found = (await connection.execute(_DUE, {"now": now, "limit": limit})).all()
         return [FireCaseTimer(UUID(int=row.trade_id.int), f"{row.collection}/{row.thing_id}") for row in found]
+
+
+def _due_query() -> Select[Any]:
+    parts = [
+        select(
+            kind.table.c.trade_id,
+            literal(kind.collection).label("collection"),
+            kind.table.c[kind.key].label("thing_id"),
+            kind.table.c.deadline_at,
+        )
+        .where(kind.table.c.deadline_at <= bindparam("now"), _pending_step_of(kind) == 0)
+        .order_by(kind.table.c.deadline_at)
+        .limit(bindparam("limit"))
+        .subquery()
+        for kind in _TIMED
+    ]
+    due = union_all(*[select(part) for part in parts]).subquery()
+    return select(due).order_by(due.c.deadline_at).limit(bindparam("limit"))
+
+
+def _pending_step_of(kind: Kind) -> ScalarSelect[int]:
+    """Looked up for each that is due, and mostly none is: a join might read all trades to find that out."""
+    return select(trades.c.pending_step).where(trades.c.trade_id == kind.table.c.trade_id).scalar_subquery()
+
+
+# Asked four times a second, and building it costs more than asking.
+_DUE = _due_query()
 
 
 def _filtered(kind: Kind, wanted: ProceedingFilter) -> Select[Any]:

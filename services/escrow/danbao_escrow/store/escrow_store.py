@@ -12,7 +12,7 @@ from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.domain.case_commands import CaseCommand
 from danbao_escrow.domain.commands import CreateTrade
 from danbao_escrow.store import case_store, deadlines, payment_store, rows
-from danbao_escrow.store.statements import assignments, insert, values, write
+from danbao_escrow.store.statements import assignments, copy, values, write
 from danbao_escrow.store.tables import steps, timeline_entries, trades
 
 # What stands on a trade for good.
@@ -32,12 +32,10 @@ _OF_NO_TRADE = _OF_CASES | _OF_PAYMENTS | {CreateTrade}
 _LOCK_TRADES = "SELECT trade_id FROM trades WHERE trade_id = ANY($1::uuid[]) ORDER BY trade_id FOR UPDATE"
 _READ_TRADES = f"SELECT {', '.join(rows.TRADE_COLUMNS)} FROM trades WHERE trade_id = ANY($1::uuid[])"
 _READ_STEPS = f"SELECT {', '.join(rows.STEP_COLUMNS)} FROM steps WHERE trade_id = ANY($1::uuid[]) AND state = 'PENDING'"
-_INSERT_TRADES = insert(trades, rows.TRADE_COLUMNS)
 _UPDATE_TRADES = (
     f"UPDATE trades SET {assignments(TRADE_CHANGES)}, deadline_at = NULL"
     f" FROM {values(trades, ('trade_id', *TRADE_CHANGES))} WHERE trades.trade_id = given.trade_id"
 )
-_INSERT_TIMELINE = insert(timeline_entries, rows.TIMELINE_COLUMNS)
 # Leases are real time, and the database's, so that replicas need not agree on theirs.
 _ATTEMPT_AT = "clock_timestamp() + given.attempt_in_ms * interval '1 millisecond'"
 _INSERT_STEPS = (
@@ -86,14 +84,16 @@ class EscrowStore:
         columns = rows.columns_of
         created = [trade for _, trade in working.trades.created()]
         changed = [trade for _, trade in working.trades.updated()]
-        await write(connection, _INSERT_TRADES, [columns(trade, rows.TRADE_COLUMNS) for trade in created])
+        new = [columns(trade, rows.TRADE_COLUMNS) for trade in created]
+        await copy(connection, trades, rows.TRADE_COLUMNS, new)
         await write(connection, _UPDATE_TRADES, [columns(trade, ("trade_id", *TRADE_CHANGES)) for trade in changed])
         await deadlines.save(connection, (*created, *changed))
         begun = [columns(step, (*rows.STEP_COLUMNS, "attempt_in_ms")) for _, step in working.steps.created()]
         await write(connection, _INSERT_STEPS, begun)
         names = ("trade_id", "number", *_STEP_CHANGES, "attempt_in_ms")
         await write(connection, _UPDATE_STEPS, [columns(step, names) for _, step in working.steps.updated()])
-        await write(connection, _INSERT_TIMELINE, [rows.timeline_row(entry) for entry in working.timeline.accepted])
+        entries = [rows.timeline_row(entry) for entry in working.timeline.accepted]
+        await copy(connection, timeline_entries, rows.TIMELINE_COLUMNS, entries)
         await case_store.save(connection, working)
         await payment_store.save(connection, working)
 

@@ -15,7 +15,7 @@ from danbao_escrow.domain.commands import CreateCheckout, PayCheckout
 from danbao_escrow.domain.payment_events import PAYMENTS, ApplyPaymentEvents, PaymentMovement
 from danbao_escrow.store.payment_tables import checkouts, payment_movements
 from danbao_escrow.store.rows import json_text, json_value
-from danbao_escrow.store.statements import assignments, insert, values, write
+from danbao_escrow.store.statements import assignments, copy, insert, values, write
 from danbao_kit.tables import PARTITION
 
 COMMANDS = (CreateCheckout, PayCheckout, ApplyPaymentEvents)
@@ -37,7 +37,6 @@ _SAVE_CURSOR = """
 INSERT INTO reader_cursors (source, partition, sequence) VALUES ($1, $2, $3)
 ON CONFLICT (source, partition) DO UPDATE SET sequence = excluded.sequence
 """
-_INSERT_MOVEMENTS = insert(payment_movements, _MOVEMENT)
 _INSERT_PARKED = """
 INSERT INTO parked_payment_events (sequence, reason, payload, park_time)
 SELECT *, clock_timestamp() FROM unnest($1::bigint[], $2::text[], $3::bytea[])
@@ -83,7 +82,7 @@ async def save(connection: asyncpg.Connection, working: EscrowSet) -> None:
     for source, sequence in (*working.cursors.created(), *working.cursors.updated()):
         await connection.execute(_SAVE_CURSOR, source, PARTITION, sequence)
     moved = [tuple(getattr(each, name) for name in _MOVEMENT) for each in working.movements.accepted]
-    await write(connection, _INSERT_MOVEMENTS, moved)
+    await copy(connection, payment_movements, _MOVEMENT, moved)
     parked = [(each.sequence, each.reason, each.payload) for each in working.parked.accepted]
     await write(connection, _INSERT_PARKED, parked)
 

@@ -29,6 +29,14 @@ def assignments(names: Sequence[str]) -> str:
     return ", ".join(f"{name} = given.{name}" for name in names)
 
 
+async def copy(
+    connection: asyncpg.Connection, table: Table, names: Sequence[str], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """New rows, by COPY: it takes half of what INSERT from arrays takes, on both sides."""
+    if rows:
+        await connection.copy_records_to_table(table.name, columns=names, records=rows)
+
+
 async def write(connection: asyncpg.Connection, statement: str, written: list[tuple[Any, ...]]) -> None:
     """Executes it with these rows, if there are any."""
     if written:

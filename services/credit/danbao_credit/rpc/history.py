@@ -33,7 +33,7 @@ def is_operator(call: Call) -> bool:
 
 
 def as_of(request: Any, call: Call) -> AsOf:
-    """The moment that a request asks for. Raises FieldInvalid."""
+    """The moment that a request asks for. Raises FieldInvalid for one that is none."""
     moment = moment_of(request.as_of, "as_of") if request.HasField("as_of") else None
     return AsOf(moment, by_operator=is_operator(call))
 

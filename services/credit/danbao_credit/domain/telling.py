@@ -9,8 +9,8 @@ from danbao_credit.domain.errors import EventMalformed
 
 MINUTE_US = 60_000_000
 HOUR_US = 3_600_000_000
-# No order is that large; more than this would let sums of a life overflow.
-_MAX_AMOUNT_MINOR = 10**15
+LARGEST_MINOR = 10**15
+"""No order is that large; more than this would let sums of a life overflow. Payments takes more, up to 2^63 - 1."""
 
 Measures: TypeAlias = dict[str, int]
 
@@ -34,7 +34,7 @@ def between(start_us: int | None, end_us: int) -> int:
 
 
 def amount(amount_minor: int) -> int:
-    """The amount. Raises EventMalformed for one that no event has."""
-    if not 0 <= amount_minor <= _MAX_AMOUNT_MINOR:
+    """The amount as it is counted, no more than LARGEST_MINOR. Raises EventMalformed for one that no event has."""
+    if amount_minor < 0:
         raise EventMalformed(f"an amount of {amount_minor} minor units is out of range")
-    return amount_minor
+    return min(amount_minor, LARGEST_MINOR)

@@ -124,7 +124,8 @@ def test_late_answers_are_found_unless_the_caller_gave_no_time():
         ("[critical] assert failure", True),
         ("LOG:  checkpoint complete", False),
         ("2026-11-29 ERROR:  canceling statement due to user request", False),
-        ("2026-11-29 ERROR:  canceling statement due to statement timeout", True),
+        ("2026-11-29 ERROR:  canceling statement due to statement timeout", False),
+        ("2026-11-29 ERROR:  canceling statement due to lock timeout", True),
     ],
 )
 def test_a_log_complains(line, expected):

@@ -19,8 +19,8 @@ _HEADS = tuple(f"danbao.{service}.v1.EventService/GetStreamHead" for service in 
 _TRIAL_BALANCE = "danbao.payments.v1.LedgerService/GetTrialBalance"
 _QUIET_S = 0.3
 _TRIES = 60
-# A caller's time was up: the service gave its statement up.
-_GIVEN_UP = "ERROR:  canceling statement due to user request"
+# The caller's time was up, or what an audit had of it: then it says that it was not made to its end.
+_GIVEN_UP = ("canceling statement due to user request", "canceling statement due to statement timeout")
 # Warnings of what was as it should be: a step for which there was no money, terms for which there was no time.
 _PERMITTED = {
     ("deposit_step_refused", "INSUFFICIENT_FUNDS"),
@@ -131,4 +131,4 @@ def complains(line: str) -> bool:
             return True
         permitted = (fields.get("event"), fields.get("reason") or fields.get("code")) in _PERMITTED
         return fields.get("level") in ("error", "warning") and not permitted
-    return any(word in line for word in _LOUD) and _GIVEN_UP not in line
+    return any(word in line for word in _LOUD) and not line.endswith(_GIVEN_UP)

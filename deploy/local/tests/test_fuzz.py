@@ -13,6 +13,7 @@ from danbao_local.fuzz.attempt import REFUSED, Answer, Attempt
 from danbao_local.fuzz.making import FAMILIES, Maker
 from danbao_local.fuzz.methods import fuzzed_methods
 from danbao_local.fuzz.raw_bytes import spoil
+from danbao_local.fuzz.run import Fuzzer
 from danbao_local.fuzz.shrinking import shrunk
 from danbao_local.fuzz.values import Known
 from danbao_local.fuzz.watching import Standing
@@ -137,6 +138,41 @@ def test_books_that_are_not_as_they_were_are_told():
     assert before.differences(before) == ""
     assert "(1, 2, 4)" in before.differences(Standing((1, 2, 4), before.balances))
     assert "b 6" in before.differences(Standing(before.heads, ("a 5", "b 6")))
+
+
+class Door:
+    """Answers everything alike, and may move the books by it."""
+
+    def __init__(self, code, *, moves=0):
+        self.code, self.moves, self.head = code, moves, 7
+
+    async def send(self, _attempt):
+        await asyncio.sleep(0)
+        self.head += self.moves
+        return answer(self.code)
+
+    async def standing(self):
+        await asyncio.sleep(0)
+        return Standing((self.head,), ())
+
+
+@pytest.mark.parametrize(
+    ("code", "moves", "still", "failed"),
+    [("NOT_FOUND", 0, 5, 0), ("NOT_FOUND", 1, 0, 1), ("OK", 1, 0, 0), ("OK", 0, 0, 0)],
+)
+async def test_only_refusals_that_move_the_books_are_a_failure(code, moves, still, failed):
+    door, result = Door(code, moves=moves), report.FuzzResult()
+    await Fuzzer(None, 1).send_still([attempt(number=number) for number in range(5)], door, door, result)
+    assert (result.sent, result.still_requests, result.failed.total()) == (5, still, failed)
+    assert ["from (7,) to (12,)" in failure.what for failure in result.failures] == [True] * failed
+
+
+async def test_a_failure_is_kept_and_counted_but_not_every_one_of_an_rpc():
+    door, result = Door("INTERNAL"), report.FuzzResult()
+    fuzzer = Fuzzer(None, 1, methods=methods())
+    await fuzzer.send_still([attempt(number=number) for number in range(9)], door, door, result)
+    assert (result.failed[RPC], len(result.failures)) == (9, 3)
+    assert {failure.what for failure in result.failures} == {"INTERNAL is a fault of ours"}
 
 
 # How requests are made

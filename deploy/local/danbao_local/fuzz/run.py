@@ -68,14 +68,20 @@ class FuzzResult:
 
 
 class Fuzzer:
-    """Fuzzes a stack that runs, with everything prepared on it."""
+    """Fuzzes a stack that runs, with everything prepared on it; `methods` are found when preparing."""
 
-    def __init__(self, stack: LocalStack, seed: int, say: Callable[[str], None] = lambda _line: None) -> None:
+    def __init__(
+        self,
+        stack: LocalStack,
+        seed: int,
+        say: Callable[[str], None] = lambda _line: None,
+        methods: Sequence[FuzzedMethod] = (),
+    ) -> None:
         self._stack = stack
         self._seed = seed
         self._say = say
         self._known = Known()
-        self._methods: list[FuzzedMethod] = []
+        self._methods = methods
 
     @property
     def places(self) -> Mapping[str, str]:
@@ -118,20 +124,20 @@ class Fuzzer:
                 numbers = range(first, min(first + CHUNK, count))
                 if chunk % _STILL_EVERY == _STILL_EVERY - 1:
                     again = [maker.attempt(number, REFUSED) for number in numbers][len(refused) :]
-                    await self._send_still([*refused, *again], watch, sender, result)
+                    await self.send_still([*refused, *again], watch, sender, result)
                 else:
                     for attempt, answer in await self._send_all(map(maker.attempt, numbers), sender, result):
                         if answer.code in _FOR_GOOD:
                             refused.append(attempt)
                 await self._garble(chunk, authority)
                 for complaint in await asyncio.to_thread(watch.complaints):
-                    _note(result, Failure(f"requests {numbers.start} to {numbers.stop - 1}: {complaint}"))
+                    _note(result, f"requests {numbers.start} to {numbers.stop - 1}: {complaint}")
                 result.seconds = time.monotonic() - started
                 rate, failed = result.sent / result.seconds, result.failed.total()
                 self._say(f"{result.sent} of {count}, {rate:.0f}/s, {failed} failures")
             await watch.standing()
             for wrong in await watch.books():
-                _note(result, Failure(wrong))
+                _note(result, wrong)
         finally:
             await sender.close()
         result.seconds = time.monotonic() - started
@@ -175,7 +181,7 @@ class Fuzzer:
                 group.create_task(work())
         return [answers[number] for number in sorted(answers)]
 
-    async def _send_still(self, attempts: Sequence[Attempt], watch: Watch, sender: Sender, result: FuzzResult) -> None:
+    async def send_still(self, attempts: Sequence[Attempt], watch: Watch, sender: Sender, result: FuzzResult) -> None:
         """Requests that must all be refused, so that nothing of the books may be other than before."""
         before = await watch.standing()
         answers = await self._send_all(attempts, sender, result)
@@ -184,15 +190,15 @@ class Fuzzer:
             return  # what exists by now may have made it good
         differences = before.differences(after)
         if differences:
-            _note(result, Failure(f"{len(attempts)} requests were all refused, and {differences}"))
+            _note(result, f"{len(attempts)} requests were all refused, and {differences}")
         else:
             result.still_requests += len(attempts)
 
     async def _note_fault(
         self, what: str, attempt: Attempt, answer: Answer, sender: Sender, result: FuzzResult
     ) -> None:
-        if result.failed[attempt.rpc] >= _KEPT_OF_AN_RPC:
-            result.failed[attempt.rpc] += 1
+        result.failed[attempt.rpc] += 1
+        if result.failed[attempt.rpc] > _KEPT_OF_AN_RPC:
             return
 
         async def still_fails(tried: Attempt) -> bool:
@@ -202,7 +208,7 @@ class Fuzzer:
         method = next(method for method in self._methods if method.rpc == attempt.rpc)
         small, message = await shrunk(attempt, method, still_fails)
         shown = text_format.MessageToString(message, as_one_line=True) if message is not None else ""
-        _note(result, Failure(what, small, answer, shown))
+        result.failures.append(Failure(what, small, answer, shown))
 
     async def _garble(self, chunk: int, authority: CertificateAuthority) -> None:
         """At every port; at the services' with a peer's certificate, half of the time."""
@@ -220,9 +226,10 @@ class Fuzzer:
         await asyncio.gather(*sent)
 
 
-def _note(result: FuzzResult, failure: Failure) -> None:
-    result.failed[failure.attempt.rpc if failure.attempt else ""] += 1
-    result.failures.append(failure)
+def _note(result: FuzzResult, what: str) -> None:
+    """Of the stack as a whole."""
+    result.failed[""] += 1
+    result.failures.append(Failure(what))
 
 
 def _stream_bodies() -> dict[str, list[dict[str, Any]]]:

@@ -54,7 +54,7 @@ class LateAnswers:
                     raw = await reading.get_raw_connection()
                     connection = raw.driver_connection
                     assert connection is not None
-                    known = await self._records.find(connection, waiting)
+                    known = await self._records.find_ended(connection, waiting)
             except DanbaoError:
                 continue
             for request, found in known.items():

@@ -17,6 +17,10 @@ from danbao_kit.rpc_status import status_of
 from danbao_kit.submission import Codec, Outcome, Submission, WrittenEvent, record_key
 from danbao_kit.tables import ANSWERED, REFUSED, STARTED
 
+_READ_ENDED = (
+    f"SELECT key, fingerprint, state, reply FROM request_records WHERE key = ANY($1::bytea[]) AND state <> {STARTED}"
+)
+
 # A record's columns.
 _Record = tuple[bytes, str, str, str, bytes, int, bytes | None, datetime]
 
@@ -58,12 +62,12 @@ class RequestRecords:
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
 
-    async def find(self, connection: asyncpg.Connection, submissions: Sequence[Submission]) -> dict[RequestKey, Found]:
-        """Those of the requests that were seen before."""
+    async def find_ended(
+        self, connection: asyncpg.Connection, submissions: Sequence[Submission]
+    ) -> dict[RequestKey, Found]:
+        """Those of the requests that are no longer under way."""
         by_key = {submission.record_key: submission for submission in submissions}
-        rows = await connection.fetch(
-            "SELECT key, fingerprint, state, reply FROM request_records WHERE key = ANY($1::bytea[])", list(by_key)
-        )
+        rows = await connection.fetch(_READ_ENDED, list(by_key))
         return self.known(rows, by_key)
 
     def known(self, rows: Iterable[Any], by_key: Mapping[bytes, Submission]) -> dict[RequestKey, Found]:

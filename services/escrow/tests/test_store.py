@@ -12,13 +12,15 @@ from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from danbao_escrow.domain.model import FeePayer, Line, Trade
+from danbao_escrow.domain import commands
+from danbao_escrow.domain.model import FeePayer, Line, Role, Trade
 from danbao_escrow.domain.step_model import Step
 from danbao_escrow.store import escrow_store, rows
 from danbao_escrow.store.case_tables import metadata
 from danbao_escrow.store.tables import trades
 from danbao_escrow.testing.world import World, plain_terms
 from danbao_kit import migrations
+from danbao_kit.immutable import replace
 
 UPGRADE = migrations.command.upgrade
 
@@ -254,3 +256,28 @@ def test_what_is_read_has_every_field(of):
     written = dict(zip(rows.STEP_COLUMNS, rows.columns_of(step, rows.STEP_COLUMNS), strict=True))
     made = {Trade: read, Line: read.lines[0], Step: rows.step_of(written)}[of]
     assert vars(made).keys() == {field.name for field in fields(of)}
+
+
+FIELDS = [field.name for field in fields(Trade) if field.name in escrow_store.TRADE_CHANGES]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_change_of_any_field_is_written(name):
+    """By the statement that is chosen for it, alone or with what a step changes."""
+    before = World().shipped((3000,))
+    for also in ({}, {"pending_step": 2, "revision": 9}, {"lines": ()}):
+        after = replace(before, **{**also, name: object()})
+        update = next(update for update in escrow_store.TRADE_UPDATES if update.suffices(before, after))
+        assert {name, *also} <= set(update.names)
+
+
+def test_a_step_that_begins_is_written_without_the_lines():
+    world = World()
+    before = world.shipped((3000,))
+    world.give(commands.ConfirmLines, before, Role.BUYER)
+    begun = world.trades[before.trade_id]
+    settled = world.settle(before)
+    step, lines, _ = escrow_store.TRADE_UPDATES
+    assert step.suffices(before, begun)
+    assert not step.suffices(begun, settled)
+    assert lines.suffices(begun, settled)

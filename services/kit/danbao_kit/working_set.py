@@ -37,6 +37,10 @@ class Rows(Generic[K, V]):
             return accepted[key]
         return self._loaded.get(key)
 
+    def loaded(self, key: K) -> V:
+        """The row as it stands in the store. For the store only; raises KeyError for a row that it does not have."""
+        return self._loaded[key]
+
     @property
     def is_empty(self) -> bool:
         """Whether the command at hand sees no row at all."""

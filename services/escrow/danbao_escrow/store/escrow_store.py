@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, get_args
 
 import asyncpg
@@ -11,6 +12,7 @@ import asyncpg
 from danbao_escrow.application.working_set import EscrowSet
 from danbao_escrow.domain.case_commands import CaseCommand
 from danbao_escrow.domain.commands import CreateTrade
+from danbao_escrow.domain.model import Trade
 from danbao_escrow.store import case_store, deadlines, payment_store, rows
 from danbao_escrow.store.statements import assignments, copy, values, write
 from danbao_escrow.store.tables import steps, timeline_entries, trades
@@ -20,6 +22,15 @@ _FROZEN = frozenset(
     {"trade_id", "buyer", "seller", "partner", "currency", "terms", "reference", "create_time"}
 )  # fmt: skip
 TRADE_CHANGES = tuple(name for name in rows.TRADE_COLUMNS if name not in _FROZEN)
+# A trade is written five times in its life, and each column costs on both sides: mostly it is a step that begins, or
+# lines that move on.
+_CHANGES_OF_A_STEP = (
+    "last_step", "pending_step", "step_blocked", "step_refusal", "revision", "update_time", "deadline_time",
+)  # fmt: skip
+_CHANGES_OF_LINES = (
+    *_CHANGES_OF_A_STEP, "state", "lines", "funded_minor", "released_minor", "refunded_minor", "fees_minor", "payment",
+    "timeline_length", "pay_time", "ship_by_time", "end_time", "held",
+)  # fmt: skip
 _STEP_CHANGES = (
     "generation", "state", "request", "claim", "refusals", "refusal", "ledger_reference", "settle_time",
 )  # fmt: skip
@@ -32,10 +43,28 @@ _OF_NO_TRADE = _OF_CASES | _OF_PAYMENTS | {CreateTrade}
 _LOCK_TRADES = "SELECT trade_id FROM trades WHERE trade_id = ANY($1::uuid[]) ORDER BY trade_id FOR UPDATE"
 _READ_TRADES = f"SELECT {', '.join(rows.TRADE_COLUMNS)} FROM trades WHERE trade_id = ANY($1::uuid[])"
 _READ_STEPS = f"SELECT {', '.join(rows.STEP_COLUMNS)} FROM steps WHERE trade_id = ANY($1::uuid[]) AND state = 'PENDING'"
-_UPDATE_TRADES = (
-    f"UPDATE trades SET {assignments(TRADE_CHANGES)}, deadline_at = NULL"
-    f" FROM {values(trades, ('trade_id', *TRADE_CHANGES))} WHERE trades.trade_id = given.trade_id"
-)
+
+
+class _TradeUpdate:
+    """A statement that writes these columns of changed trades."""
+
+    def __init__(self, changes: Sequence[str]) -> None:
+        self.names = ("trade_id", *changes)
+        self.statement = (
+            f"UPDATE trades SET {assignments(changes)}, deadline_at = NULL"
+            f" FROM {values(trades, self.names)} WHERE trades.trade_id = given.trade_id"
+        )
+        left_out = [name for name in TRADE_CHANGES if name not in changes]
+        self._left_out = attrgetter(*left_out) if left_out else None
+
+    def suffices(self, before: Trade, after: Trade) -> bool:
+        """Whether nothing else differs."""
+        return self._left_out is None or bool(self._left_out(before) == self._left_out(after))
+
+
+TRADE_UPDATES = tuple(_TradeUpdate(changes) for changes in (_CHANGES_OF_A_STEP, _CHANGES_OF_LINES, TRADE_CHANGES))
+"""The narrowest first; the last writes all that ever changes."""
+
 # Leases are real time, and the database's, so that replicas need not agree on theirs.
 _ATTEMPT_AT = "clock_timestamp() + given.attempt_in_ms * interval '1 millisecond'"
 _INSERT_STEPS = (
@@ -83,10 +112,11 @@ class EscrowStore:
         """Writes what changed."""
         columns = rows.columns_of
         created = [trade for _, trade in working.trades.created()]
-        changed = [trade for _, trade in working.trades.updated()]
         new = [columns(trade, rows.TRADE_COLUMNS) for trade in created]
         await copy(connection, trades, rows.TRADE_COLUMNS, new)
-        await write(connection, _UPDATE_TRADES, [columns(trade, ("trade_id", *TRADE_CHANGES)) for trade in changed])
+        changed = [trade for _, trade in working.trades.updated()]
+        for update, written in _by_update(working, changed).items():
+            await write(connection, update.statement, [columns(trade, update.names) for trade in written])
         await deadlines.save(connection, (*created, *changed))
         begun = [columns(step, (*rows.STEP_COLUMNS, "attempt_in_ms")) for _, step in working.steps.created()]
         await write(connection, _INSERT_STEPS, begun)
@@ -96,6 +126,15 @@ class EscrowStore:
         await copy(connection, timeline_entries, rows.TIMELINE_COLUMNS, entries)
         await case_store.save(connection, working)
         await payment_store.save(connection, working)
+
+
+def _by_update(working: EscrowSet, changed: Iterable[Trade]) -> dict[_TradeUpdate, list[Trade]]:
+    """The narrowest statement that suffices, for each of the trades."""
+    chosen: dict[_TradeUpdate, list[Trade]] = {update: [] for update in TRADE_UPDATES}
+    for trade in changed:
+        before = working.trades.loaded(trade.trade_id)
+        chosen[next(update for update in TRADE_UPDATES if update.suffices(before, trade))].append(trade)
+    return chosen
 
 
 def _trade_id(command: Any) -> Any:

@@ -34,6 +34,9 @@ MAY = {
     "model_changes": "SELECT INSERT",
     "model_versions": "SELECT INSERT UPDATE(state, change_time, findings, former)",
     "parked_events": "SELECT INSERT UPDATE(reason, payload)",
+    "privileged_action_heads": "SELECT UPDATE",
+    "privileged_action_words": "SELECT INSERT DELETE",
+    "privileged_actions": "SELECT INSERT",
     "reader_cursors": "SELECT INSERT UPDATE",
     "reports": "SELECT INSERT UPDATE(subject, peer, about, measures, reversed_by)",
     "request_records": "SELECT INSERT UPDATE(caller, request_id, state, reply)",
@@ -47,8 +50,8 @@ MAY = {
 }
 # What is written once stays as it was written. What tells of a subject may be deleted, for a subject may be forgotten;
 # of its events and answers the content goes and the place stays.
-WRITTEN_ONCE = ("model_changes",)
-FORGOTTEN_ONLY = ("event_log", "score_accesses", "score_history", "deposit_movements")
+WRITTEN_ONCE = ("model_changes", "privileged_actions")
+FORGOTTEN_ONLY = ("event_log", "score_accesses", "score_history", "deposit_movements", "privileged_action_words")
 KEPT = ("events", "reports", "request_records", "parked_events", "tombstones", "model_versions")
 
 

@@ -84,24 +84,26 @@ class StepRunner:
                 pause_s = min(2 * pause_s, _LAST_PAUSE_S)
 
     async def _call(self, steps: Sequence[Step]) -> Sequence[StepResult]:
-        """One call to payments, seen in the trace of every step in it: whole in the first's, linked in the others'."""
-        parents = [parse_traceparent(step.cause.traceparent) for step in steps]
-        leader = next((parent for parent in parents if parent is not None and parent.trace_flags & 1), None)
-        if leader is None:
+        """One call to payments, seen below every call that asked for a step in it: whole in the first's trace, linked
+        in the others'."""
+        shown = _shown(steps)
+        if not shown:
             return await self._payments.execute(steps)
+        (_, leader), *others = shown
         started_ns = now_ns()
         span = tracer.start_span(
             "steps.execute", context=parent_context(leader), attributes={"danbao.batch.size": len(steps)}
         )
         with within(span):
             results = await self._payments.execute(steps)
-        for parent, step in zip(parents, steps, strict=True):
-            if parent is not None and parent is not leader:
-                _show_shared(parent, step, span.get_span_context(), started_ns, len(steps))
+        for step, parent in others:
+            _show_shared(parent, step, span.get_span_context(), started_ns, len(steps))
         return results
 
     async def _settle(self, settled: Sequence[tuple[Step, StepResult]]) -> None:
         submissions = []
+        # A batch of a caller's shows one wait and one commit, not one a step.
+        shown = {step.trade_id: parent for step, parent in _shown([step for step, _ in settled])}
         for step, result in settled:
             assert not isinstance(result, StepUnknown)
             if isinstance(result, StepRefused):
@@ -117,12 +119,21 @@ class StepRunner:
                 Submission(
                     SettleStep(step.trade_id, step.number, step.generation, result),
                     traceparent=step.cause.traceparent,
-                    span=parse_traceparent(step.cause.traceparent),
+                    span=shown.get(step.trade_id),
                 )
             )
         for outcome in await self._group_commit.submit_many(submissions):
             if outcome.error is not None:
                 log.warning("step_not_settled", reason=outcome.error.reason)
+
+
+def _shown(steps: Sequence[Step]) -> list[tuple[Step, SpanContext]]:
+    """The first step of each sampled call that asked for some, and that call's span: a batch is one call."""
+    firsts: dict[str, Step] = {}
+    for step in steps:
+        firsts.setdefault(step.cause.traceparent, step)
+    spans = [(step, parse_traceparent(traceparent)) for traceparent, step in firsts.items()]
+    return [(step, span) for step, span in spans if span is not None and span.trace_flags & 1]
 
 
 def _show_shared(parent: SpanContext, step: Step, shared: SpanContext, started_ns: int, size: int) -> None:

@@ -31,7 +31,8 @@ from danbao_credit.testing.standing import (
     upheld,
 )
 from danbao_credit.testing.stories import good_trade
-from danbao_credit.workers.scorer import LOOK_AGAIN, scores_of
+from danbao_credit.workers.scorer import LOOK_AGAIN, Scorer, scores_of
+from danbao_kit.clock import RealClock
 from danbao_kit.group_commit import Submission
 from danbao_kit.testing.service import as_caller, channel_as
 
@@ -274,6 +275,31 @@ async def test_scores_that_a_crash_kept_from_being_recorded_are_found_at_the_nex
             " AND profile_version = version)",
         ):
             await asyncio.sleep(0.05)
+
+
+async def test_a_sweep_that_comes_first_tells_by_whose_request_a_score_moved(credit, judge) -> None:
+    await told(credit, good_history(8))
+    first = await scored(credit, SELLER)
+    await credit.stop()
+    await stored(
+        credit,
+        "UPDATE scores SET score = 600, profile_version = profile_version - 1, as_of = as_of - interval '1 minute'"
+        f" WHERE subject = '{SELLER}' RETURNING subject",
+    )
+    async with another_writer(credit) as (group_commit, queries):
+        scorer = Scorer(lambda: judge, queries, group_commit, RealClock())
+        scorer.touch({SELLER: Touched(TRACEPARENT, urgent=True)})
+        sweeping = asyncio.create_task(scorer.sweep())
+        async with asyncio.timeout(30):
+            while not (
+                rows := await stored(
+                    credit,
+                    f"SELECT score, traceparent FROM score_history WHERE previous_score = 600 AND subject = '{SELLER}'",
+                )
+            ):
+                await asyncio.sleep(0.05)
+        sweeping.cancel()
+    assert [(row["score"], row["traceparent"]) for row in rows] == [(first.score, TRACEPARENT)]
 
 
 async def test_time_alone_moves_a_recorded_score(credit) -> None:

@@ -57,6 +57,9 @@ class Reads(Protocol):
     async def due(self, now: datetime, most: int) -> list[str]: ...
 
 
+_UNTOUCHED = Touched("", urgent=False)
+
+
 class Scorer:
     """Keeps the recorded scores up to date. Several at once are normal: the newer score stays."""
 
@@ -67,6 +70,8 @@ class Scorer:
         self._clock = clock
         self._urgent: dict[str, Touched] = {}
         self._waiting: dict[str, Touched] = {}
+        # Of the round under way.
+        self._taken: dict[str, Touched] = {}
         self._touched = asyncio.Event()
         self._urged = asyncio.Event()
         # Whether somebody may have been touched whom nobody holds: at the start, and whenever one is left out.
@@ -103,7 +108,7 @@ class Scorer:
                 await self._touched.wait()
                 await asyncio.sleep(_GATHER_S)
             began = time.monotonic()
-            taken = self._take()
+            self._taken = taken = self._take()
             try:
                 await self._score(taken)
             except DanbaoError as error:
@@ -126,7 +131,7 @@ class Scorer:
                 await self._score_stale()
             due = await self._reads.due(self._clock.now(), _SWEPT_AT_ONCE)
             if due:
-                await self._score(_untouched(due))
+                await self._score(self._known(due))
             await asyncio.sleep(_SWEEP_EVERY_S)
 
     async def _score_stale(self) -> None:
@@ -137,12 +142,19 @@ class Scorer:
                 stale, after = await self._reads.stale_after(after, _PAGE, model)
                 for start in range(0, len(stale), _ROUND):
                     began = time.monotonic()
-                    await self._score(_untouched(stale[start : start + _ROUND]))
+                    await self._score(self._known(stale[start : start + _ROUND]))
                     await self._pause(time.monotonic() - began)
                 await asyncio.sleep(0)
         except BaseException:
             self._left_out = True
             raise
+
+    def _known(self, subjects: Iterable[str]) -> dict[str, Touched]:
+        """These with what touched them, if it waits or is on its way: whoever records a change first tells its trace."""
+        return {
+            subject: self._urgent.get(subject) or self._waiting.get(subject) or self._taken.get(subject) or _UNTOUCHED
+            for subject in subjects
+        }
 
     def _take(self) -> dict[str, Touched]:
         """The next round: those with a mark, and nobody else with them; without any, those who wait longest."""
@@ -199,7 +211,3 @@ def scores_of(found: Scorable, *, judge: Judge, now: datetime, touch: Touched) -
             profile_version=found.version,
         )
         yield Scored(score, touch.traceparent)
-
-
-def _untouched(subjects: Iterable[str]) -> dict[str, Touched]:
-    return dict.fromkeys(subjects, Touched("", urgent=False))

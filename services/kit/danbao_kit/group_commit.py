@@ -46,6 +46,8 @@ _TICK_S = 0.001
 _TRY_AGAIN = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    # A connection that was ended while a statement was being sent; such as COMMIT, whose outcome is then not known.
+    asyncpg.InternalClientError,
     asyncpg.DeadlockDetectedError,
     asyncpg.LockNotAvailableError,
     asyncpg.SerializationError,

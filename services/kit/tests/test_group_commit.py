@@ -221,6 +221,26 @@ async def test_a_lost_connection_is_met_by_sending_the_batch_again(replica, jar_
     assert [sequence for sequence, _ in await events_of(jar_database)] == list(range(1, 201))
 
 
+@pytest.mark.parametrize("error", [asyncpg.InternalClientError, asyncpg.InterfaceError, ConnectionResetError])
+async def test_a_commit_whose_answer_the_driver_lost_is_asked_for_again_and_counts_once(
+    replica, jar_database, monkeypatch, error
+):
+    _, commit = replica
+    run, failures = commit._transaction.run, [error("unexpected protocol state")]
+
+    async def lost_once(connection, batch):
+        ran = await run(connection, batch)
+        if failures:
+            raise failures.pop()
+        return ran
+
+    monkeypatch.setattr(commit._transaction, "run", lost_once)
+    outcome = await commit.submit(Submission(Fill("a", 5), request("1")))
+    assert outcome.error is None
+    assert not failures
+    assert await jars_of(jar_database) == {"a": 5}
+
+
 async def fill_at_once(commit, count, name):
     return await asyncio.gather(
         *[commit.submit(Submission(Fill("a", 1), request(f"{name}-{number}"))) for number in range(count)]

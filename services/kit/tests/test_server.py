@@ -267,7 +267,7 @@ async def test_a_client_s_stream_needs_a_deadline_and_a_peer_that_may(server, ga
 
 async def test_a_stream_both_ways_is_not_served():
     """Nothing of ours would look at who calls it."""
-    interceptor = ServiceInterceptor(PeerTable({}), mutations=frozenset(), max_concurrent=1)
+    interceptor = ServiceInterceptor(PeerTable({}), mutations=frozenset(), max_concurrent=1, max_streams=1)
 
     async def chat(requests, context):
         yield b""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import ChainMap
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -150,11 +151,9 @@ class Scorer:
             raise
 
     def _known(self, subjects: Iterable[str]) -> dict[str, Touched]:
-        """These with what touched them, if it waits or is on its way: whoever records a change first tells its trace."""
-        return {
-            subject: self._urgent.get(subject) or self._waiting.get(subject) or self._taken.get(subject) or _UNTOUCHED
-            for subject in subjects
-        }
+        """These with what touched them, if that waits or is on its way: who records a change first tells its trace."""
+        touched = ChainMap(self._urgent, self._waiting, self._taken)
+        return {subject: touched.get(subject, _UNTOUCHED) for subject in subjects}
 
     def _take(self) -> dict[str, Touched]:
         """The next round: those with a mark, and nobody else with them; without any, those who wait longest."""

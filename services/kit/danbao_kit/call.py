@@ -44,8 +44,11 @@ class Call:
     def request_caller(self) -> str:
         """Whose request ids these are: the partner's, else the token subject's, else the peer's.
 
-        The partner of a user's token is where they come from: what was answered to the partner is not theirs.
+        The partner of a user's token is where they come from: what was answered to the partner is not theirs. Nor is it
+        a partner's what was answered to somebody of its own who may do more, such as an operator, who sees all.
         """
+        if PARTNER in self.roles and not self.roles <= ORDINARY_ROLES:
+            return f"further:{self.subject}"
         if self.partner and PARTNER in self.roles:
             return f"partner:{self.partner}"
         if self.subject:

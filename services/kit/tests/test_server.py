@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from danbao.payments.v1 import payment_pb2, payment_pb2_grpc, reconciliation_pb2, reconciliation_pb2_grpc
 from danbao.testing.v1 import clock_pb2, clock_pb2_grpc
 from danbao_kit.business_clock import ClockMixed, ClockServicer, open_clock
-from danbao_kit.call import current_call
+from danbao_kit.call import Call, current_call
 from danbao_kit.database import Database
 from danbao_kit.errors import FieldInvalid
 from danbao_kit.interceptors import PeerTable, ServiceInterceptor
@@ -146,6 +146,16 @@ async def test_the_gateways_word_on_the_caller_is_believed(gateway, probe):
     call = probe.calls[0]
     assert (call.peer, call.subject, call.roles, call.partner) == ("gateway", "s", {"user", "partner"}, "p")
     assert call.request_caller == "partner:p"
+
+
+@pytest.mark.parametrize("further", ["operator", "arbiter", "rail", "auditor"])
+def test_what_was_answered_to_more_than_a_partner_is_not_the_partner_s_to_ask_again(further):
+    """By the same request id the partner would read what only the other may see."""
+    shop, user, more = (
+        Call("m", "gateway", subject="clerk", roles=frozenset(roles), partner="shop").request_caller
+        for roles in ({"partner"}, {"user"}, {"partner", "user", further})
+    )
+    assert (shop, user, more) == ("partner:shop", "subject:clerk", "further:clerk")
 
 
 async def test_identity_headers_of_another_peer_are_ignored(server, authority, probe):

@@ -322,6 +322,59 @@ async def test_users_and_operators_bring_nobody_but_an_operator_may_say_whose(st
     assert (await whose(stack, OURS), await whose(stack, NOBODYS)) == ("shop", "rival")
 
 
+_ITSELF: dict[str, tuple[str, Callable[[], Any]]] = {
+    **{how: _BRINGS[how] for how in ("topping up", "paying", "holding", "paying over a rail", "withdrawing")},
+    "refunding": ("RefundPayment", lambda: payment_pb2.RefundPaymentRequest(amount=money(1))),
+    "refunding a top-up": ("RefundTopUp", lambda: payment_pb2.RefundTopUpRequest(amount=money(1))),
+}
+SENT = as_caller(subject="nobodys", roles="user", partner="shop")
+
+
+@pytest.mark.parametrize("how", list(_ITSELF))
+async def test_a_user_that_acts_for_itself_is_brought_by_the_partner_that_its_token_names(
+    stack: PaymentsStack, how: str
+):
+    """Or another could take it over with the money that is in it."""
+    await stack.fund(OURS, 1000)
+    topped_up = await stack.call("CreateTopUp", top_up(NOBODYS, 1000), as_=OPERATOR)
+    paid = await stack.call("CreatePayment", payment(OURS, NOBODYS, 10))
+    assert await whose(stack, NOBODYS) == ""
+    method, make = _ITSELF[how]
+    request = make()
+    if how.startswith("refunding"):
+        request.name = topped_up.name if "top-up" in how else paid.name
+    assert (await told(stack, method, request, SENT))[0] == "OK"
+    assert await whose(stack, NOBODYS) == "shop"
+    assert {row["partner"] for row in await stack.sql("SELECT partner FROM accounts WHERE owner = $1", NOBODYS)} == {
+        "shop"
+    }
+    assert (await told(stack, "ListAccounts", account_pb2.ListAccountsRequest(owner=NOBODYS), RIVAL))[1].accounts == []
+    for_it = payment(NOBODYS, "subjects/rivals", 1)
+    assert (await told(stack, "CreatePayment", for_it, RIVAL))[1] == "INSUFFICIENT_FUNDS"
+    assert (await told(stack, "CreatePayment", for_it, PARTNER))[0] == "OK"
+
+
+async def test_the_partner_in_a_user_s_token_gives_no_right_and_takes_over_nobody(world: World):
+    stack = world.stack
+    theirs = as_caller(subject="theirs", roles="user", partner="shop")
+    # What another has brought stays so, and the user acts for itself as ever.
+    assert (await told(stack, "CreateTopUp", top_up(THEIRS, 1), theirs))[0] == "OK"
+    assert (await told(stack, "CreatePayment", payment(THEIRS, OURS, 1), theirs))[0] == "OK"
+    assert (await told(stack, "CreateWithdrawal", withdrawal(THEIRS, 1), theirs))[0] == "OK"
+    assert await whose(stack, THEIRS) == "rival"
+    # Of the partner's there is no more for it than for any user; what is refused brings nobody.
+    before = await state(stack)
+    for method, request in (
+        ("CreatePayment", payment(OURS, NOBODYS, 1)),
+        ("CreateTopUp", top_up(OURS, 1)),
+        ("CreateWithdrawal", withdrawal(OURS, 1)),
+        ("GetAccount", account_pb2.GetAccountRequest(name=wallet(OURS))),
+        ("CreatePayment", payment(NOBODYS, OURS, 1)),
+    ):
+        assert (await told(stack, method, request, SENT))[0] != "OK"
+    assert await state(stack) == before
+
+
 @pytest.mark.parametrize("owner", ["platform", RAIL, "trades/t1"])
 async def test_only_subjects_are_brought(stack: PaymentsStack, owner: str):
     kind = {"platform": "suspense", RAIL: "rail.settled", "trades/t1": "escrow.trade"}[owner]

@@ -54,6 +54,8 @@ def create_payment(command: CreatePayment, books: Books, moment: Moment, rails: 
     if partner and not (partner == payer.partner == payee.partner and len(credited) == 1 and not command.beneficiary):
         payer, credited, exists = enter(command, payer, credited, books, moment)
         payee = payee if command.splits else credited[0]
+    elif command.caller.sent_by and not payer.partner:
+        payer = account_to_debit(command.payer, USER_AVAILABLE, currency, command.caller, books, moment)
     check_movable([payer], credited)
     if exists and payer.id in books.due_holds:
         expire_due((payer.id,), books, moment)
@@ -216,7 +218,7 @@ def refund_payment(command: RefundPayment, books: Books, moment: Moment) -> Paym
 def _givers(payment: Payment, caller: Caller, books: Books, moment: Moment) -> list[Account]:
     """The accounts that give a refund; to a partner another's is one in which there is nothing."""
     accounts = receivers(payment, books, moment)
-    if not caller.is_tenant:
+    if not caller.is_tenant and not caller.sent_by:
         return accounts
     return [
         account_to_debit(account.owner, account.kind, account.currency, caller, books, moment) for account in accounts

@@ -34,12 +34,14 @@ class Caller:
     """One caller. `subject` is the token's, subjects/{id}, and `partner` a partner's own.
 
     Of a peer service they are those for whom it asks: whose trade or membership it is, and which subject asks by a
-    token of its own; both are empty where it asks for itself.
+    token of its own; both are empty where it asks for itself. `sent_by` is the partner that a user's token names: it
+    brings the user, and gives no right to anything else.
     """
 
     party: Party
     subject: str = ""
     partner: str = ""
+    sent_by: str = ""
 
     @property
     def is_tenant(self) -> bool:

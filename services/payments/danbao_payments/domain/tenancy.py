@@ -40,12 +40,15 @@ def bring(owner: str, partner: str, books: Books, moment: Moment) -> None:
 
 
 def act_for(owner: str, caller: Caller, books: Books, moment: Moment) -> None:
-    """A partner that acts for an owner brings it, if nobody has. Raises AssertionError for another's."""
+    """A partner that acts for an owner brings it, if nobody has; so does the partner that a user's token names when the
+    user acts for itself: one issuer signed both claims. Raises AssertionError where a partner acts for another's."""
     if caller.is_tenant and owner.startswith(SUBJECTS):
         partner = books.partner_of(owner)
         assert partner in ("", caller.partner), "whose it is was looked at before"
         if not partner:
             bring(owner, caller.partner, books, moment)
+    elif caller.sent_by and owner == caller.subject and not books.partner_of(owner):
+        bring(owner, caller.sent_by, books, moment)
 
 
 def assign(owner: str, partner: str, books: Books, moment: Moment) -> None:
@@ -59,10 +62,9 @@ def assign(owner: str, partner: str, books: Books, moment: Moment) -> None:
 def account_to_debit(owner: str, kind: str, currency: str, caller: Caller, books: Books, moment: Moment) -> Account:
     """The account as it stands; to a partner another's is one that nobody has posted to. A subject's that nobody has
     brought is the partner's from now on."""
-    if caller.is_tenant:
-        if is_foreign(owner, caller, books):
-            return new_account(owner, kind, currency, moment.now)
-        act_for(owner, caller, books, moment)
+    if is_foreign(owner, caller, books):
+        return new_account(owner, kind, currency, moment.now)
+    act_for(owner, caller, books, moment)
     return books.account(owner, kind, currency, moment.now)
 
 

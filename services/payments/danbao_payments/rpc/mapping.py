@@ -63,7 +63,7 @@ def caller_of(call: Call) -> Caller:
     subject = f"subjects/{call.subject}" if call.subject else ""
     # A partner's token without a partner stands for itself.
     partner = (call.partner or f"subject:{call.subject}") if party is Party.PARTNER else ""
-    return Caller(party, subject, partner)
+    return Caller(party, subject, partner, call.partner if party is Party.USER else "")
 
 
 def on_behalf(request: Any, caller: Caller) -> Caller:

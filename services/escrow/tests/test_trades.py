@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from danbao.escrow.v1 import trade_pb2
+from danbao.escrow.v1 import audit_pb2_grpc, trade_pb2
+from danbao.type.v1 import privileged_action_pb2
 from danbao_kit.commands import CommandRunner
 from danbao_kit.rpc_status import reason_of
 
@@ -400,9 +401,9 @@ async def test_operations_on_one_trade_wait_only_for_money(stack, client, monkey
     rounds = []
     run_many = CommandRunner.run_many
 
-    async def counted(self, operations):
+    async def counted(self, operations, asked):
         rounds.append(len(operations))
-        return await run_many(self, operations)
+        return await run_many(self, operations, asked)
 
     monkeypatch.setattr(CommandRunner, "run_many", counted)
     trade = await client.paid(*[100] * 48)
@@ -475,3 +476,20 @@ async def test_etag_rises_with_every_change(client):
     shipped = await client.give("ShipLines", trade, "SELLER")
     assert len({trade.etag, paid.etag, shipped.etag}) == 3
     assert shipped.update_time.ToNanoseconds() > paid.update_time.ToNanoseconds()
+
+
+async def test_the_log_tells_what_each_operation_of_a_batch_asked_though_another_has_its_id(stack, client):
+    trades = [await client.created(number) for number in (10, 20)]
+    cancels = [
+        client.request("CancelTrade", trade, "OPERATOR", reason=why)
+        for trade, why in zip(trades, ("what was done", "what was not"), strict=True)
+    ]
+    cancels[1].request_id = cancels[0].request_id
+    batch = trade_pb2.BatchExecuteRequest(operations=[trade_pb2.Operation(cancel_trade=each) for each in cancels])
+    reply = await client.as_(subject="op-1", roles="operator").call("BatchExecute", batch)
+    assert reply.results[0].trade.state == S.STATE_CANCELLED
+    assert reason_of(reply.results[1].error)[0] == "REQUEST_ID_REUSED"
+    audit = audit_pb2_grpc.AuditServiceStub(stack.client_of(stack.replicas[0], peer="operator").channel)
+    listed = await audit.ListPrivilegedActions(privileged_action_pb2.ListPrivilegedActionsRequest(), timeout=5)
+    [told] = [action for action in listed.actions if action.operation == "CancelTrade"]
+    assert (told.object, told.why, told.outcome) == (trades[0].name, "what was done", "OK")

@@ -49,13 +49,20 @@ def why_of_header(said: str) -> str:
 
 
 class Acting:
-    """A call by privilege; one for all operations of a batch."""
+    """A call by privilege, or one operation of it. `asked`: the operation's own message; None: the call's."""
 
-    __slots__ = ("_operations", "call")
+    __slots__ = ("_asked", "call")
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, asked: Message | None = None) -> None:
         self.call = call
-        self._operations: dict[tuple[str, str], Message] | None = None
+        self._asked = asked
+
+    def upon(self, operation: Message) -> Acting:
+        """The same call for one operation of its batch, given as it stands there: what another asks is not told of it,
+        however alike their kinds and request ids are."""
+        kind = operation.WhichOneof("operation")
+        assert kind is not None, "what is none of the operations was refused before"
+        return Acting(self.call, getattr(operation, kind))
 
     def action(self, *, operation: str, outcome: str, create_time: datetime, words: Words) -> PrivilegedAction:
         """What is told of the call itself."""
@@ -79,14 +86,15 @@ class Acting:
         self,
         *,
         salt: bytes,
-        operation: str = "",
         request_id: str = "",
         fingerprint: bytes = b"",
         about: str = "",
         reply: Message | None = None,
     ) -> Words:
         """What the request says of it. `about`: what it is upon, where the request's own name is not to be kept."""
-        asked = self._asked(operation, request_id)
+        asked = self._asked
+        if asked is None and isinstance(self.call.request, Message):
+            asked = self.call.request
         return Words(
             salt=salt,
             request_id=request_id,
@@ -95,22 +103,6 @@ class Acting:
             object=about or object_of(asked, reply),
             why=(why_of(asked) if asked is not None else "") or self.call.why,
         )
-
-    def _asked(self, operation: str, request_id: str) -> Message | None:
-        """The call's message, or the operation's within it."""
-        request = self.call.request
-        if not isinstance(request, Message):
-            return None
-        if not request_id or "operations" not in request.DESCRIPTOR.fields_by_name:
-            return request
-        if self._operations is None:
-            self._operations = {}
-            for each in request.operations:  # type: ignore[attr-defined]
-                kind = each.WhichOneof("operation")
-                if kind is not None:
-                    inner = getattr(each, kind)
-                    self._operations[_camel(kind), inner.request_id] = inner
-        return self._operations.get((operation, request_id))
 
 
 def object_of(asked: Message | None, reply: Message | None) -> str:
@@ -178,8 +170,3 @@ def _first(message: Message | None, form: re.Pattern[str], *, depth: int = 0) ->
             if found or (found := _first(inner, form, depth=depth - 1)):
                 return found
     return ""
-
-
-def _camel(snake: str) -> str:
-    """The operation's method: create_payment is CreatePayment."""
-    return "".join(part.capitalize() for part in snake.split("_"))

@@ -54,7 +54,6 @@ def told(
         request = submission.request
         words = acting.words(
             salt=salts[position * SALT_BYTES : (position + 1) * SALT_BYTES],
-            operation=request.method if request is not None else "",
             request_id=request.request_id if request is not None else "",
             fingerprint=fingerprints.get(submission.record_key, b""),
             about=submission.about,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import grpc
+from google.protobuf.message import Message
 from opentelemetry import trace
 
 from danbao_kit.acting import Acting
@@ -83,8 +84,13 @@ class CommandRunner:
         assert outcome.message is not None
         return outcome.message
 
-    async def run_many(self, operations: Sequence[tuple[str, str, Any] | DanbaoError]) -> list[Outcome]:
-        """Outcomes of (method, request_id, command) each, in order; an error in place of one is its outcome."""
+    async def run_many(
+        self, operations: Sequence[tuple[str, str, Any] | DanbaoError], asked: Sequence[Message]
+    ) -> list[Outcome]:
+        """Outcomes of (method, request_id, command) each, in order; an error in place of one is its outcome.
+
+        `asked`: each operation as it stands in the request, in the same order.
+        """
         call = current_call()
         acting = acting_of(call)
         outcomes: list[Outcome | None] = [None] * len(operations)
@@ -95,7 +101,8 @@ class CommandRunner:
             else:
                 method, request_id, command = operation
                 shown = not running  # one span for the whole call, not one an operation
-                running.append((position, _submission(call, acting, method, request_id, command, shown=shown)))
+                by = None if acting is None else acting.upon(asked[position])
+                running.append((position, _submission(call, by, method, request_id, command, shown=shown)))
         for (position, _), outcome in zip(
             running, await self._all_in_time(call, [submission for _, submission in running]), strict=True
         ):

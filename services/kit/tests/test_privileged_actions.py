@@ -260,20 +260,22 @@ def test_the_header_is_text_of_any_script_and_bounded():
         assert "1111" not in str(refusal.value)
 
 
-def test_within_a_batch_each_operation_tells_its_own():
+def test_within_a_batch_each_operation_tells_its_own_even_if_another_has_its_kind_and_id():
     request = payment_pb2.BatchExecuteRequest(
         operations=[
             {"refund_payment": {"request_id": "1", "name": "payments/1", "description": "late"}},
             {"freeze_account": {"request_id": "1", "name": "accounts/1"}},
+            {"refund_payment": {"request_id": "1", "name": "payments/2", "description": "for myself"}},
         ]
     )
     call = Call("danbao.payments.v1.PaymentService/BatchExecute", "gateway", "op", frozenset({"operator"}))
     call.request, call.why = request, "see case 7"
-    acting = Acting(call)
-    refund = acting.words(salt=b"", operation="RefundPayment", request_id="1")
-    freeze = acting.words(salt=b"", operation="FreezeAccount", request_id="1")
-    assert (refund.object, refund.why) == ("payments/1", "late")
-    assert (freeze.object, freeze.why) == ("accounts/1", "see case 7")
+    words = [Acting(call).upon(operation).words(salt=b"", request_id="1") for operation in request.operations]
+    assert [(each.object, each.why) for each in words] == [
+        ("payments/1", "late"),
+        ("accounts/1", "see case 7"),
+        ("payments/2", "for myself"),
+    ]
 
 
 def test_what_is_not_to_be_named_is_not():

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from danbao.payments.v1 import account_pb2, ledger_pb2, payment_pb2
+from danbao.type.v1 import privileged_action_pb2
 from danbao_kit.rpc_client import RemoteError
 from danbao_kit.rpc_status import reason_of
 from danbao_payments.domain.payment import Payment
@@ -198,3 +199,34 @@ async def test_payments_of_wallets_and_of_rails_in_one_batch_are_both_stored_who
     for each in (stored[0], stored[2]):
         expected = Payment._field_defaults | {"partner": "shop"}
         assert {name: getattr(each, name) for name in Payment._field_defaults} == expected
+
+
+async def test_the_log_of_privileged_actions_tells_what_was_done_and_not_what_another_with_its_id_asked(
+    stack: PaymentsStack,
+):
+    done, other = [await stack.call("CreateAccount", new_account(number)) for number in (1, 2)]
+    freezes = [account_pb2.FreezeAccountRequest(request_id="same", name=account.name) for account in (done, other)]
+    gifts = [gift(BUYER, 777), gift(SELLER, 1)]
+    for each, why in zip(gifts, ("for my own pocket", "ticket 5"), strict=True):
+        each.request_id, each.description = "same", why
+    batch = payment_pb2.BatchExecuteRequest(
+        operations=[
+            *[payment_pb2.Operation(freeze_account=each) for each in freezes],
+            *[payment_pb2.Operation(post_transaction=each) for each in gifts],
+        ]
+    )
+    expected = ["account", "REQUEST_ID_REUSED", "transaction", "REQUEST_ID_REUSED"]
+    results = (await stack.call("BatchExecute", batch, as_=OPERATOR)).results
+    assert [answer(result) for result in results] == expected
+    again = (await stack.call("BatchExecute", batch, as_=OPERATOR)).results
+    assert [answer(result) for result in again] == expected
+    with pytest.raises(RemoteError, match="same"):
+        await stack.call("FreezeAccount", freezes[1], as_=OPERATOR)
+    asked = privileged_action_pb2.ListPrivilegedActionsRequest(page_size=2)
+    moved, froze = (await stack.call("ListPrivilegedActions", asked, as_=OPERATOR)).actions
+    assert (froze.operation, froze.object, froze.outcome) == ("FreezeAccount", done.name, "OK")
+    assert (moved.operation, moved.object, moved.why) == (
+        "PostTransaction",
+        results[2].transaction.name,
+        "for my own pocket",
+    )

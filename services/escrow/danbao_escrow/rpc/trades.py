@@ -100,7 +100,9 @@ class TradeServicer(trade_pb2_grpc.TradeServiceServicer):
         operations = await self._prepared(request.operations)
         outcomes: dict[int, Outcome] = {}
         for wave in _waves(operations):
-            run = await self._run_many([operations[position] for position in wave])
+            run = await self._run_many(
+                [operations[position] for position in wave], [request.operations[position] for position in wave]
+            )
             outcomes.update(zip(wave, run, strict=True))
         results = [_result(outcomes[position]) for position in range(len(operations))]
         return trade_pb2.BatchExecuteResponse(results=results)
@@ -148,13 +150,17 @@ class TradeServicer(trade_pb2_grpc.TradeServiceServicer):
             for operation in prepared
         ]
 
-    async def _run_many(self, operations: list[tuple[str, str, Any] | DanbaoError]) -> list[Outcome]:
-        outcomes = await self._runner.run_many(operations)
+    async def _run_many(
+        self, operations: list[tuple[str, str, Any] | DanbaoError], asked: list[trade_pb2.Operation]
+    ) -> list[Outcome]:
+        outcomes = await self._runner.run_many(operations, asked)
         while waiting := [index for index, found in enumerate(outcomes) if isinstance(found.error, StepInFlight)]:
             if not time_is_left():
                 break
             await asyncio.sleep(LOOK_AGAIN_S)
-            again = await self._runner.run_many([operations[index] for index in waiting])
+            again = await self._runner.run_many(
+                [operations[index] for index in waiting], [asked[index] for index in waiting]
+            )
             for index, outcome in zip(waiting, again, strict=True):
                 outcomes[index] = outcome
         for operation, outcome in zip(operations, outcomes, strict=True):

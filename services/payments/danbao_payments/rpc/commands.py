@@ -88,7 +88,7 @@ class MutationRunner:
         prepared = [_prepare(operation, caller) for operation in operations]
         if any(not isinstance(item, DanbaoError) and item[0] in _ASKS_A_RAIL for item in prepared):
             _leave_time_to_look(current_call())
-        outcomes = await self._commands.run_many(prepared)
+        outcomes = await self._commands.run_many(prepared, operations)
         waiting = [
             (item[0], item[1])
             for item, outcome in zip(prepared, outcomes, strict=True)

@@ -7,7 +7,7 @@ from danbao_kit.action_log import ActionLog, Checked, Wanted
 from danbao_kit.call import OPERATOR, Call, current_call
 from danbao_kit.errors import FieldInvalid, FieldViolation, PageTokenInvalid, PeerNotAllowed
 from danbao_kit.paging import decode_token, encode_token, page_size
-from danbao_kit.privileged_actions import Entry, Place
+from danbao_kit.privileged_actions import BEGINNING, Entry, Place, can_be_told
 from danbao_kit.timestamps import moment_of
 
 # Left of the caller's time to tell what was found.
@@ -61,13 +61,13 @@ class ActionCalls:
 
 
 def action_message(entry: Entry) -> pb.PrivilegedAction:
-    """The entry as its contract shows it."""
+    """The entry as its contract shows it; without what somebody changed into what no contract can show."""
     action, words = entry.action, entry.words
     message = pb.PrivilegedAction(
         sequence=entry.sequence,
         method=action.method,
         operation=action.operation,
-        caller_kind=_KINDS[action.caller_kind],
+        caller_kind=_KINDS.get(action.caller_kind, pb.PrivilegedAction.CALLER_KIND_UNSPECIFIED),
         actor=action.actor,
         roles=[role for role in action.roles.split(",") if role],
         partner=action.partner,
@@ -76,7 +76,8 @@ def action_message(entry: Entry) -> pb.PrivilegedAction:
         erased=words is None,
         hash=entry.hash.hex(),
     )
-    message.create_time.FromDatetime(action.create_time)
+    if can_be_told(action.create_time):
+        message.create_time.FromDatetime(action.create_time)
     if words is not None:
         message.request_id = words.request_id
         message.fingerprint = words.fingerprint.hex()
@@ -87,7 +88,7 @@ def action_message(entry: Entry) -> pb.PrivilegedAction:
 
 def check_message(checked: Checked) -> pb.PrivilegedActionsCheck:
     """The look as its contract shows it."""
-    wrong = checked.broken
+    wrong, head = checked.broken, checked.head or BEGINNING
     return pb.PrivilegedActionsCheck(
         intact=checked.complete and wrong is None,
         complete=checked.complete,
@@ -95,8 +96,8 @@ def check_message(checked: Checked) -> pb.PrivilegedActionsCheck:
         hash=checked.reached.hash.hex(),
         entries=checked.entries,
         erased=checked.erased,
-        head_sequence=checked.head.sequence,
-        head_hash=checked.head.hash.hex(),
+        head_sequence=head.sequence,
+        head_hash=head.hash.hex(),
         broken_sequence=0 if wrong is None else wrong.sequence,
         broken_because="" if wrong is None else wrong.what,
     )

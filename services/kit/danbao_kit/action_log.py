@@ -27,8 +27,13 @@ from danbao_kit.tables import PARTITION
 # As many are hashed within milliseconds: nobody else is served meanwhile.
 _PAGE = 250
 
+# What the driver can read; times that somebody put beyond it are read as the infinity, which is no time either.
+_TIME = (
+    "CASE WHEN a.create_time >= '0001-01-02 UTC' AND a.create_time < '9999-12-31 UTC' THEN a.create_time"
+    " ELSE 'infinity' END AS create_time"
+)
 _SELECT = (
-    "SELECT a.sequence, a.create_time, a.method, a.operation, a.caller_kind, a.actor, a.roles, a.partner, a.outcome,"
+    f"SELECT a.sequence, {_TIME}, a.method, a.operation, a.caller_kind, a.actor, a.roles, a.partner, a.outcome,"
     " a.trace_id, a.words_digest, a.previous_hash, a.hash,"
     " w.salt, w.request_id, w.fingerprint, w.subject, w.object, w.why"
     " FROM privileged_actions AS a LEFT JOIN privileged_action_words AS w ON w.sequence = a.sequence"
@@ -37,8 +42,8 @@ _FIRST = text(f"{_SELECT} ORDER BY a.sequence LIMIT :most")
 _NEXT = text(f"{_SELECT} WHERE a.sequence > :after ORDER BY a.sequence LIMIT :most")
 # One statement, so that both are of one moment: they are written in one transaction.
 _END = text(
-    "SELECT sequence, hash, (SELECT coalesce(max(sequence), 0) FROM privileged_actions) AS last"
-    " FROM privileged_action_heads WHERE partition = :partition"
+    "SELECT h.sequence, h.hash, e.last FROM (SELECT coalesce(max(sequence), 0) AS last FROM privileged_actions) AS e"
+    " LEFT JOIN privileged_action_heads AS h ON h.partition = :partition"
 )
 _HASH = text("SELECT hash FROM privileged_actions WHERE sequence = :sequence")
 
@@ -56,12 +61,13 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a look along the chain found: how far it came, and the first break. Not `complete`: entries follow."""
+    """What a look along the chain found: how far it came, and the first break. Not `complete`: entries follow.
+    `head` None: it is gone."""
 
     reached: Place
     entries: int
     erased: int
-    head: Place
+    head: Place | None
     broken: Break | None
     complete: bool
 
@@ -103,7 +109,7 @@ class ActionLog:
             page = await self._page(reached.sequence)
             if not page:
                 head, last = await self._end()
-                if last > reached.sequence and head.sequence >= last:
+                if head is not None and head.sequence >= last > reached.sequence:
                     continue  # written after the page was read
                 return Checked(reached, entries, erased, head, broken_at_end(reached, head, last), complete=True)
             for entry in page:
@@ -130,11 +136,11 @@ class ActionLog:
         async with self._database.read() as connection:
             return [_entry(row) for row in await connection.execute(query, {**values, "most": _PAGE})]
 
-    async def _end(self) -> tuple[Place, int]:
+    async def _end(self) -> tuple[Place | None, int]:
         """The head, and the last entry that there is."""
         async with self._database.read() as connection:
             row = (await connection.execute(_END, {"partition": PARTITION})).one()
-        return Place(row.sequence, row.hash), row.last
+        return None if row.sequence is None else Place(row.sequence, row.hash), row.last
 
 
 def _entry(row: Any) -> Entry:

@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 
 from danbao_kit.acting import Acting
+from danbao_kit.errors import ActionLogHeadless
 from danbao_kit.failpoints import failpoint
 from danbao_kit.privileged_actions import OK, SALT_BYTES, UNDER_WAY, Place, PrivilegedAction, Words, chained
 from danbao_kit.submission import Outcome, Submission
@@ -70,12 +71,16 @@ def told(
 
 
 async def append(connection: asyncpg.Connection, actions: Sequence[tuple[PrivilegedAction, Words]]) -> None:
-    """Chains the actions to the log. The caller's transaction holds the stream's head: nobody else does meanwhile."""
+    """Chains the actions to the log. The caller's transaction holds the stream's head: nobody else does meanwhile.
+
+    Raises ActionLogHeadless: somebody took away what the migration made, so there is no entry to chain to.
+    """
     if not actions:
         return
     await failpoint("before_actions")
     head = await connection.fetchrow(_HEAD, PARTITION)
-    assert head is not None, "the head is made by the migration that makes the log"
+    if head is None:
+        raise ActionLogHeadless
     entries = chained(Place(head["sequence"], head["hash"]), actions)
     columns: list[Any] = list(
         zip(

@@ -16,6 +16,7 @@ DanbaoError
 ├── TooManyStreams          RESOURCE_EXHAUSTED   this caller has as many open as one may
 ├── OutcomeUnknown          UNAVAILABLE          send the same request id again
 ├── StoreUnavailable        UNAVAILABLE          a read found no store
+├── ActionLogHeadless       UNAVAILABLE          who acts by a privilege cannot be told in the log of that
 ├── DeadlineExceeded        DEADLINE_EXCEEDED    time is up; the outcome may be unknown
 ├── RecordedRefusal         as recorded          a refusal given before, word for word
 └── Internal                INTERNAL             a fault of ours, told without detail
@@ -201,6 +202,13 @@ class StoreUnavailable(DanbaoError):
 
     def __init__(self) -> None:
         super().__init__("the store cannot be reached; try again", retry_after_ms=500)
+
+
+class ActionLogHeadless(DanbaoError):
+    code, reason = Code.UNAVAILABLE, "STORE_UNAVAILABLE"
+
+    def __init__(self) -> None:
+        super().__init__("the head of the log of privileged actions is gone: until it is back nobody acts by privilege")
 
 
 class DeadlineExceeded(DanbaoError):

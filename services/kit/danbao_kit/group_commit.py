@@ -25,7 +25,14 @@ from danbao_kit.batch_transaction import BatchTransaction, Item
 from danbao_kit.clock import Clock
 from danbao_kit.database import Database
 from danbao_kit.decision import Moment, RequestKey
-from danbao_kit.errors import DeadlineExceeded, Internal, OutcomeUnknown, Overloaded, StoreUnavailable
+from danbao_kit.errors import (
+    ActionLogHeadless,
+    DeadlineExceeded,
+    Internal,
+    OutcomeUnknown,
+    Overloaded,
+    StoreUnavailable,
+)
 from danbao_kit.ids import Ids
 from danbao_kit.late_answers import LateAnswers
 from danbao_kit.log import log
@@ -228,7 +235,8 @@ class GroupCommit:
                     else:
                         log.exception("command_failed", command=type(batch[0].submission.command).__name__)
                         commit_span.set_status(StatusCode.ERROR, type(error).__name__)
-                        batch[0].settle(Outcome(error=Internal()))
+                        told = error if isinstance(error, ActionLogHeadless) else Internal()
+                        batch[0].settle(Outcome(error=told))
                     return
         ended_ns = now_ns()
         self._show(batch, leader, commit_span.get_span_context() if sampled else None, started_ns, ended_ns)

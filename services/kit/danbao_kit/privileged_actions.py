@@ -112,6 +112,11 @@ def chained(head: Place, told: Iterable[tuple[PrivilegedAction, Words]]) -> list
     return entries
 
 
+def can_be_told(moment: datetime) -> bool:
+    """Whether it is a time at all. The store has an infinity too, which the driver gives without a zone."""
+    return moment.tzinfo is not None
+
+
 def broken(entry: Entry, before: Place, *, words_may_go: bool) -> Break | None:
     """What is wrong with the entry that should follow `before`; None: nothing."""
     expected = before.sequence + 1
@@ -121,7 +126,7 @@ def broken(entry: Entry, before: Place, *, words_may_go: bool) -> Break | None:
         return Break(expected, "is missing")
     if entry.previous_hash != before.hash:
         return Break(expected, "does not follow from the entry before it")
-    if _cannot_be_told(entry.action.create_time) or entry_hash(expected, entry.action, before.hash) != entry.hash:
+    if not can_be_told(entry.action.create_time) or entry_hash(expected, entry.action, before.hash) != entry.hash:
         return Break(expected, "was changed")
     if entry.words is None:
         return None if words_may_go else Break(expected, "lacks its words")
@@ -130,8 +135,10 @@ def broken(entry: Entry, before: Place, *, words_may_go: bool) -> Break | None:
     return None
 
 
-def broken_at_end(reached: Place, head: Place, last_sequence: int) -> Break | None:
-    """What is wrong where no entry follows `reached`: of the head, and of the last entry that there is."""
+def broken_at_end(reached: Place, head: Place | None, last_sequence: int) -> Break | None:
+    """What is wrong where no entry follows `reached`: of the head (None: gone), and of the last entry that there is."""
+    if head is None:
+        return Break(reached.sequence + 1, "may be missing: the head is gone")
     if last_sequence > head.sequence:
         return Break(head.sequence + 1, "stands behind the head")
     if head.sequence > reached.sequence:
@@ -148,8 +155,3 @@ def _packed(*parts: bytes) -> bytes:
 def _micros(moment: datetime) -> int:
     since = moment - _EPOCH
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-
-
-def _cannot_be_told(moment: datetime) -> bool:
-    """The store has an infinity too, which the driver gives without a zone."""
-    return moment.tzinfo is None

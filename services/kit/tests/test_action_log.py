@@ -14,8 +14,10 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from danbao.payments.v1 import payment_pb2
+from danbao.type.v1 import privileged_action_pb2
 from danbao_kit.acting import Acting
 from danbao_kit.action_auditor import ActionAuditor
+from danbao_kit.action_calls import ActionCalls
 from danbao_kit.action_log import ActionLog, Wanted
 from danbao_kit.business_clock import ClockServicer, open_clock
 from danbao_kit.call import Call, set_current_call
@@ -266,6 +268,24 @@ TAMPERED = {
         3,
         "was changed",
     ),
+    "the time before all time": (
+        ["UPDATE privileged_actions SET create_time = '0044-03-15 BC' WHERE sequence = 3"],
+        3,
+        "was changed",
+    ),
+    "the time after all time": (
+        ["UPDATE privileged_actions SET create_time = '12026-11-29' WHERE sequence = 3"],
+        3,
+        "was changed",
+    ),
+    "the caller of no kind": (
+        [
+            "ALTER TABLE privileged_actions DROP CONSTRAINT action_caller_kind_is_known",
+            "UPDATE privileged_actions SET caller_kind = 'x' WHERE sequence = 3",
+        ],
+        3,
+        "was changed",
+    ),
     "the outcome changed": (["UPDATE privileged_actions SET outcome = 'OK.' WHERE sequence = 3"], 3, "was changed"),
     "the hash changed": (["UPDATE privileged_actions SET hash = 'x' WHERE sequence = 3"], 3, "was changed"),
     "why changed": (
@@ -318,6 +338,12 @@ TAMPERED = {
         6,
         "is not the one that the head names",
     ),
+    "the head gone": (["DELETE FROM privileged_action_heads"], 7, "may be missing: the head is gone"),
+    "all gone with the head": (
+        ["DELETE FROM privileged_action_heads", "DELETE FROM privileged_actions"],
+        1,
+        "may be missing: the head is gone",
+    ),
 }
 
 
@@ -328,13 +354,35 @@ async def test_what_the_owner_of_the_tables_does_is_found_and_where(replica, jar
     log = ActionLog(database)
     assert (await log.verify()).broken is None
     statements, sequence, what = TAMPERED[how]
-    await as_owner(jar_database, *statements, "SELECT 1")
+    [left] = await as_owner(jar_database, *statements, "SELECT count(*) FROM privileged_actions")
     checked = await log.verify()
     assert checked.broken == Break(sequence, what)
     assert checked.complete
     auditor = ActionAuditor(log, service="jars", every_s=1)
     await auditor.look()
     assert auditor.broken == Break(sequence, what)
+    set_current_call(Call("jars.v1.AuditService/Any", "operator"))
+    told = await ActionCalls(log).verify(privileged_action_pb2.VerifyPrivilegedActionsRequest())
+    assert (told.intact, told.broken_sequence, told.broken_because) == (False, sequence, what)
+    listed = await ActionCalls(log).list(privileged_action_pb2.ListPrivilegedActionsRequest())
+    assert len(listed.actions) == left["count"], "what is there is shown, whatever somebody made of it"
+
+
+async def test_without_its_head_the_log_takes_nothing_and_nothing_is_done_by_privilege(replica, log, jar_database):
+    _, commit = replica
+    await commit.submit(filling(1))
+    [head] = await as_owner(jar_database, "DELETE FROM privileged_action_heads RETURNING partition, sequence, hash")
+    ordinary = Submission(Fill("b", 1), request("2"))
+    refused, done = await commit.submit_many([filling(3), ordinary])
+    assert (refused.error.code, refused.error.reason) == ("UNAVAILABLE", "STORE_UNAVAILABLE")
+    assert "head" in str(refused.error)
+    assert done.error is None, "whoever uses no privilege is not held up"
+    restored = "INSERT INTO privileged_action_heads VALUES ({}, {}, '\\x{}')"
+    await as_owner(jar_database, restored.format(head["partition"], head["sequence"], head["hash"].hex()), "SELECT 1")
+    again = await commit.submit(filling(3))
+    assert (again.error, again.replayed) == (None, False), "it had no effect before"
+    assert [entry.words.request_id for entry in await written(log)] == ["1", "3"]
+    assert (await log.verify()).broken is None
 
 
 async def rewrite_from(database, sequence: int) -> None:

@@ -104,9 +104,12 @@ class ActionAuditor:
         )
 
     def _say(self, new: Checked) -> None:
-        """The head's hash, for whoever keeps log lines where nobody of this service can change them."""
+        """The head's hash, for whoever keeps log lines where nobody of this service can change them.
+
+        Not while a break stands: what follows it is no log to be noted as verified.
+        """
         now = self._monotonic()
-        if new.broken is not None or not new.complete:
+        if self._broken is not None or new.broken is not None or not new.complete:
             return
         is_due = self._told_at is None or now - self._told_at >= _TELL_EVERY_S
         if is_due or self._told != self._known:
@@ -117,7 +120,7 @@ class ActionAuditor:
 
     def _tell(self, meter: Meter) -> None:
         def head(_: CallbackOptions) -> Iterable[Observation]:
-            known = self._known
+            known = self._known if self._broken is None else self._told
             return [Observation(known.sequence, {"hash": known.hash.hex()})]
 
         meter.create_observable_gauge(
@@ -127,7 +130,10 @@ class ActionAuditor:
             "1: the log of privileged actions is not as it was written.",
         )
         meter.create_observable_gauge(
-            "privileged_actions_head", [head], "{entry}", "The last entry found intact, and its hash."
+            "privileged_actions_head",
+            [head],
+            "{entry}",
+            "The last entry found intact, with no break before, and its hash.",
         )
         meter.create_observable_gauge(
             "privileged_actions_age_seconds",

@@ -165,6 +165,13 @@ async def test_what_has_no_request_id_is_told_by_the_method_s_name(replica, log)
     assert (entry.action.operation, entry.words.request_id, entry.words.why) == ("Do", "", "a sweep")
 
 
+async def test_a_final_refusal_of_what_has_no_request_id_is_told_too(replica, log):
+    refused = await replica[1].submit(Submission(Move("a", "b", 4), acting=operator("a read")))
+    assert refused.error.reason == "JAR_TOO_EMPTY"
+    [entry] = await written(log)
+    assert (entry.action.outcome, entry.words.request_id, entry.words.why) == ("JAR_TOO_EMPTY", "", "a read")
+
+
 async def test_two_replicas_at_once_keep_the_log_without_a_gap(replica, log, jar_database):
     _, here = replica
     there_database, there = jar_service(jar_database.dsn)
@@ -505,6 +512,31 @@ async def test_the_head_is_told_in_log_and_metrics_so_that_it_is_noted_elsewhere
     assert {(line["check"], line["resource"]) for line in told("audit_violation")} == {
         ("privileged_actions", "privilegedActions/6")
     }
+
+
+async def test_while_a_break_stands_no_head_is_told_as_verified(replica, jar_database, monkeypatch):
+    database, commit = replica
+    reader, out = InMemoryMetricReader(), io.BytesIO()
+    monkeypatch.setattr("danbao_kit.log._Sink.stream", out)
+    meter = MeterProvider([reader]).get_meter("test")
+    auditor = ActionAuditor(ActionLog(database), service="jars", every_s=1, meter=meter)
+
+    def verified() -> list[int]:
+        lines = [json.loads(line) for line in out.getvalue().splitlines()]
+        return [line["sequence"] for line in lines if line["event"] == "privileged_actions_verified"]
+
+    await commit.submit_many([filling(number) for number in range(6)])
+    await auditor.look()
+    await as_owner(jar_database, "UPDATE privileged_actions SET actor = 'x' WHERE sequence = 2", "SELECT 1")
+    await commit.submit(filling(7))
+    for _ in range(2):
+        await auditor.look()
+        assert measured(reader)["privileged_actions_broken"] == (1, {})
+        assert measured(reader)["privileged_actions_head"][0] == 6, "the last before the break was found"
+    assert verified() == [6]
+    await as_owner(jar_database, "UPDATE privileged_actions SET actor = 'op-1' WHERE sequence = 2", "SELECT 1")
+    await auditor.look()
+    assert verified() == [6, 7]
 
 
 async def test_the_chain_is_looked_at_in_pieces_that_join(replica, log):

@@ -71,7 +71,13 @@ def test_a_card_s_number_is_found_wherever_it_stands(number, form):
     assert found(form.format(number))
 
 
-@pytest.mark.parametrize("between", [" ", "-", "  ", " - ", "\u00a0", "\u2009", "\u2011", "\u2013", "\u200b", "\u3000"])
+@pytest.mark.parametrize(
+    "between",
+    [
+        *(" ", "-", "  ", " - ", "\u00a0", "\u2009", "\u2011", "\u2013", "\u200b", "\u3000"),
+        *("\u202f", "\u205f", "\ufe63", "\u2212", "\u2060", "\u00ad", "\ufeff", "\u2060 \u2060", "\uff0d"),
+    ],
+)
 @pytest.mark.parametrize("number", ["4242424242424242", "5555555555554444"])
 def test_groups_of_a_card_s_number_are_one_number(number, between):
     groups = [number[at : at + 4] for at in range(0, 16, 4)]
@@ -80,8 +86,45 @@ def test_groups_of_a_card_s_number_are_one_number(number, between):
     assert not found(between.join(off_by_one(number)))
 
 
-def test_full_width_digits_are_digits():
-    assert found("卡 " + "".join(chr(ord(digit) + 0xFEE0) for digit in "4242424242424242"))
+@pytest.mark.parametrize(
+    "between", ["\t", "\n", "\r\n", ".", "/", "_", " / ", " . ", "--_", "\uff0e", "\u00b7", "\u2044", "\u2028"]
+)
+@pytest.mark.parametrize("number", ["4242424242424242", "5555555555554444", "378282246310005", "30569309025904"])
+def test_the_groups_that_a_card_is_printed_in_may_have_other_signs_between(number, between):
+    cuts = (4, 8, 12, 16) if len(number) == 16 else (4, 10, 15)
+    groups = [number[start:end] for start, end in zip((0, *cuts), cuts, strict=False)]
+    assert found(between.join(groups))
+    assert found(f"1234 {between.join(groups)}, thanks")
+    assert not found(between.join([*groups[:-1], off_by_one(groups[-1])]))
+    assert not found(between.join([*groups[:-1], groups[-1] + "0000"]))
+
+
+def test_groups_that_belong_to_no_card_may_stand_before():
+    assert found("1234/4242/4242/4242/4242")
+    assert found("12_1234_3782_822463_10005")
+
+
+def test_a_long_number_may_have_other_signs_between_too():
+    assert found("6205.5000.0000.0000.004")
+    assert not found("6205.5000.0000.0000.005")
+
+
+@pytest.mark.parametrize(
+    "zero",
+    [0xFF10, 0x0660, 0x06F0, 0x0966, 0x0E50, 0x1D7CE, 0x1D7F6],
+    ids=["wide", "Arabic", "Persian", "Devanagari", "Thai", "bold", "monospace"],
+)
+def test_digits_of_every_form_are_digits(zero):
+    digits = "".join(chr(ord(digit) - ord("0") + zero) for digit in "4242424242424242")
+    assert found(f"卡 {digits}")
+    assert found(digits)
+    assert not found(off_by_one("4242424242424242").translate({ord("0") + n: chr(zero + n) for n in range(10)}))
+
+
+def test_raised_circled_and_key_digits_are_digits():
+    for two, four in (("²", "⁴"), ("②", "④"), ("2\ufe0f\u20e3", "4\ufe0f\u20e3"), ("٢", "4")):
+        assert found((four + two) * 8)
+        assert found(" ".join([(four + two) * 2] * 4))
 
 
 @pytest.mark.parametrize("number", PUBLISHED)
@@ -106,7 +149,16 @@ def test_one_digit_off_is_no_card(number):
         "12.4242424242424242",
         "4.242.424.242.424.242",
         "4,242,424,242,424,242",
-        "4242/4242/4242/4242",
+        "4242/4242/42424242",
+        "42/42/4242/4242/4242",
+        "1234.5678",
+        "4242.4242 4242.4242",
+        "4242.4242, 4242.4242",
+        "4242_4242 4242/4242",
+        "42_4242424242424_2",
+        "4242.424.242.424.242",
+        "42\n42\n42\n42\n42\n42\n42\n42",
+        "2026/1129/083413/4242",
         "1111111111111117",  # nobody's range, though Luhn holds
         "0000000000000000",
         "9999999999999995",
@@ -130,6 +182,24 @@ def test_a_uuid_beside_a_card_s_number_does_not_hide_it():
     assert found("4242424242424242 42424242-4242-4242-4242-424242424242")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4111111111111111-1111-1111-1111-111111111111",
+        "11111111-1111-1111-1111-1111111111114111111111111111",
+        "４11111111-1111-1111-1111-111111111111",
+        "４\u200b11111111-1111-1111-1111-111111111111",
+        "中11111111-1111-1111-1111-111111111111",
+    ],
+)
+def test_what_only_looks_like_a_uuid_hides_nothing(text):
+    found(text)
+
+
+def test_a_longer_first_group_makes_no_uuid():
+    assert found("4111111111111111-1111-1111-1111-111111111111")
+
+
 def test_no_uuid_and_no_hash_is_taken_for_a_card_s_number():
     dice = random.Random(44)
     for _ in range(20_000):
@@ -141,12 +211,32 @@ def test_no_uuid_and_no_hash_is_taken_for_a_card_s_number():
         assert not may_hold_card_number(digits.encode())
 
 
-@settings(max_examples=500, derandomize=True, database=None, deadline=None)
-@given(st.text(alphabet="0123456789 -aé４２\u2013\u00a0\u3000", max_size=60))
+SIGNS = (
+    "0123456789 -\t\n\r./_,aAé$x中，。４２٤۴४๔²⁴④㉑⑽½𝟒\u00a0\u00ad\u2009\u200b\u2011\u2013\u202f\u205f\u2060\u2212"
+    "\u3000\ufe0f\u20e3\ufe63\ufeff\u0338\uff0d\uff0f\uff3f\u00b7"
+)
+GROUPS_OF = st.sampled_from(
+    ["4", "42", "4242", "42424242", "424242424242", "４２４２", "٤٢٤٢", "⁴²⁴²", "11111111-1111-1111"]
+)
+
+
+@settings(max_examples=600, derandomize=True, database=None, deadline=None)
+@given(
+    st.one_of(
+        st.text(alphabet=SIGNS, max_size=60),
+        st.lists(st.one_of(GROUPS_OF, st.text(alphabet=SIGNS, max_size=3)), max_size=14).map("".join),
+        st.tuples(st.sampled_from(PUBLISHED), st.lists(st.text(alphabet=SIGNS[10:], max_size=3), min_size=19)).map(
+            lambda made: "".join(digit + sign for digit, sign in zip(*made, strict=False))
+        ),
+    )
+)
 def test_what_the_bytes_cannot_hold_no_text_does(text):
     found(text)
     found(f"{text} 4242-4242-4242-4242")
+    found(f"{text}-4242-4242-4242-424242424242")
     assert found(f"{text}; 4242424242424242")
+    wire = payment(description=text, metadata={"note": text}).SerializeToString()
+    assert may_hold_card_number(wire) or not holds_card_number(text)
 
 
 def payment(**changed):

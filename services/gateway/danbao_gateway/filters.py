@@ -10,7 +10,7 @@ from danbao_gateway import identity
 from danbao_gateway.contracts import Contracts
 from danbao_gateway.limits import LIMIT_FILTER, limit_filter
 from danbao_gateway.rates import merged, shipped_limits
-from danbao_gateway.replies import CONTENT_TYPE_POLICY, HEADER_POLICY, HEADER_SIZE_POLICY, lua_answers
+from danbao_gateway.replies import CONTENT_TYPE_POLICY, HEADER_POLICY, HEADER_SIZE_POLICY, PARTNER_POLICY, lua_answers
 from danbao_gateway.routes import BUFFER_FILTER, CORS_FILTER, HEADER_MUTATION_FILTER
 from danbao_gateway.settings import Cors, GatewaySettings, Limits
 from danbao_gateway.shapes import Config, typed
@@ -42,6 +42,7 @@ def http_filters(
         },
         _transcoder(contracts, services, max_request_bytes),
         sources.http_filter(identity.JWT_FILTER, TOKENS_FILE, identity.jwt_filter(settings.issuers)),
+        identity.partner_readable_only(PARTNER_POLICY),
         {
             "name": HEADER_MUTATION_FILTER,
             "typed_config": typed("envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"),

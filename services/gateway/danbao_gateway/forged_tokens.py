@@ -40,6 +40,10 @@ def _without(claim: str) -> Callable[[Tokens], str]:
     return lambda tokens: tokens.sign({key: value for key, value in _claims(tokens).items() if key != claim})
 
 
+def _of_partner(partner: Any) -> Callable[[Tokens], str]:
+    return lambda tokens: tokens.sign(_claims(tokens) | {"partner": partner})
+
+
 def _base64(content: bytes) -> str:
     return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
@@ -91,6 +95,15 @@ FORGED: Mapping[str, tuple[Callable[[Tokens], str | None], str]] = MappingProxyT
         "of a list of subjects": (lambda tokens: _mint(tokens, sub=["a", "b"]), INVALID),
         "of a subject with a space": (lambda tokens: _mint(tokens, sub="demo-operator "), INVALID),
         "of a subject beyond ASCII": (lambda tokens: _mint(tokens, sub="opérateur"), INVALID),
+        "of a partner with NUL": (_of_partner("a\0b"), INVALID),
+        "of a partner with a line's end": (_of_partner("a\r\nx-danbao-roles: operator"), INVALID),
+        "of a partner with DEL": (_of_partner("a\x7f"), INVALID),
+        "of a partner with a space": (_of_partner("acme "), INVALID),
+        "of a partner beyond ASCII": (_of_partner("société"), INVALID),
+        "of a partner that is a number": (_of_partner(5), INVALID),
+        "of a partner that is true": (_of_partner(True), INVALID),
+        "of a list of partners": (_of_partner(["acme"]), INVALID),
+        "of a partner with parts": (_of_partner({"acme": True}), INVALID),
         "alg none": (lambda tokens: jwt.encode(_claims(tokens), "", algorithm="none"), INVALID),
         "with its signature cut off": (_with_its_signature_cut, INVALID),
         "under an unknown key": (lambda tokens: _mint(replace(tokens, key_id="unknown")), INVALID),

@@ -22,6 +22,8 @@ STRIPPED_SUFFIX = "-bin"
 SUBJECT = "[!-~]+"
 """OpenID Connect Core 1.0, section 2: a `sub` is in ASCII. No spaces: at the ends of a header they are lost, and with
 them the difference between two subjects."""
+PARTNER = "[!-~]*"
+"""The same for a `partner`, which may be empty, as it may be left out: it becomes a header, too."""
 CLOCK_SKEW_SECONDS = 10
 CACHED_TOKENS = 4096
 FETCH_TIMEOUT_SECONDS = 5.0
@@ -123,6 +125,22 @@ def set_header(key: str, value: str, *, overwrite: bool) -> Config:
     return {"append": {"header": {"key": key, "value": value}, "append_action": action}}
 
 
+def partner_readable_only(policy: str) -> Config:
+    """Refuses a token whose partner is no text that a header can carry, by a policy of that name."""
+    sent = {"header": {"name": PARTNER_HEADER, "present_match": True}}
+    readable = _claim("partner", {"string_match": {"safe_regex": {"regex": PARTNER}}})
+    principal = {"and_ids": {"ids": [sent, {"not_id": readable}]}}
+    policies = {policy: {"permissions": [{"any": True}], "principals": [principal]}}
+    return {
+        "name": "danbao.partner",
+        "typed_config": typed(
+            "envoy.extensions.filters.http.rbac.v3.RBAC",
+            rules={"action": "DENY", "policies": policies},
+            rules_stat_prefix="partner_",
+        ),
+    }
+
+
 def deny_by_default() -> Config:
     """The role check: without a rule of its own a route is refused."""
     return {
@@ -150,12 +168,9 @@ def _rbac_rules(rbac: Config) -> Config:
 
 
 def _holds(role: str) -> Config:
-    return {
-        "sourced_metadata": {
-            "metadata_matcher": {
-                "filter": JWT_FILTER,
-                "path": [{"key": CLAIMS}, {"key": "roles"}],
-                "value": {"list_match": {"one_of": {"string_match": {"exact": role}}}},
-            }
-        }
-    }
+    return _claim("roles", {"list_match": {"one_of": {"string_match": {"exact": role}}}})
+
+
+def _claim(name: str, value: Config) -> Config:
+    path = [{"key": CLAIMS}, {"key": name}]
+    return {"sourced_metadata": {"metadata_matcher": {"filter": JWT_FILTER, "path": path, "value": value}}}

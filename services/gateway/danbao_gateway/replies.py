@@ -19,6 +19,7 @@ CONTENT_TYPE_POLICY = "unreadable_content_type"
 UNKNOWN_METHOD_POLICY = "unknown_method"
 HEADER_POLICY = "unreadable_header"
 HEADER_SIZE_POLICY = "large_headers"
+PARTNER_POLICY = "unreadable_partner"
 """Names of policies that refuse, as Envoy tells them to the replies below."""
 
 
@@ -95,6 +96,14 @@ REPLIES = (
         "the token is meant for somebody else",
         json_http_status=401,
         details_contain="jwt_authn",
+    ),
+    Reply(
+        (403,),
+        code_pb2.UNAUTHENTICATED,
+        "TOKEN_INVALID",
+        "the token's partner is not a text in ASCII without spaces",
+        json_http_status=401,
+        details_contain=PARTNER_POLICY,
     ),
     Reply(
         (403,),

@@ -48,6 +48,12 @@ def test_a_token_that_nobody_has_forged_is_taken(gateway: Any) -> None:
     assert gateway.call("Echo", token=token).metadata["x-danbao-subject"] == "s" * 255
 
 
+@pytest.mark.parametrize(("partner", "arrives"), [("", None), (None, None), ("~acme/1!", "~acme/1!"), ("p" * 255,) * 2])
+def test_a_token_s_partner_may_be_missing_or_any_word(gateway: Any, partner: str | None, arrives: str | None) -> None:
+    metadata = dict(gateway.call("Echo", token=gateway.tokens.mint(partner=partner)).metadata)
+    assert (metadata.get("x-danbao-partner") or None) == arrives
+
+
 def test_two_tokens_are_no_token(gateway: Any) -> None:
     good = ("authorization", f"Bearer {gateway.tokens.mint()}")
     for two in ((good, good), (good, ("authorization", "Bearer x")), (("authorization", "Bearer x"), good)):

@@ -21,6 +21,7 @@ from danbao_credit.app import running
 from danbao_credit.domain.artefact import sha256_of
 from danbao_credit.testing.stories import START, good_trade
 from danbao_credit.workers import model_watcher
+from danbao_kit.paging import encode_token
 from danbao_kit.testing.service import channel_as
 
 State = model_pb2.ModelVersion.State
@@ -285,8 +286,13 @@ async def test_versions_are_listed_page_by_page_the_newest_first(operator: Opera
         if not token:
             break
     assert names == ["models/v2", "models/v1", "models/v0", f"models/{SHIPPED['version']}"]
-    wrong = operator.models.ListModelVersions(model_pb2.ListModelVersionsRequest(page_token="x"), timeout=5)
-    assert await reason_of(wrong) == ("INVALID_ARGUMENT", "PAGE_TOKEN_INVALID")
+    forged = [
+        encode_token("models", position)
+        for position in ("", "soon v1", "2026-01-01T00:00:00+00:00 v1\0", "0001-01-01T00:00:00+14:00 v1")
+    ]
+    for token in ("x", *forged):
+        wrong = operator.models.ListModelVersions(model_pb2.ListModelVersionsRequest(page_token=token), timeout=5)
+        assert await reason_of(wrong) == ("INVALID_ARGUMENT", "PAGE_TOKEN_INVALID")
 
 
 async def test_a_drift_report_counts_who_trades_and_what_the_challenger_would_give_them(make_credit) -> None:

@@ -232,9 +232,11 @@ def _position(token: str) -> tuple[datetime, str]:
     if not token:
         return _END_OF_TIME, ""
     time, _, version = decode_token(_SCOPE, token).partition(" ")
+    if not _is_name(version):
+        raise PageTokenInvalid
     try:
-        return datetime.fromisoformat(time), version
-    except ValueError as error:
+        return datetime.fromisoformat(time).astimezone(UTC), version
+    except (ValueError, OverflowError) as error:
         raise PageTokenInvalid from error
 
 

@@ -16,8 +16,10 @@ from danbao_gateway.settings import Cors, GatewaySettings, Limits
 from danbao_gateway.shapes import Config, typed
 from danbao_gateway.sources import LIMITS_FILE, TOKENS_FILE, Sources
 
-READABLE_TYPES = r"(?i)application/(json|x-www-form-urlencoded|grpc(-web|-web-text)?(\+proto)?)\s*(;.*)?"
-"""JSON under its own name or under the one that curl gives to every body; gRPC and gRPC-Web."""
+READABLE_TYPES = r"(?i)application/(json|x-www-form-urlencoded|grpc(\+proto)?)\s*(;.*)?"
+"""JSON under its own name or under the one that curl gives to every body; gRPC."""
+GRPC_WEB_TYPES = r"application/grpc-web(-text)?(\+proto)?"
+"""As Envoy's filter knows gRPC-Web, to the letter: under another name it would reach the service as it is."""
 GRPC = r"(?i)application/grpc.*"
 PLAIN_GRPC = r"(?i)application/grpc(\+proto)?\s*(;.*)?"
 READABLE_TIMEOUT = r"[0-9]{1,8}[HMSmun]"
@@ -74,7 +76,7 @@ def _readable_only(limits: Limits) -> Config:
     content_type = "content-type"
     carries_a_body = {"or_rules": {"rules": [_header(":method", exact=verb) for verb in ("POST", "PUT", "PATCH")]}}
     named = {"header": {"name": content_type, "present_match": True}}
-    readable = _header_like(content_type, READABLE_TYPES)
+    readable = _any(*(_header_like(content_type, types) for types in (READABLE_TYPES, GRPC_WEB_TYPES)))
     policies = {
         CONTENT_TYPE_POLICY: [
             _all(carries_a_body, named, {"not_rule": readable}),
@@ -145,6 +147,10 @@ def _number(value: int) -> Config:
 
 def _all(*rules: Config) -> Config:
     return {"and_rules": {"rules": list(rules)}}
+
+
+def _any(*rules: Config) -> Config:
+    return {"or_rules": {"rules": list(rules)}}
 
 
 def _transcoder(contracts: Contracts, services: Iterable[str], max_request_bytes: int) -> Config:

@@ -375,6 +375,24 @@ def test_what_the_services_library_refuses_by_itself_has_a_reason_all_the_same(
     assert headers["grpc-status-details-bin"]
 
 
+@pytest.mark.parametrize("path", [ECHO, "/v1/echoes"])
+@pytest.mark.parametrize(
+    ("content_type", "http_status"),
+    [
+        ("application/grpc-web;charset=x", 403),
+        ("application/grpc-web+proto; charset=utf-8", 403),
+        ("application/grpc-web+json", 403),
+        ("Application/grpc-web", 415),
+    ],
+)
+def test_grpc_web_under_a_name_that_its_filter_does_not_know_is_refused_by_name(
+    gateway: Any, content_type: str, http_status: int, path: str
+) -> None:
+    token = f"Bearer {gateway.tokens.mint()}"
+    status, headers, _ = _ask(gateway, "POST", path, b"\0\0\0\0\0", content_type=content_type, authorization=token)
+    assert (status, headers["x-danbao-reason"]) == (http_status, "CONTENT_TYPE_UNSUPPORTED")
+
+
 def test_grpc_is_not_spoken_to_the_paths_of_json(gateway: Any) -> None:
     _, headers, _ = _ask(
         gateway,

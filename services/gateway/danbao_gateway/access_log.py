@@ -7,6 +7,10 @@ from danbao_gateway.replies import REASON_HEADER
 from danbao_gateway.routes import STATUS_HEADER
 from danbao_gateway.shapes import Config, typed
 
+_METHOD = "^/[a-z]+([.][a-z]+)*([.]v[0-9])?[.][A-Za-z]+/[A-Za-z]+$"
+"""Every method's path; a JSON call has one by then, and of what is no method the path is the caller's own text."""
+_UNKNOWN = "unknown"
+
 FIELDS = {
     "time": "%START_TIME%",
     "event": "call",
@@ -15,8 +19,8 @@ FIELDS = {
     "subject": f"%REQ({identity.SUBJECT_HEADER})%",
     "partner": f"%REQ({identity.PARTNER_HEADER})%",
     "roles": f"%REQ({identity.ROLES_HEADER})%",
-    "method": "%REQ_WITHOUT_QUERY(:path)%",
-    "json_path": "%REQ_WITHOUT_QUERY(x-envoy-original-path)%",
+    "method": f"%CEL(request.url_path.matches('{_METHOD}') ? request.url_path : '{_UNKNOWN}')%",
+    "json_verb": "%REQ(x-envoy-original-method)%",
     "grpc_status": "%GRPC_STATUS(CAMEL_STRING)%",
     "service_status": f"%RESP({STATUS_HEADER})%",
     # In the headers, or in the trailers when a header of the service went ahead of its refusal; never in both.
@@ -30,20 +34,17 @@ FIELDS = {
     "flags": "%RESPONSE_FLAGS%",
     "details": "%RESPONSE_CODE_DETAILS%",
 }
-"""Never a token, a query or a body."""
+"""Never a token, a body, or what a caller put into the path or the query of a JSON call."""
 
 
 def access_log(path: str) -> Config:
     """A JSON line for each call, appended to a file."""
-    path_without_query = {
-        "name": "envoy.formatter.req_without_query",
-        "typed_config": typed("envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery"),
-    }
+    expressions = {"name": "envoy.formatter.cel", "typed_config": typed("envoy.extensions.formatter.cel.v3.Cel")}
     return {
         "name": "envoy.access_loggers.file",
         "typed_config": typed(
             "envoy.extensions.access_loggers.file.v3.FileAccessLog",
             path=path,
-            log_format={"json_format": FIELDS, "omit_empty_values": True, "formatters": [path_without_query]},
+            log_format={"json_format": FIELDS, "omit_empty_values": True, "formatters": [expressions]},
         ),
     }

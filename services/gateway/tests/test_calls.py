@@ -260,6 +260,23 @@ def test_the_access_log_says_who_called_what_and_never_a_token_a_query_or_a_body
 
 
 @pytest.mark.parametrize(
+    ("path", "method"),
+    [
+        ("/v1/echoes/4111111111111111", "/danbao.echo.v1.EchoService/GetEcho"),
+        ("/v1/echoes/4111111111111111?colour=4111111111111111", "unknown"),
+        ("/v1/nothing/4111111111111111", "unknown"),
+        ("/danbao.echo.v1.EchoService/4111111111111111", "unknown"),
+        ("/danbao.v4111111111111111.Echo/Echo", "unknown"),
+    ],
+)
+def test_what_a_caller_puts_into_a_path_is_not_logged(gateway: Any, path: str, method: str) -> None:
+    reply = gateway.json(path, token=gateway.tokens.mint())
+    line = _logged(gateway, reply.headers["x-request-id"])
+    assert (line["method"], line.get("json_verb", "GET")) == (method, "GET")
+    assert "4111111111111111" not in json.dumps(line)
+
+
+@pytest.mark.parametrize(
     ("fields", "with_token", "reason"),
     [
         ({"fail_reason": "TRADE_STATE_INVALID"}, True, "TRADE_STATE_INVALID"),

@@ -16,6 +16,7 @@ from danbao_gateway.openapi import document
 from danbao_gateway.reload import NotTaken, RestartNeeded, reload
 from danbao_gateway.rendering import render_files, write
 from danbao_gateway.settings import GatewaySettings
+from danbao_gateway.settings_file import Unusable
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         # Not str(refusal): that repeats the values.
         faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in refusal.errors())
         return _fail(f"{options.settings} is refused: {faults}")
-    except (RestartNeeded, NotTaken) as refusal:
+    except (RestartNeeded, NotTaken, Unusable) as refusal:
         return _fail(str(refusal))
     except (OSError, ValueError, KeyError, envoy.EnvoyMissing) as failure:
         return _fail(f"{type(failure).__name__}: {failure}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from danbao_gateway import settings_file
 from danbao_gateway.rates import RateLimits
 from danbao_gateway.roles import Role, Rule, check_names
 
@@ -114,8 +115,14 @@ class Issuer(_Settings):
     def jwks(self) -> str:
         """The key set as JSON text, refused if it holds a private or symmetric key."""
         assert self.jwks_file is not None, "its keys are fetched by Envoy"
-        keys = json.loads(self.jwks_file.read_text(encoding="utf-8"))
-        for key in keys["keys"]:
+        try:
+            keys = json.loads(self.jwks_file.read_text(encoding="utf-8"))
+            listed = list(keys["keys"])
+        except OSError as failure:
+            raise settings_file.Unusable(f"{self.jwks_file}, a jwks_file, cannot be read: {failure.strerror}") from None
+        except (ValueError, KeyError, TypeError):
+            raise settings_file.Unusable(f"{self.jwks_file} is no key set (RFC 7517)") from None
+        for key in listed:
             if "d" in key or "k" in key:
                 raise ValueError(f"{self.jwks_file} holds a secret key; it must hold public keys only")
         return json.dumps(keys)
@@ -249,9 +256,13 @@ class GatewaySettings(_Settings):
 
     @classmethod
     def from_yaml(cls, path: Path) -> GatewaySettings:
-        """Reads a settings file; a relative `jwks_file` is beside it. Raises ValidationError with each wrong field."""
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        settings = cls.model_validate(content)
+        """Reads a settings file; a relative `jwks_file` is beside it. Raises ValidationError with each wrong field, and
+        Unusable for what is no YAML, a key that stands twice and a rule for a method that there is not."""
+        text = path.read_text(encoding="utf-8")
+        lines = settings_file.lines_of_keys(text, path)
+        settings = cls.model_validate(yaml.safe_load(text))
+        settings_file.check_methods(settings.roles, ("roles",), lines, path)
+        settings_file.check_methods(settings.rate_limits.methods, ("rate_limits", "methods"), lines, path)
         beside = [
             item
             if item.jwks_file is None

@@ -45,6 +45,64 @@ PUBLIC_KEY = {
 }
 
 
+GOOD = "danbao.payments.v1.AuditService/GetAudit: [operator]"
+
+
+@pytest.mark.parametrize(
+    ("added", "told"),
+    [
+        (f"roles: {{{GOOD}}}\nroles: {{{GOOD}}}\n", "line 2: roles stands twice, first in line 1"),
+        ("rate_limits: {}\nretries: {}\nrate_limits: {}\n", "line 3: rate_limits stands twice, first in line 1"),
+        (f"roles:\n  {GOOD}\n  {GOOD}\n", "line 3: roles.danbao.payments.v1.AuditService/GetAudit stands twice"),
+        ("cors:\n  allow_origins: []\n  allow_origins: []\n", "line 3: cors.allow_origins stands twice"),
+        (
+            f"roles:\n  {GOOD.replace(':', 'z:')}\n",
+            "line 2: roles names danbao.payments.v1.AuditService/GetAuditz, and",
+        ),
+        ("roles: {danbao.payments.v1.AuditsService/GetAudit: internal}\n", "no service has such a method"),
+        ("roles: {GetAudit: [operator]}\n", "line 1: roles names GetAudit, and no service has such a method"),
+        ("rate_limits:\n  methods: {danbao.payments.v1.AuditService/Get: bulk}\n", "line 2: rate_limits.methods names"),
+        ("roles: {a: [}\n", "line 1: this is no YAML"),
+        ("roles:\n\t- x\n", "line 2: this is no YAML"),
+    ],
+)
+def test_a_settings_file_that_says_a_thing_twice_or_of_nothing_is_refused_in_one_sentence(
+    content: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], added: str, told: str
+) -> None:
+    file = tmp_path / "settings.yaml"
+    del content["roles"]
+    file.write_text(added + yaml.safe_dump(content))
+    assert main(["render", "--settings", str(file), "--out", str(tmp_path / "run")]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"{file}, line ")
+    assert told in said
+    assert said.count("\n") == 1
+
+
+def test_rules_for_methods_of_a_deployment_s_own_services_are_taken(content: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    content["roles"] = {"danbao.own.v1.OwnService/Get": ["user"], "danbao.payments.v1.AuditService/GetAudit": ["user"]}
+    file.write_text(yaml.safe_dump(content))
+    assert GatewaySettings.from_yaml(file).roles == content["roles"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"), [(None, "cannot be read: No such file"), ("{", "no key set"), ("[]", "no key set")]
+)
+def test_a_key_set_that_cannot_be_read_is_told_in_one_sentence(
+    content: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], keys: str | None, told: str
+) -> None:
+    content["issuers"][0]["jwks_file"] = "keys.json"
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(content))
+    if keys is not None:
+        (tmp_path / "keys.json").write_text(keys)
+    assert main(["render", "--settings", str(tmp_path / "settings.yaml"), "--out", str(tmp_path / "run")]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(str(tmp_path / "keys.json"))
+    assert told in said
+    assert said.count("\n") == 1
+
+
 # Roles × methods
 
 

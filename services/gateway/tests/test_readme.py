@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -39,11 +38,9 @@ class _Deployment:
 
     def run(self, script: str) -> None:
         """As a person does it in the deployment's folder."""
-        python = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
             cwd=self.folder,
-            env={**os.environ, "PATH": python},
             capture_output=True,
             text=True,
             timeout=120,
@@ -73,6 +70,7 @@ def deployment(settings_for: Any, run_envoy: Any, tmp_path: Path) -> Iterator[_D
     lines = [yaml.safe_dump(content).rstrip(), "issuers:", f"  - {json.dumps(issuer)}"]
     (tmp_path / "settings.yaml").write_text("\n".join(lines) + "\n")
     (tmp_path / "partner.json").write_text(partner.jwks())
+    (tmp_path / ".venv").symlink_to(sys.prefix)
     settings = GatewaySettings.from_yaml(tmp_path / "settings.yaml")
     run = tmp_path / "run"
     configuration = write(render_files(settings, str(run), Contracts.installed()), run)
@@ -81,6 +79,18 @@ def deployment(settings_for: Any, run_envoy: Any, tmp_path: Path) -> Iterator[_D
         with grpc.insecure_channel(address) as channel:
             grpc.channel_ready_future(channel).result(20)
         yield _Deployment(tmp_path, address, tokens, partner)
+
+
+def test_the_example_is_rendered_and_described_as_shown(tmp_path: Path) -> None:
+    """In a checkout's root; `validate` and `reload` need its certificates, and Envoy."""
+    (tmp_path / "services").mkdir()
+    (tmp_path / "services" / "gateway").symlink_to(Path(__file__).parents[1])
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    block = README.split("## Running it")[1].split("```")[1]
+    lines = [line for line in block.splitlines() if not re.search(" (validate|reload) ", line)]
+    assert len(lines) == 6
+    subprocess.run(["bash", "-euc", "\n".join(lines)], cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    assert (tmp_path / "run" / "envoy.json").exists()
 
 
 def test_each_takes_three_lines() -> None:

@@ -85,6 +85,12 @@ def _with_a_trade_of_its_own(running: Any) -> demo.DemoResult:
 
 
 @pytest.fixture(scope="module")
+def running(own_running: Any) -> Any:
+    """What is claimed of a seller needs its grade, and three times all commands are done to the demo's."""
+    return own_running
+
+
+@pytest.fixture(scope="module")
 def worlds(running: Any) -> Worlds:
     return Worlds(running)
 

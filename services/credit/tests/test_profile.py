@@ -68,6 +68,19 @@ def test_bytes_round_trip(history) -> None:
     assert np.all(np.diff(profile.keys) > 0)
 
 
+@pytest.mark.parametrize("few", [True, False])
+@pytest.mark.parametrize("keep", ["first", "last"])
+def test_the_first_second_of_1970_is_a_moment_too(monkeypatch, few: bool, keep: str) -> None:
+    if not few:
+        monkeypatch.setattr(profile_module, "_FEW_TO_MERGE", 0)
+    changes = [(at_us, Change(3, keep, 1)) for at_us in (5, T0, 999_999)]
+    lived = Profile.empty()
+    for change in changes:
+        lived = lived.with_changes([change])
+    assert lived.to_bytes() == Profile.empty().with_changes(changes).to_bytes()
+    assert lived.mark(Kind.FIRST, 3) == (0 if keep == "first" else None)
+
+
 def test_a_reversal_leaves_nothing_behind_but_its_time() -> None:
     once = Profile.empty().with_changes([(T0, Change(1, "sum", 5))])
     reversed_ = once.with_changes([(T0, Change(1, "sum", -5))])

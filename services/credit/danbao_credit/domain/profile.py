@@ -276,7 +276,7 @@ def _merged_one_by_one(keys: Integers, values: Integers, entries: Mapping[int, i
     oldest_day = _DAY | max(newest_s // DAY_S - DAY_TILES + 1, 0) << 16
     ordered = sorted(merged) if len(merged) > before else list(merged)
     kept = [
-        key for key in ordered if key >= _PEER or (merged[key] and (key >= oldest_day or oldest_hour <= key < _DAY))
+        key for key in ordered if key >= _FIRST or (merged[key] and (key >= oldest_day or oldest_hour <= key < _DAY))
     ]
     half = len(kept)
     numbers = np.frombuffer(pack(f"={2 * half}q", *kept, *[merged[key] for key in kept]), np.int64)
@@ -288,7 +288,8 @@ def _trimmed(keys: Integers, values: Integers) -> Profile:
     profile = Profile(keys, values)
     newest_s = profile.newest_s()
     # A peer or order whose meetings were all taken back stays, with 0: else it would depend on order which are lowest.
-    keep = (values != 0) | (keys >= _PEER)
+    # So does a moment of 0, the first second of 1970: without it, what comes later would be the first.
+    keep = (values != 0) | (keys >= _FIRST)
     for kind, oldest in (
         (Kind.HOUR, newest_s // HOUR_S - HOUR_TILES + 1),
         (Kind.DAY, newest_s // DAY_S - DAY_TILES + 1),

@@ -94,7 +94,7 @@ class Replays:
 
     def pid_of(self, name: str) -> int:
         """The pid of a process of the running stack."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while True:
             with contextlib.suppress(OSError, ValueError, KeyError):
                 return int(json.loads((self.state_dir / "local.json").read_text())["pids"][name])
@@ -103,7 +103,7 @@ class Replays:
 
     def wait_for_another(self, process: subprocess.Popen[bytes], name: str, pid: int) -> None:
         """Until somebody else stands in for a killed process, while the replay goes on."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while self.pid_of(name) == pid:
             assert process.poll() is None, f"it ended early:\n{self._log.read_text(errors='replace')[-6000:]}"
             assert time.monotonic() < deadline, f"no other {name}"

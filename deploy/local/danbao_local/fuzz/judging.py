@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from danbao_local.fuzz.attempt import REFUSED, Answer, Attempt
 
+# Where the services run from: their Python and its packages, their code, the account's folder if it has one.
+_PLACES = b"|".join(
+    re.escape(os.fsencode(place))
+    for place in (sys.prefix, f"{sys.base_prefix}/lib", f"{Path.cwd()}/", f"{Path.home()}/")
+    if len(place) > len("//")
+)
 # Nothing that is sent contains these, so that an answer that does has them from our insides.
 _LEAKS = re.compile(
     rb"Traceback|File \"|asyncpg|postgres|sqlalchemy|psycopg|protovalidate\.|grpc\._|\bSELECT \w|\bINSERT INTO\b"
-    rb"|\bUPDATE \w+ SET\b|relation \"|column \"|constraint \"|unnest\(|/home/|/root/|/usr/lib|site-packages|\.py\b"
-    rb"|danbao_(kit|payments|escrow|credit|gateway)\b|object at 0x|Error\(|Exception\b|errno",
+    rb"|\bUPDATE \w+ SET\b|relation \"|column \"|constraint \"|unnest\(|site-packages|\.py\b"
+    rb"|danbao_(kit|payments|escrow|credit|gateway)\b|object at 0x|Error\(|Exception\b|errno|" + _PLACES,
     re.IGNORECASE,
 )
 _OURS_TO_BLAME = {"INTERNAL", "UNKNOWN", "DATA_LOSS", "UNAVAILABLE", "500", "502", "503"}

@@ -83,7 +83,8 @@ def _change(node: Message, rng: Random, known: Known) -> None:
 
 def _set_time(node: Message, rng: Random) -> None:
     if "seconds" in node.DESCRIPTOR.fields_by_name:
-        node.seconds, node.nanos = values.seconds_and_nanos(rng)  # type: ignore[attr-defined]
+        for name, value in zip(("seconds", "nanos"), values.seconds_and_nanos(rng), strict=True):
+            setattr(node, name, value)
 
 
 def _set(node: Message, field: FieldDescriptor, rng: Random, known: Known, depth: int) -> None:

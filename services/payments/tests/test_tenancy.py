@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from danbao.payments.v1 import account_pb2, ledger_pb2, payment_pb2, rail_pb2
+from danbao.payments.v1 import account_pb2, event_pb2, ledger_pb2, payment_pb2, rail_pb2
 from danbao_kit.rpc_client import RemoteError
 from danbao_kit.rpc_status import reason_of
 from danbao_kit.testing.service import as_caller
@@ -645,6 +645,108 @@ async def told_again(stack: PaymentsStack, method: str, request: Any, as_: Any =
         return ("OK", await stack.call(method, request, as_=as_))
     except RemoteError as error:
         return (error.code, error.reason)
+
+
+# --- what others are told of it ---------------------------------------------------------------------------------------
+
+
+async def brought_as_told(stack: PaymentsStack) -> list[account_pb2.Owner]:
+    """Every owner_brought of the stream, in order."""
+    rows = await stack.sql("SELECT payload FROM events WHERE kind = 'owner_brought' ORDER BY sequence")
+    return [event_pb2.Event.FromString(row["payload"]).owner_brought for row in rows]
+
+
+@pytest.mark.parametrize("how", list(_BRINGS))
+async def test_who_brought_a_subject_is_told_once_whatever_brought_it(stack: PaymentsStack, how: str):
+    await stack.fund(OURS, 1000)
+    await by_operator(stack, NOBODYS)
+    method, make = _BRINGS[how]
+    request = make()
+    before = {each.owner for each in await brought_as_told(stack)}
+    assert NOBODYS not in before
+    await stack.call(method, request)
+    told_of = [each for each in await brought_as_told(stack) if each.owner == NOBODYS]
+    assert told_of == [await stack.call("GetOwner", account_pb2.GetOwnerRequest(owner=NOBODYS), as_=OPERATOR)]
+    assert (told_of[0].partner, told_of[0].brought_by) == ("shop", "partner:shop")
+    # Neither the same request again nor another one tells it again.
+    await stack.call(method, request)
+    await stack.call(method, make())
+    await stack.call("CreateAccount", new_account(NOBODYS, currency="EUR", partner="shop"), as_=OPERATOR)
+    assert [each for each in await brought_as_told(stack) if each.owner == NOBODYS] == told_of
+
+
+@pytest.mark.parametrize("how", list(_ITSELF))
+async def test_who_is_brought_by_the_partner_that_its_token_names_is_told(stack: PaymentsStack, how: str):
+    await stack.fund(OURS, 1000)
+    topped_up = await stack.call("CreateTopUp", top_up(NOBODYS, 1000), as_=OPERATOR)
+    paid = await stack.call("CreatePayment", payment(OURS, NOBODYS, 10))
+    method, make = _ITSELF[how]
+    request = make()
+    if how.startswith("refunding"):
+        request.name = topped_up.name if "top-up" in how else paid.name
+    for _ in range(2):
+        await told(stack, method, request, SENT)
+    assert [each.partner for each in await brought_as_told(stack) if each.owner == NOBODYS] == ["shop"]
+
+
+async def test_what_brings_nobody_and_what_is_refused_tells_nothing(stack: PaymentsStack):
+    await by_operator(stack, NOBODYS, 5)
+    for method, request in (
+        ("CreatePayment", payment(NOBODYS, OURS, 6)),
+        ("CreateWithdrawal", withdrawal(NOBODYS, 6)),
+        ("CreateTopUp", top_up(NOBODYS, 6, rail="rails/none")),
+        ("CreateAccount", new_account(NOBODYS, "guarantee.deposit")),
+    ):
+        assert (await told(stack, method, request))[0] != "OK"
+    await stack.call("CreateTopUp", top_up(NOBODYS, 100), as_=as_caller(subject="nobodys", roles="user"))
+    assert not await brought_as_told(stack)
+
+
+async def test_a_trade_is_brought_and_only_its_parties_are_told(stack: PaymentsStack):
+    await stack.call("CreateTopUp", top_up(NOBODYS, 100), as_=OPERATOR)
+    trade = "trades/t2"
+    await paid_trade(stack, NOBODYS, trade, partner="shop", beneficiary=OURS_SHOP)
+    [row] = await stack.sql("SELECT partner FROM accounts WHERE owner = $1", trade)
+    assert row["partner"] == "shop"
+    assert {(each.owner, each.partner) for each in await brought_as_told(stack)} == {
+        (NOBODYS, "shop"),
+        (OURS_SHOP, "shop"),
+    }
+
+
+async def test_an_operator_s_word_is_told_once(stack: PaymentsStack):
+    for _ in range(2):
+        await stack.call("CreateAccount", new_account(NOBODYS, partner="rival"), as_=OPERATOR)
+    [once] = await brought_as_told(stack)
+    assert (once.owner, once.partner) == (NOBODYS, "rival")
+
+
+async def test_in_a_batch_an_owner_that_several_bring_is_told_once(stack: PaymentsStack):
+    await stack.call("CreateTopUp", top_up(NOBODYS, 100), as_=OPERATOR)
+    operations = [
+        {"create_account": new_account(NOBODYS)},
+        {"create_account": new_account(NOBODYS, "seller.payable")},
+        {"create_top_up": top_up(NOBODYS, 100)},
+        {"create_payment": payment(NOBODYS, OURS_SHOP, 10, beneficiary=OURS_SHOP)},
+        {"create_payment": payment(NOBODYS, OURS_SHOP, 10_000)},
+    ]
+    for _ in range(2):
+        results = (await stack.call("BatchExecute", payment_pb2.BatchExecuteRequest(operations=operations))).results
+        assert [each.HasField("error") for each in results] == [False] * 4 + [True]
+    assert sorted(each.owner for each in await brought_as_told(stack)) == sorted([NOBODYS, OURS_SHOP])
+
+
+async def test_of_two_partners_at_once_the_one_that_has_it_is_told(replicas: tuple[PaymentsStack, PaymentsStack]):
+    owners = [f"subjects/wanted-{number}" for number in range(20)]
+    for owner in owners:
+        await asyncio.gather(
+            *(
+                told(stack, "CreateTopUp", top_up(owner, 100), as_=partner)
+                for stack, partner in zip(replicas, (PARTNER, RIVAL), strict=True)
+            )
+        )
+    has = [(owner, await whose(replicas[0], owner)) for owner in owners]
+    assert sorted((each.owner, each.partner) for each in await brought_as_told(replicas[0])) == sorted(has)
 
 
 # --- services that ask on somebody's behalf ---------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from danbao_payments.domain.account import Account
+from danbao_payments.domain.owner import Owner
 from danbao_payments.domain.payment import Payment
 from danbao_payments.domain.rail_refund import RailRefund
 from danbao_payments.domain.reconciliation import Reconciliation, ReconciliationItem
@@ -36,6 +37,14 @@ class AccountEvent:
 
     kind: str
     account: Account
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerEvent:
+    """`kind` is owner_brought."""
+
+    kind: str
+    owner: Owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +95,7 @@ Event = (
     | WithdrawalEvent
     | RailRefundEvent
     | AccountEvent
+    | OwnerEvent
     | ReconciliationEvent
     | ReconciliationItemEvent
 )

@@ -16,6 +16,7 @@ from danbao_payments.domain.callers import Caller, Party
 from danbao_payments.domain.chart import ESCROW_TRADE, SELLER_PAYABLE, SUBJECTS, TRADES
 from danbao_payments.domain.commands import AccountKey, CreatePayment, Leg, SpreadLeg
 from danbao_payments.domain.errors import AccountNotFound, OwnerTaken
+from danbao_payments.domain.events import OwnerEvent
 from danbao_payments.domain.owner import Owner
 
 _NOT_CREDITED = frozenset({AccountState.CLOSED, AccountState.FROZEN_ALL})
@@ -34,9 +35,10 @@ def is_foreign(owner: str, caller: Caller, books: Books) -> bool:
 
 
 def bring(owner: str, partner: str, books: Books, moment: Moment) -> None:
-    """Makes the owner this partner's, from now on. Nobody may have brought it before."""
-    by = "" if moment.request is None else moment.request.caller
-    books.brought.put(owner, Owner(owner, partner, moment.now, by))
+    """Makes the owner this partner's, from now on, and tells it of a subject. Nobody may have brought it before."""
+    brought = _write_down(owner, partner, books, moment)
+    if owner.startswith(SUBJECTS):
+        moment.emit(OwnerEvent("owner_brought", brought))
 
 
 def act_for(owner: str, caller: Caller, books: Books, moment: Moment) -> None:
@@ -56,7 +58,10 @@ def assign(owner: str, partner: str, books: Books, moment: Moment) -> None:
     brought_by = books.partner_of(owner)
     if brought_by not in ("", partner):
         raise OwnerTaken(owner, partner=brought_by)
-    bring(owner, partner, books, moment)
+    if brought_by:
+        _write_down(owner, partner, books, moment)
+    else:
+        bring(owner, partner, books, moment)
 
 
 def account_to_debit(owner: str, kind: str, currency: str, caller: Caller, books: Books, moment: Moment) -> Account:
@@ -117,6 +122,13 @@ def open_from_trades(legs: Iterable[Leg | SpreadLeg], books: Books, moment: Mome
             if partner:
                 for key in leg.credits:
                     _open(key, leg.amount.currency, partner, books, moment)
+
+
+def _write_down(owner: str, partner: str, books: Books, moment: Moment) -> Owner:
+    by = "" if moment.request is None else moment.request.caller
+    brought = Owner(owner, partner, moment.now, by)
+    books.brought.put(owner, brought)
+    return brought
 
 
 def _open(key: AccountKey, currency: str, partner: str, books: Books, moment: Moment) -> None:

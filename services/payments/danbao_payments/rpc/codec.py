@@ -13,6 +13,7 @@ from danbao_payments.domain.account_commands import CreateAccounts
 from danbao_payments.domain.events import (
     AccountEvent,
     Event,
+    OwnerEvent,
     PaymentEvent,
     RailRefundEvent,
     ReconciliationEvent,
@@ -29,7 +30,13 @@ from danbao_payments.domain.top_up import TopUp
 from danbao_payments.domain.transfer import PostedTransaction
 from danbao_payments.domain.withdrawal import Withdrawal
 from danbao_payments.rpc.limits import limits_message
-from danbao_payments.rpc.mapping import account_message, payment_message, top_up_message, transaction_message
+from danbao_payments.rpc.mapping import (
+    account_message,
+    owner_message,
+    payment_message,
+    top_up_message,
+    transaction_message,
+)
 from danbao_payments.rpc.rails import REPORTED_AS, refund_message, withdrawal_message
 from danbao_payments.rpc.reconciliations import item_message, reconciliation_message
 from danbao_payments.rpc.values import timestamp
@@ -82,11 +89,13 @@ class PaymentsCodec:
 
     def event(self, event: Event, *, sequence: int, create_time: datetime, traceparent: str) -> tuple[str, bytes]:
         if isinstance(event, PaymentEvent):
-            payload = self._message(event.payment)
+            payload: Message = self._message(event.payment)
         elif isinstance(event, TransactionEvent):
             payload = self._message(event.posted)
         elif isinstance(event, AccountEvent):
             payload = self._message(event.account)
+        elif isinstance(event, OwnerEvent):
+            payload = owner_message(event.owner.owner, event.owner)
         elif isinstance(event, ReconciliationEvent):
             payload = self._message(event.reconciliation)
         elif isinstance(event, ReconciliationItemEvent):

@@ -17,6 +17,7 @@ from danbao_payments.domain.books import Books
 from danbao_payments.domain.callers import Caller, Party
 from danbao_payments.domain.chart import CLEARING_PAYOUT, CLEARING_REFUND, SUSPENSE, USER_AVAILABLE
 from danbao_payments.domain.commands import AccountKey, Command, CreatePayment, Leg, PostTransaction
+from danbao_payments.domain.events import OwnerEvent
 from danbao_payments.domain.payment import CaptureMode
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -114,8 +115,8 @@ class PureBooks:
         return account_id(owner, kind, currency) in self.books.accounts
 
     def kinds_of_events(self) -> Sequence[str]:
-        """What happened, in order."""
-        return [event.kind for event in self.events]
+        """What happened, in order; who was brought is told besides."""
+        return [event.kind for event in self.events if not isinstance(event, OwnerEvent)]
 
     def check(self) -> None:
         """Debits equal credits in each currency, nothing waits in clearing.capture, what is on its way in the other

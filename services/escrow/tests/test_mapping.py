@@ -7,14 +7,25 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from danbao.escrow.v1 import trade_pb2
-from danbao_escrow.domain.model import FeePayer, HeldPart, Line, Terms, Trade
+from danbao_escrow.domain.model import FeePayer, HeldPart, Line, Role, Terms, Trade
 from danbao_escrow.rpc.mapping import set_time, trade_message
 from danbao_escrow.testing.world import World, new_trade
 from danbao_kit.immutable import replace
 
 AT = datetime(2020, 2, 29, 12, 30, 15, 123456, tzinfo=UTC)
-TEXTS = {"payment", "step_refusal", "reference", "open_claim", "rail", "checkout", "carrier", "tracking", "open_case"}
-SHOWN_OTHERWISE = {"name", "etag", "step_pending", "held_back_minor", "lines", "terms", "state", "delivery"}
+TEXTS = {
+    "payment",
+    "step_refusal",
+    "reference",
+    "open_claim",
+    "rail",
+    "checkout",
+    "carrier",
+    "tracking",
+    "open_case",
+    "partner",
+}
+SHOWN_OTHERWISE = {"name", "etag", "step_pending", "held_back_minor", "lines", "terms", "state", "delivery", "made_by"}
 
 
 def filled(value: Trade | Line, message: type):
@@ -48,6 +59,8 @@ def all_of_it() -> Trade:
         held=(HeldPart(5, None), HeldPart(6, AT)),
         step_blocked=True,
         payment_pending=True,
+        made_by=Role.SELLER,
+        made_by_partner=True,
         pending_step=1,
     )
 
@@ -65,6 +78,7 @@ def test_every_field_of_a_trade_is_shown():
                 assert content == getattr(value, name)
     assert (message.name, message.etag, message.held_back_minor) == (trade.name, str(trade.revision), 11)
     assert [line.line_id for line in message.lines] == ["1", "2"]
+    assert message.made_by == trade_pb2.ROLE_SELLER
     assert message.terms.fee_payer == trade_pb2.FEE_PAYER_SPLIT
 
 
@@ -73,7 +87,7 @@ def test_what_a_new_trade_has_not_is_not_set():
     shown = {field.name for field, _ in message.ListFields()}
     assert shown == {
         "name", "state", "buyer", "seller", "currency", "lines", "total_minor", "terms", "etag", "reference",
-        "pay_by_time", "create_time", "update_time", "deadline_time",
+        "pay_by_time", "create_time", "update_time", "deadline_time", "made_by", "made_by_partner", "partner",
     }  # fmt: skip
     shown = {field.name for field, _ in message.lines[0].ListFields()}
     assert shown == {"line_id", "title", "amount_minor", "delivery", "state"}

@@ -172,6 +172,7 @@ async def test_trades_of_the_version_before_go_on(postgres, monkeypatch):
     trade = rows.trade_of(row)
     assert (trade.buyer_fee_minor, trade.deadline_time, trade.postage_left_minor) == (0, now, 0)
     assert trade.terms.fee_payer is FeePayer.SELLER
+    assert (trade.made_by, trade.made_by_partner) == (Role.BUYER, True), "as nearly all were"
 
 
 def test_no_index_of_trades_is_on_what_changes():

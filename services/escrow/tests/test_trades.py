@@ -288,6 +288,40 @@ async def test_a_partner_s_token_is_no_party_whatever_its_subject_is_called(clie
     assert (await buyer.give("CancelTrade", trade, "BUYER")).state == trade_pb2.Trade.STATE_CANCELLED
 
 
+# who calls, on whose behalf → whose trade it is, on whose behalf it was made, by the partner
+_MAKERS = {
+    "a partner for a buyer": ({"subject": "backend", "roles": "partner", "partner": "shop"}, "BUYER", "shop", True),
+    "a partner for a seller": ({"subject": "backend", "roles": "partner", "partner": "shop"}, "SELLER", "shop", True),
+    "a partner without a name": ({"subject": "backend", "roles": "partner"}, "BUYER", "subject:backend", True),
+    "a partner called like a party": ({"subject": "buyer", "roles": "partner", "partner": "b"}, "BUYER", "b", True),
+    "a buyer": ({"subject": "buyer", "roles": "user"}, "BUYER", "", False),
+    "a seller": ({"subject": "seller", "roles": "user"}, "SELLER", "", False),
+    "a buyer whose token names a partner": (
+        {"subject": "buyer", "roles": "user", "partner": "shop"}, "BUYER", "shop", False
+    ),
+    "a partner that is the party": (
+        {"subject": "seller", "roles": "partner,user", "partner": "shop"}, "SELLER", "shop", False
+    ),
+    "a partner that is the other party": (
+        {"subject": "seller", "roles": "partner,user", "partner": "shop"}, "BUYER", "shop", True
+    ),
+    "an operator": ({"subject": "ops", "roles": "operator"}, "OPERATOR", "", False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("who", list(_MAKERS))
+async def test_a_trade_says_who_made_it_and_for_whom_as_long_as_it_lasts(stack, client, who):
+    caller, role, partner, by_partner = _MAKERS[who]
+    trade = await client.as_(**caller).call("CreateTrade", client.create_request(role=role))
+    said = (partner, trade_pb2.Role.Value(f"ROLE_{role}"), by_partner)
+    assert (trade.partner, trade.made_by, trade.made_by_partner) == said
+    # A later version of it was read back, and is told of.
+    await client.as_(subject="seller", roles="user").give("CancelTrade", trade, "SELLER")
+    for event in await stack.events():
+        told = getattr(event, event.WhichOneof("payload"))
+        assert (told.partner, told.made_by, told.made_by_partner) == said
+
+
 async def test_a_user_acts_only_for_itself_and_sees_only_its_own(client, refusal):
     buyer, seller = client.as_(subject="buyer", roles="user"), client.as_(subject="seller", roles="user")
     stranger = client.as_(subject="stranger", roles="user")

@@ -52,6 +52,11 @@ def check_party(actor: Actor, token: Token, *, buyer: str, seller: str, partner:
         raise NotAParty(actor.subject, actor.role)
 
 
+def is_made_by_partner(actor: Actor, token: Token) -> bool:
+    """Whether it is the partner's word that the party wants the trade, not the party's own; the token may act for it."""
+    return actor.role in (Role.BUYER, Role.SELLER) and actor.subject != token.own_subject
+
+
 def officer(actor: Actor, token: Token) -> Actor:
     """The actor; of an arbiter or operator it is the token that says who it is, whatever the caller wrote."""
     if actor.role in (Role.ARBITER, Role.OPERATOR) and token.subject:

@@ -160,6 +160,8 @@ def create_trade(command: CreateTrade, working: EscrowSet, moment: Moment) -> Tr
         create_time=moment.now,
         update_time=moment.now,
         revision=0,
+        made_by=command.actor.role,
+        made_by_partner=actors.is_made_by_partner(command.actor, token),
     )
     cause = cause_of(
         moment,

@@ -213,6 +213,9 @@ class Trade:
     charged_back_minor: int = 0
     chargeback_due_minor: int = 0
     chargeback_due: str = ""
+    # On whose behalf it was made, and whether by the partner instead of by a token of that party's own.
+    made_by: Role = Role.BUYER
+    made_by_partner: bool = False
 
     @property
     def name(self) -> str:

@@ -32,7 +32,7 @@ _CHECKOUT_STATES = {state: trade_pb2.Checkout.State.Value(f"STATE_{state}") for 
 _ROLES = {role: trade_pb2.Role.Value(f"ROLE_{role}") for role in Role}
 
 
-_TEXTS = ("payment", "step_refusal", "reference", "open_claim", "rail", "checkout")
+_TEXTS = ("payment", "step_refusal", "reference", "open_claim", "rail", "checkout", "partner")
 _AMOUNTS = (
     "postage_minor", "funded_minor", "released_minor", "refunded_minor", "fees_minor", "held_back_minor",
     "buyer_fee_minor", "buyer_fee_released_minor", "buyer_fee_refunded_minor", "compensated_minor",
@@ -42,7 +42,7 @@ _TIMES = (
     "pay_by_time", "ship_by_time", "create_time", "update_time", "pay_time", "end_time", "adjust_time",
     "deadline_time",
 )  # fmt: skip
-_MAY_BE_UNSET = (*_TEXTS, *_AMOUNTS, "step_blocked", "payment_pending")
+_MAY_BE_UNSET = (*_TEXTS, *_AMOUNTS, "step_blocked", "payment_pending", "made_by_partner")
 _MAY_BE_UNSET_OF_LINE = (
     "released_minor", "refunded_minor", "carrier", "tracking", "postage_minor", "extended_days", "open_case",
 )  # fmt: skip
@@ -61,6 +61,7 @@ def trade_message(trade: Trade) -> trade_pb2.Trade:
         _fill_line(message.lines.add(), line)
     message.terms.MergeFrom(_terms(trade.terms))
     message.etag = str(trade.revision)
+    message.made_by = _ROLES[trade.made_by]
     if trade.is_pending:
         message.step_pending = True
     for name in _MAY_BE_UNSET:

@@ -19,7 +19,8 @@ from danbao_escrow.store.tables import steps, timeline_entries, trades
 
 # What stands on a trade for good.
 _FROZEN = frozenset(
-    {"trade_id", "buyer", "seller", "partner", "currency", "terms", "reference", "create_time"}
+    {"trade_id", "buyer", "seller", "partner", "currency", "terms", "reference", "create_time", "made_by",
+     "made_by_partner"}
 )  # fmt: skip
 TRADE_CHANGES = tuple(name for name in rows.TRADE_COLUMNS if name not in _FROZEN)
 # A trade is written five times in its life, and each column costs on both sides: mostly it is a step that begins, or

@@ -35,7 +35,7 @@ TRADE_COLUMNS = (
     "ship_by_time", "create_time", "update_time", "pay_time", "end_time", "buyer_fee_minor",
     "buyer_fee_released_minor", "buyer_fee_refunded_minor", "adjust_time", "deadline_time", "remind_time",
     "open_cases", "compensated_minor", "open_claim", "rail", "payment_pending", "checkout", "charged_back_minor",
-    "chargeback_due_minor", "chargeback_due",
+    "chargeback_due_minor", "chargeback_due", "made_by", "made_by_partner",
 )  # fmt: skip
 
 STEP_COLUMNS = (
@@ -87,6 +87,11 @@ def trade_of(row: Mapping[str, Any]) -> Trade:
     values["state"] = TradeState(row["state"])
     values["lines"] = tuple(_line(line) for line in json_value(row["lines"]))
     values["held"] = _held(row["held"])
+    if made_by := row["made_by"]:
+        values["made_by"] = Role(made_by)
+    else:
+        # Of before that was kept: as nearly all are.
+        values["made_by"], values["made_by_partner"] = Role.BUYER, bool(row["partner"])
     terms = row["terms"]
     values["terms"] = _terms_in(terms) if isinstance(terms, str) else _terms(terms)
     return made_of(Trade, values)

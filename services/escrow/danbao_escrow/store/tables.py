@@ -102,6 +102,8 @@ trades = Table(
     _later_amount("charged_back_minor"),
     _later_amount("chargeback_due_minor"),
     _later_text("chargeback_due"),
+    _later_text("made_by"),
+    Column("made_by_partner", Boolean, nullable=False, server_default="false"),
     CheckConstraint("buyer <> seller", name="parties_differ"),
     CheckConstraint("total_minor > 0 AND postage_minor BETWEEN 0 AND total_minor", name="amounts_are_positive"),
     CheckConstraint("funded_minor IN (0, total_minor + buyer_fee_minor)", name="funded_whole_or_not"),

@@ -52,7 +52,7 @@ async def test_an_account_is_opened_once_and_told_once(stack: PaymentsStack):
     await stack.fund(BUYER, 100)
     assert (await wallet(stack)).name == opened.name
     kinds = [row["kind"] for row in await stack.sql("SELECT kind FROM events ORDER BY sequence")]
-    assert kinds == ["account_opened", "top_up_created", "top_up_succeeded"]
+    assert kinds == ["owner_brought", "account_opened", "top_up_created", "top_up_succeeded"]
 
 
 @pytest.mark.parametrize(

@@ -422,6 +422,8 @@ async def test_what_happened_is_told_in_order(moody: PaymentsStack):
     events = [event_pb2.Event.FromString(row["payload"]) for row in rows]
     kinds = [event.WhichOneof("payload") for event in events]
     assert kinds == [
+        "owner_brought",
+        "owner_brought",
         "payment_pending",
         "payment_captured",
         "payment_settled",

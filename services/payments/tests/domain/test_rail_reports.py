@@ -264,7 +264,7 @@ def test_what_touches_a_rail_s_account_names_the_movement_and_the_rail_s_referen
 )
 def test_what_comes_too_early_is_booked_with_what_it_implies_in_one_transaction(pure, kind, result, legs, kinds):
     of = MADE[kind][0](pure)
-    transactions, events = len(pure.books.transactions.accepted), len(pure.events)
+    transactions, events = len(pure.books.transactions.accepted), len(pure.kinds_of_events())
     pure.run(report(of, result))
     assert len(pure.books.transactions.accepted) == transactions + 1
     last = pure.books.transactions.accepted[-1]

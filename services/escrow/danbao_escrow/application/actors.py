@@ -53,7 +53,7 @@ def check_party(actor: Actor, token: Token, *, buyer: str, seller: str, partner:
 
 
 def is_made_by_partner(actor: Actor, token: Token) -> bool:
-    """Whether it is the partner's word that the party wants the trade, not the party's own; the token may act for it."""
+    """Whether it is a partner's word that the party wants the trade, and not its own. Whether it may was looked at."""
     return actor.role in (Role.BUYER, Role.SELLER) and actor.subject != token.own_subject
 
 

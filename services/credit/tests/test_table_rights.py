@@ -43,7 +43,7 @@ MAY = {
     "score_accesses": "SELECT INSERT DELETE",
     "score_history": "SELECT INSERT DELETE",
     "scores": "SELECT INSERT UPDATE DELETE",
-    "stream_counts": "SELECT INSERT UPDATE(applied, duplicates, parked, last_event_time, erased)",
+    "stream_counts": "SELECT INSERT UPDATE(applied, duplicates, parked, last_event_time, erased, hearsay)",
     "stream_heads": "SELECT UPDATE",
     "subjects": "SELECT INSERT UPDATE(profile, version) DELETE",
     "tombstones": "SELECT INSERT UPDATE(erase_us, payments_sequence, escrow_sequence, reports_number, reason)",

@@ -14,6 +14,7 @@ from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.errors import StreamGap
 from danbao_credit.domain.events import Source
 from danbao_credit.domain.facts import Telling, changes_of, telling_of
+from danbao_credit.domain.hearsay import Hearsay, hearsay_of, without
 from danbao_credit.domain.log import LogRow, encoded
 from danbao_credit.domain.marks import MarkKey, MarkTold, marks_told
 from danbao_credit.domain.membership_model import Heard
@@ -41,6 +42,8 @@ class Told:
     changes: tuple[tuple[str, Change], ...]
     raw: RawEvent | None = None
     marks: tuple[MarkTold, ...] = ()
+    # Whom it may concern by hearsay only.
+    hearsay: Hearsay | None = None
 
     @property
     def about(self) -> str:
@@ -103,7 +106,7 @@ def apply_events(command: ApplyEvents, working: CreditSet, moment: Moment) -> No
     if command.after_sequence > progress.sequence:
         raise StreamGap(command.source, progress.sequence, command.after_sequence)
     latest_us = microseconds(moment.now) + AHEAD_US
-    applied = duplicates = parked = 0
+    applied = duplicates = parked = hearsay = 0
     last_event_us = progress.last_event_us
     book = Book(working, command.source)
     reached = progress.sequence
@@ -121,7 +124,14 @@ def apply_events(command: ApplyEvents, working: CreditSet, moment: Moment) -> No
             continue
         applied += 1
         last_event_us = event.at_us if last_event_us is None else max(last_event_us, event.at_us)
-        book.enter(event.sequence, event.kind, event.at_us, event.telling, event.changes, traceparent=event.traceparent)
+        telling, changes = event.telling, event.changes
+        if event.hearsay is not None:
+            hearsay += event.hearsay.is_invoice
+            foreign = _brought_by_others(event.hearsay, working)
+            if foreign:
+                telling, changes = without(foreign, telling, changes)
+                hearsay += len(foreign)
+        book.enter(event.sequence, event.kind, event.at_us, telling, changes, traceparent=event.traceparent)
         if event.marks:
             book.mark(event.marks)
     book.close()
@@ -135,6 +145,7 @@ def apply_events(command: ApplyEvents, working: CreditSet, moment: Moment) -> No
             duplicates=progress.duplicates + duplicates,
             parked=progress.parked + parked,
             erased=progress.erased + book.erased,
+            hearsay=progress.hearsay + hearsay,
             last_event_us=last_event_us,
         ),
     )
@@ -215,6 +226,10 @@ def microseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // _MICROSECOND
 
 
+def _brought_by_others(hearsay: Hearsay, working: CreditSet) -> list[str]:
+    return [subject for subject in hearsay.doubted if hearsay.is_of_others(working.subjects.get(subject))]
+
+
 def _told(event: RawEvent, source: Source, catalogue: Catalogue) -> Told:
     read = event.read()
     telling = telling_of(read)
@@ -222,4 +237,6 @@ def _told(event: RawEvent, source: Source, catalogue: Catalogue) -> Told:
     marks = marks_told(
         read.kind, telling, source=source, at_us=read.at_us, number=event.sequence, traceparent=read.traceparent
     )
-    return Told(event.sequence, read.kind, read.at_us, read.traceparent, telling, changes, event, marks)
+    return Told(
+        event.sequence, read.kind, read.at_us, read.traceparent, telling, changes, event, marks, hearsay_of(read)
+    )

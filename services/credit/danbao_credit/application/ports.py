@@ -31,6 +31,8 @@ class StreamProgress:
     parked: int = 0
     # What was told of subjects who have been erased since, and left out.
     erased: int = 0
+    # What trades that nobody has paid told of parties who took no part in them, and left out.
+    hearsay: int = 0
     last_event_us: int | None = None
 
 

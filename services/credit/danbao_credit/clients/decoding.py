@@ -22,6 +22,7 @@ from danbao_credit.domain.events import (
     Event,
     Line,
     OtherEvent,
+    OwnerEvent,
     PaymentEvent,
     RailRefundEvent,
     Role,
@@ -141,6 +142,10 @@ def _trade(message: escrow_event_pb2.Event, kind: str, at_us: int, trade: trade_
         in_checkout=bool(trade.checkout),
         is_adjusted=trade.HasField("adjust_time"),
         reason=message.reason,
+        partner=trade.partner,
+        # Of a replica before this was told: as nearly all trades are made.
+        made_by=_ROLES.get(trade.made_by, Role.BUYER),
+        made_by_partner=trade.made_by_partner,
     )
 
 
@@ -258,6 +263,8 @@ class PaymentsEvent:
             )
         if isinstance(payload, account_pb2.Account):
             return AccountEvent(*head, account=payload.name, owner=payload.owner, currency=payload.currency)
+        if isinstance(payload, account_pb2.Owner):
+            return OwnerEvent(*head, owner=payload.owner, partner=payload.partner)
         if not isinstance(payload, payment_pb2.TopUp | rail_pb2.Withdrawal | rail_pb2.RailRefund):
             return OtherEvent(*head)
         owner, money = payload.owner, payload.amount

@@ -86,6 +86,10 @@ class TradeEvent:
     is_adjusted: bool = False
     # Why, as the event puts it.
     reason: str = ""
+    # Whose trade it is, if a partner's; on whose behalf it was made, and whether by that partner, not by the party.
+    partner: str = ""
+    made_by: Role = Role.BUYER
+    made_by_partner: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +239,18 @@ class AccountEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnerEvent:
+    """That a partner brought a subject."""
+
+    sequence: int
+    kind: str
+    at_us: int
+    traceparent: str
+    owner: str
+    partner: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReportedEvent:
     """Something that another team knows: about `subject`, maybe with a `peer`, maybe `about` an order. Empty: none.
 
@@ -272,6 +288,7 @@ Event: TypeAlias = (
     | WithdrawalEvent
     | RailRefundEvent
     | AccountEvent
+    | OwnerEvent
     | ReportedEvent
     | OtherEvent
 )

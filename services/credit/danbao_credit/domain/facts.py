@@ -21,6 +21,7 @@ from danbao_credit.domain.events import (
     ClaimEvent,
     DisputeEvent,
     Event,
+    OwnerEvent,
     PaymentEvent,
     RailRefundEvent,
     ReportedEvent,
@@ -108,6 +109,7 @@ _TELLERS: Mapping[type, Callable[[Any], Telling]] = MappingProxyType(
         WithdrawalEvent: measures_money.of_withdrawal,
         RailRefundEvent: measures_money.of_rail_refund,
         AccountEvent: measures_money.of_account,
+        OwnerEvent: measures_money.of_owner,
         ReportedEvent: _reported,
     }
 )

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from danbao_credit.domain.events import AccountEvent, PaymentEvent, RailRefundEvent, TopUpEvent, WithdrawalEvent
+from danbao_credit.domain.events import (
+    AccountEvent,
+    OwnerEvent,
+    PaymentEvent,
+    RailRefundEvent,
+    TopUpEvent,
+    WithdrawalEvent,
+)
 from danbao_credit.domain.profile import peer_hash
 from danbao_credit.domain.telling import HOUR_US, Telling, amount, between
 
@@ -51,6 +58,11 @@ def of_rail_refund(event: RailRefundEvent) -> Telling:
 def of_account(event: AccountEvent) -> Telling:
     """one; only of accounts that a subject owns."""
     return Telling(event.account, event.currency, _owned("owner", event.owner), {"one": 1})
+
+
+def of_owner(event: OwnerEvent) -> Telling:
+    """one; partner: the hash of the partner that brought the owner."""
+    return Telling("", "", _owned("owner", event.owner), {"one": 1, "partner": peer_hash(event.partner)})
 
 
 def _owned(role: str, owner: str) -> tuple[tuple[str, str], ...]:

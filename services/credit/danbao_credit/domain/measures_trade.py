@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from danbao_credit.domain.errors import EventMalformed
 from danbao_credit.domain.events import Line, Role, TradeEvent, TradeState
+from danbao_credit.domain.hearsay import is_invoice
 from danbao_credit.domain.profile import peer_hash
 from danbao_credit.domain.telling import HOUR_US, MINUTE_US, Measures, Telling, amount, between
 
@@ -18,7 +19,7 @@ _REMINDERS = {"PayBy": "pay_by", "ShipBy": "ship_by", "SystemCancel": "ship_by",
 def telling(event: TradeEvent) -> Telling:
     """one; amount_minor: what moved; order: the order's hash; order_minor: what it costs; buyer, seller: their hashes.
 
-    Of some kinds more: see below.
+    Of some kinds more: see below. An invoice that nobody has paid is told of its seller only.
     """
     measures = {
         "one": 1,
@@ -36,11 +37,15 @@ def telling(event: TradeEvent) -> Telling:
         measures["completed_buyer"], measures["completed_seller"] = measures["buyer"], measures["seller"]
     if measures.get("confirmed"):
         measures["confirmed_buyer"], measures["confirmed_seller"] = measures["buyer"], measures["seller"]
-    return Telling(event.trade, event.currency, (("buyer", event.buyer), ("seller", event.seller)), measures)
+    buyer = () if is_invoice(event) else (("buyer", event.buyer),)
+    return Telling(event.trade, event.currency, (*buyer, ("seller", event.seller)), measures)
 
 
 def _paid(event: TradeEvent) -> Measures:
-    """night: from 0 to 6 h UTC; weekend: Saturday or Sunday, UTC; hundreds: of minor units, and their square."""
+    """night: from 0 to 6 h UTC; weekend: Saturday or Sunday, UTC; hundreds: of minor units, and their square;
+
+    accepted: it was the seller's, and its buyer is told of only now.
+    """
     moment = datetime.fromtimestamp(event.at_us // 1_000_000, UTC)
     hundreds = min(event.amount_minor // 100, _MOST_HUNDREDS)
     return {
@@ -49,6 +54,7 @@ def _paid(event: TradeEvent) -> Measures:
         "weekend": int(moment.weekday() >= 5),
         "by_rail": int(event.by_rail),
         "in_checkout": int(event.in_checkout),
+        "accepted": int(event.made_by is Role.SELLER),
         "adjusted": int(event.is_adjusted),
         "hundreds": hundreds,
         "hundreds_squared": hundreds**2,

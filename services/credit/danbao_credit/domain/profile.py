@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import lru_cache
 from hashlib import blake2b
 from struct import pack
 from typing import TypeAlias
@@ -173,6 +174,11 @@ class Profile:
         slots, moments = (self.keys[low:high] & _SLOT_MASK).tolist(), self.values[low:high].tolist()
         return dict(zip(slots, moments, strict=True))
 
+    def knows_others(self, slot: int, peer: int) -> bool:
+        """Whether peers were met in a slot, and the one of this hash is none of them."""
+        low, high = self.keys.searchsorted(_peers_of(slot)).tolist()
+        return low < high and all(key >> HASH_SHIFT & _HASH_MASK != peer for key in self.keys[low:high].tolist())
+
     def totals(
         self, *, hop_s: int, tiles: int, as_of_s: int, slots: int, newer: tuple[int, list[int]] | None = None
     ) -> list[int]:
@@ -213,6 +219,12 @@ def _key(kind: Kind, index: int, slot: int) -> int:
 _HOUR, _DAY, _LIFE = (_key(kind, 0, 0) for kind in (Kind.HOUR, Kind.DAY, Kind.LIFE))
 _FIRST, _LAST, _PEER = (_key(kind, 0, 0) for kind in (Kind.FIRST, Kind.LAST, Kind.PEER))
 _BEYOND = (Kind.ORDER + 1) << KIND_SHIFT
+
+
+@lru_cache(maxsize=64)
+def _peers_of(slot: int) -> Integers:
+    """Where the peers of a slot begin, and where they end. An array is made slower than it is looked for."""
+    return np.array((_PEER | slot << OWNER_SHIFT, _PEER | (slot + 1) << OWNER_SHIFT), np.int64)
 
 
 def _keys_of_version_1(keys: Integers) -> Integers:

@@ -108,6 +108,7 @@ def stream_message(source: Source, progress: StreamProgress, *, connected: bool)
         duplicates=progress.duplicates,
         parked=progress.parked,
         erased=progress.erased,
+        hearsay=progress.hearsay,
         connected=connected,
     )
     if progress.last_event_us is not None:

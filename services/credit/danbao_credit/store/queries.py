@@ -49,7 +49,7 @@ _FOLDABLE = text(
     "SELECT DISTINCT subject FROM (SELECT subject FROM event_log WHERE at_us < :before LIMIT 500) AS old LIMIT :most"
 )
 _PROGRESS = text(
-    "SELECT source, sequence, applied, duplicates, parked, erased, last_event_time"
+    "SELECT source, sequence, applied, duplicates, parked, erased, hearsay, last_event_time"
     " FROM reader_cursors JOIN stream_counts USING (source, partition) WHERE partition = :partition"
 )
 

@@ -22,7 +22,10 @@ _MICROSECOND = timedelta(microseconds=1)
 
 # The head's lock keeps other batches out; FOR UPDATE keeps out whoever comes without it.
 _LOCK_CURSORS = "SELECT source, sequence FROM reader_cursors WHERE partition = $1 ORDER BY source FOR UPDATE"
-_COUNTS = "SELECT source, applied, duplicates, parked, erased, last_event_time FROM stream_counts WHERE partition = $1"
+_COUNTS = (
+    "SELECT source, applied, duplicates, parked, erased, hearsay, last_event_time FROM stream_counts"
+    " WHERE partition = $1"
+)
 _LOCK_SUBJECTS = "SELECT subject, profile FROM subjects WHERE subject = ANY($1::text[]) ORDER BY subject FOR UPDATE"
 
 _SAVE_CURSORS = """
@@ -31,12 +34,13 @@ SELECT source, $2, sequence FROM unnest($1::text[], $3::bigint[]) AS moved (sour
 ON CONFLICT (source, partition) DO UPDATE SET sequence = excluded.sequence
 """
 _SAVE_COUNTS = """
-INSERT INTO stream_counts (source, partition, applied, duplicates, parked, erased, last_event_time)
-SELECT source, $2, applied, duplicates, parked, erased, last_event_time
-FROM unnest($1::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::timestamptz[])
-  AS counted (source, applied, duplicates, parked, erased, last_event_time)
+INSERT INTO stream_counts (source, partition, applied, duplicates, parked, erased, hearsay, last_event_time)
+SELECT source, $2, applied, duplicates, parked, erased, hearsay, last_event_time
+FROM unnest($1::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::timestamptz[])
+  AS counted (source, applied, duplicates, parked, erased, hearsay, last_event_time)
 ON CONFLICT (source, partition) DO UPDATE SET applied = excluded.applied, duplicates = excluded.duplicates,
-  parked = excluded.parked, erased = excluded.erased, last_event_time = excluded.last_event_time
+  parked = excluded.parked, erased = excluded.erased, hearsay = excluded.hearsay,
+  last_event_time = excluded.last_event_time
 """
 # What is locked is there: looking for a conflict would cost each row a second search.
 _UPDATE_SUBJECTS = """
@@ -109,6 +113,7 @@ class Streams:
                 [item.duplicates for _, item in moved],
                 [item.parked for _, item in moved],
                 [item.erased for _, item in moved],
+                [item.hearsay for _, item in moved],
                 [_time(item.last_event_us) for _, item in moved],
             )
 
@@ -122,6 +127,7 @@ def progress_of(sequence: int, counts: Any) -> StreamProgress:
         duplicates=counts["duplicates"],
         parked=counts["parked"],
         erased=counts["erased"],
+        hearsay=counts["hearsay"],
         last_event_us=None if last is None else (last - _EPOCH) // _MICROSECOND,
     )
 

@@ -91,6 +91,7 @@ stream_counts = Table(
     Column("duplicates", BigInteger, nullable=False),
     Column("parked", BigInteger, nullable=False),
     Column("erased", BigInteger, nullable=False),
+    Column("hearsay", BigInteger, nullable=False, server_default="0"),
     Column("last_event_time", DateTime(timezone=True)),
 )
 

@@ -14,6 +14,7 @@ from danbao_credit.domain.catalogue import Catalogue
 from danbao_credit.domain.events import (
     AccountEvent,
     Event,
+    OwnerEvent,
     PaymentEvent,
     RailRefundEvent,
     ReportedEvent,
@@ -68,6 +69,11 @@ class Population:
         for habits in self.sellers + self.buyers:
             yield from self._money(habits)
             yield from self._reports(habits)
+        for habits in self.sellers + self.buyers:
+            yield Told(
+                Source.PAYMENTS,
+                OwnerEvent(self._fate.next(), "owner_brought", habits.since_us, "", habits.name, "shop"),
+            )
 
     def _habits(self, name: str, *, busy: int) -> Habits:
         dice = self._dice

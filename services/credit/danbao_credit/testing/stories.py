@@ -49,6 +49,9 @@ class TradeStory:
         amounts: Sequence[int] = (1000,),
         at: datetime = START,
         traceparent: str = "",
+        partner: str = "",
+        made_by: int = BUYER,
+        by_itself: bool = False,
     ) -> None:
         self.events: list[escrow_event_pb2.Event] = []
         self._traceparent = traceparent
@@ -59,11 +62,14 @@ class TradeStory:
             currency=currency,
             state=trade_pb2.Trade.STATE_PENDING_PAYMENT,
             total_minor=sum(amounts),
+            partner=partner,
+            made_by=made_by,
+            made_by_partner=bool(partner) and made_by != OPERATOR and not by_itself,
         )
         self._trade.create_time.FromDatetime(at)
         for number, amount in enumerate(amounts, 1):
             self._trade.lines.add(line_id=f"L{number}", amount_minor=amount, state=trade_pb2.Line.STATE_UNPAID)
-        self._tell("trade_created", at, BUYER)
+        self._tell("trade_created", at, made_by)
 
     def paid(self, at: datetime) -> TradeStory:
         self._trade.pay_time.FromDatetime(at)
@@ -75,6 +81,17 @@ class TradeStory:
 
     def payment_refused(self, at: datetime) -> TradeStory:
         return self._tell("trade_payment_refused", at, BUYER)
+
+    def payment_pending(self, at: datetime) -> TradeStory:
+        return self._tell("trade_payment_pending", at, BUYER)
+
+    def adjusted(self, at: datetime) -> TradeStory:
+        return self._tell("price_adjusted", at, SELLER)
+
+    def reminded(self, at: datetime, of: str = "PayBy") -> TradeStory:
+        self._tell("trade_reminder", at, SYSTEM)
+        self.events[-1].reason = of
+        return self
 
     def shipped(self, at: datetime, *lines: str) -> TradeStory:
         for line in self._lines(lines):
@@ -140,6 +157,14 @@ def payments_event(kind: str, at: datetime = START, *, subject: str = "subjects/
         payload.owner, payload.name, payload.rail = subject, "topUps/1", "rails/simulated"
     else:
         payload.payer, payload.name = subject, "payments/1"
+    return event
+
+
+def brought(subject: str, partner: str, at: datetime = START) -> payments_event_pb2.Event:
+    """That the partner brought the subject."""
+    event = payments_event_pb2.Event()
+    event.create_time.FromDatetime(at)
+    event.owner_brought.owner, event.owner_brought.partner = subject, partner
     return event
 
 

@@ -71,7 +71,10 @@ class Trade:
         self._fate = fate
         self._dice = fate.dice
         self._seller, self._buyer = seller, buyer
-        self._name = f"trades/{fate.next()}"
+        number = fate.next()
+        self._name = f"trades/{number}"
+        # Some are the seller's invoice.
+        self._made_by = Role.BUYER if number % 8 else Role.SELLER
         self._create_us = fate.moment(seller, buyer)
         dice = self._dice
         count = dice.choices((1, 2, 3), (7, 2, 1))[0]
@@ -88,7 +91,7 @@ class Trade:
         chance, hours = self._fate.chance, self._fate.hours
         seller, buyer = self._seller, self._buyer
         at = self._create_us
-        yield self._event("trade_created", at, Role.BUYER)
+        yield self._event("trade_created", at, self._made_by)
         if self._adjusted:
             yield self._event("price_adjusted", at + MINUTE_US, Role.SELLER)
         for _ in range(2):
@@ -288,5 +291,5 @@ class Trade:
             amount_minor=amount, lines=tuple(self._lines), create_us=self._create_us, pay_us=pay_us,
             ship_by_us=None if pay_us is None else pay_us + 3 * DAY_US, total_minor=self._total,
             refunded_minor=self._refunded, by_rail=self._by_rail, in_checkout=self._in_checkout,
-            is_adjusted=self._adjusted, reason=reason,
+            is_adjusted=self._adjusted, reason=reason, made_by=self._made_by,
         )  # fmt: skip

@@ -671,7 +671,7 @@ async def test_who_brought_a_subject_is_told_once_whatever_brought_it(stack: Pay
     # Neither the same request again nor another one tells it again.
     await stack.call(method, request)
     await stack.call(method, make())
-    await stack.call("CreateAccount", new_account(NOBODYS, currency="EUR", partner="shop"), as_=OPERATOR)
+    await stack.call("CreateAccount", new_account(NOBODYS, currency="EUR", partner="shop"))
     assert [each for each in await brought_as_told(stack) if each.owner == NOBODYS] == told_of
 
 
@@ -714,11 +714,23 @@ async def test_a_trade_is_brought_and_only_its_parties_are_told(stack: PaymentsS
     }
 
 
-async def test_an_operator_s_word_is_told_once(stack: PaymentsStack):
-    for _ in range(2):
-        await stack.call("CreateAccount", new_account(NOBODYS, partner="rival"), as_=OPERATOR)
-    [once] = await brought_as_told(stack)
-    assert (once.owner, once.partner) == (NOBODYS, "rival")
+async def test_an_operator_s_word_is_told_whenever_it_is_said_and_once_a_request(stack: PaymentsStack):
+    """So are those told of who were brought before this was told, or forgotten by whoever heard it."""
+    await stack.call("CreateTopUp", top_up(NOBODYS, 1), as_=RIVAL)
+    several = account_pb2.BatchCreateAccountsRequest(
+        accounts=[
+            {"owner": NOBODYS, "kind": kind, "currency": "CNY", "partner": "rival"}
+            for kind in ("user.available", "seller.payable")
+        ]
+    )
+    for request_id in ("first", "second", "second"):
+        several.request_id = request_id
+        await stack.call("BatchCreateAccounts", several, as_=OPERATOR)
+    told_of = await brought_as_told(stack)
+    assert [(each.owner, each.partner) for each in told_of] == [(NOBODYS, "rival")] * 3
+    several.accounts[1].partner = several.accounts[0].partner = "shop"
+    assert (await told(stack, "BatchCreateAccounts", several, OPERATOR))[1] == "OWNER_TAKEN"
+    assert await brought_as_told(stack) == told_of
 
 
 async def test_in_a_batch_an_owner_that_several_bring_is_told_once(stack: PaymentsStack):

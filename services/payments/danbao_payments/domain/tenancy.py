@@ -35,8 +35,10 @@ def is_foreign(owner: str, caller: Caller, books: Books) -> bool:
 
 
 def bring(owner: str, partner: str, books: Books, moment: Moment) -> None:
-    """Makes the owner this partner's, from now on, and tells it of a subject. Nobody may have brought it before."""
-    brought = _write_down(owner, partner, books, moment)
+    """Makes the owner this partner's, from now on, and tells it of a subject. No other may have brought it before."""
+    by = "" if moment.request is None else moment.request.caller
+    brought = Owner(owner, partner, moment.now, by)
+    books.brought.put(owner, brought)
     if owner.startswith(SUBJECTS):
         moment.emit(OwnerEvent("owner_brought", brought))
 
@@ -54,13 +56,12 @@ def act_for(owner: str, caller: Caller, books: Books, moment: Moment) -> None:
 
 
 def assign(owner: str, partner: str, books: Books, moment: Moment) -> None:
-    """An operator says whose the owner is. Said again, it sets right what was written without. Raises OwnerTaken."""
+    """An operator says whose the owner is. Said again, it sets right what was written without, and tells those who have
+    not heard of it. Raises OwnerTaken."""
     brought_by = books.partner_of(owner)
     if brought_by not in ("", partner):
         raise OwnerTaken(owner, partner=brought_by)
-    if brought_by:
-        _write_down(owner, partner, books, moment)
-    else:
+    if owner not in books.brought:
         bring(owner, partner, books, moment)
 
 
@@ -122,13 +123,6 @@ def open_from_trades(legs: Iterable[Leg | SpreadLeg], books: Books, moment: Mome
             if partner:
                 for key in leg.credits:
                     _open(key, leg.amount.currency, partner, books, moment)
-
-
-def _write_down(owner: str, partner: str, books: Books, moment: Moment) -> Owner:
-    by = "" if moment.request is None else moment.request.caller
-    brought = Owner(owner, partner, moment.now, by)
-    books.brought.put(owner, brought)
-    return brought
 
 
 def _open(key: AccountKey, currency: str, partner: str, books: Books, moment: Moment) -> None:

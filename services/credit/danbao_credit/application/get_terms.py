@@ -67,9 +67,7 @@ async def get_terms(
         )
         if len(evaluations) % EVALUATIONS_IN_A_ROW == 0:
             await asyncio.sleep(0)
-    suspicions = {
-        subject: suspicion(snapshot.marks_of(subject), as_of_s, ahead_s=AHEAD_S) for subject in snapshot.marks
-    }
+    suspicions = {subject: suspicion(snapshot.marks_of(subject), as_of_s, ahead_s=AHEAD_S) for subject in subjects}
     blocked = {subject for subject in counterparties if MarkKind.FRAUD in snapshot.standing(subject, as_of_s)}
     return [
         _terms_of(

@@ -71,7 +71,7 @@ class CreditReader(Protocol):
     """Reads of the store. Raise StoreUnavailable."""
 
     async def snapshot(self, subjects: Collection[str]) -> Snapshot:
-        """The profiles of these subjects."""
+        """The profiles of these subjects, and maybe of others that are asked for at the same time."""
         ...
 
     async def history(self, subject: str, until_us: int | None) -> SeenHistory:

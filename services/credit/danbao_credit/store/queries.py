@@ -16,6 +16,7 @@ from danbao_credit.store.log import COLUMNS
 from danbao_credit.store.score_rows import MARK_COLUMNS, MARK_TYPES, mark_of
 from danbao_credit.store.streams import progress_of
 from danbao_kit.database import Database
+from danbao_kit.shared_reads import SharedReads
 from danbao_kit.tables import PARTITION
 
 # Cursors, profiles, marks and memberships in one statement, so that an answer can say which events it knows of.
@@ -59,9 +60,13 @@ class CreditQueries:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._snapshots = SharedReads("shared_read.snapshot", self._snapshot)
 
     async def snapshot(self, subjects: Collection[str]) -> Snapshot:
-        """The profiles and marks of these subjects. Raises StoreUnavailable."""
+        """The profiles and marks of these subjects, and maybe of others. Raises StoreUnavailable."""
+        return await self._snapshots.ask(subjects)
+
+    async def _snapshot(self, subjects: Collection[str]) -> Snapshot:
         async with self._database.read() as connection:
             asked = {"partition": PARTITION, "subjects": list(subjects)}
             rows = (await connection.execute(_SNAPSHOT, asked)).mappings().all()

@@ -18,6 +18,7 @@ Key: 5 bits kind | 43 bits hour or day | 16 bits slot; for peers and orders 5 bi
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -124,17 +125,22 @@ class Profile:
         sums: dict[int, int] = {}
         firsts: dict[int, int] = {}
         lasts: dict[int, int] = {}
-        newest_us = -1
+        newest_us = before_us = -1
+        hour = day = 0
         known = sums.get
         for at_us, change in changes:
-            if at_us > newest_us:
-                newest_us = at_us
+            if at_us != before_us:
+                # Mostly several changes are of one event.
+                before_us = at_us
+                hour, day = _HOUR | at_us // HOUR_US << 16, _DAY | at_us // DAY_US << 16
+                if at_us > newest_us:
+                    newest_us = at_us
             keep, slot = change.keep, change.slot
             if keep == "sum":
                 amount = change.amount
-                key = _HOUR | at_us // HOUR_US << 16 | slot
+                key = hour | slot
                 sums[key] = known(key, 0) + amount
-                key = _DAY | at_us // DAY_US << 16 | slot
+                key = day | slot
                 sums[key] = known(key, 0) + amount
                 key = _LIFE | slot
                 sums[key] = known(key, 0) + amount
@@ -143,8 +149,8 @@ class Profile:
             elif keep == "last":
                 _mark(lasts, _LAST | slot, at_us // 1_000_000, max)
             else:
-                day = at_us // DAY_US
-                kind, tile = (Kind.ORDER, day) if keep == "orders" else (Kind.PEER, day // MONTH_DAYS)
+                today = at_us // DAY_US
+                kind, tile = (Kind.ORDER, today) if keep == "orders" else (Kind.PEER, today // MONTH_DAYS)
                 key = kind << KIND_SHIFT | slot << OWNER_SHIFT | (change.amount & _HASH_MASK) << HASH_SHIFT | tile
                 sums[key] = known(key, 0) + change.times
         if newest_us >= 0:
@@ -287,11 +293,21 @@ def _merged_one_by_one(keys: Integers, values: Integers, entries: Mapping[int, i
     oldest_hour = _HOUR | max(newest_s // HOUR_S - HOUR_TILES + 1, 0) << 16
     oldest_day = _DAY | max(newest_s // DAY_S - DAY_TILES + 1, 0) << 16
     ordered = sorted(merged) if len(merged) > before else list(merged)
-    kept = [
-        key for key in ordered if key >= _FIRST or (merged[key] and (key >= oldest_day or oldest_hour <= key < _DAY))
-    ]
+    days = bisect_left(ordered, _DAY)
+    is_fresh = (not days or ordered[0] >= oldest_hour) and (days == len(ordered) or ordered[days] >= oldest_day)
+    if is_fresh and 0 not in merged.values():
+        # As it mostly is: nothing has become too old, or cancelled out.
+        if len(merged) == before:
+            return Profile(keys, np.frombuffer(pack(f"={before}q", *merged.values()), np.int64))
+        kept = ordered
+    else:
+        kept = [
+            key
+            for key in ordered
+            if key >= _FIRST or (merged[key] and (key >= oldest_day or oldest_hour <= key < _DAY))
+        ]
     half = len(kept)
-    numbers = np.frombuffer(pack(f"={2 * half}q", *kept, *[merged[key] for key in kept]), np.int64)
+    numbers = np.frombuffer(pack(f"={2 * half}q", *kept, *map(merged.__getitem__, kept)), np.int64)
     return Profile(numbers[:half], numbers[half:])
 
 

@@ -19,7 +19,7 @@ _LOOK_AGAIN_S = 0.1
 _IDLE_ANSWER_S = 15.0
 # Under load commits follow one another by the millisecond: one look, one message and one transaction of the reader
 # serve all that come within this time. The first after a pause is told at once.
-_GATHER_S = 0.02
+_GATHER_S = 0.1
 # How many of the last events this process remembers; at several thousand a second, a second or two.
 _REMEMBERED = 5_000
 

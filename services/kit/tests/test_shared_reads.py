@@ -1,4 +1,4 @@
-"""Who asks while a read is under way is read together with all others by the next, and sees what was there when it asked."""
+"""Who asks while a read is under way shares the next with others, and sees what was there when it asked."""
 
 import asyncio
 

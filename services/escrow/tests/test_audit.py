@@ -228,7 +228,7 @@ async def test_an_account_of_a_trade_that_nobody_knows_is_found(stack, client, b
     connection = await asyncpg.connect(stack.database.owner_dsn)
     (head,) = (await books.sql("SELECT max(sequence) FROM events"))[0]
     # What payments told of it is to be forgotten too, so it must have been read.
-    while await connection.fetchval("SELECT max(sequence) FROM reader_cursors") < head:
+    while await connection.fetchval("SELECT coalesce(max(sequence), 0) FROM reader_cursors") < head:
         await asyncio.sleep(0.02)
     await connection.execute("TRUNCATE trades CASCADE; TRUNCATE payment_movements; TRUNCATE events")
     await connection.close()

@@ -84,6 +84,31 @@ async def test_what_a_replica_wrote_is_told_from_memory_and_what_another_wrote_i
         await database.close()
 
 
+@pytest.mark.parametrize(("at_once", "waits_long"), [(1, False), (3, False), (4, True), (9, True)])
+async def test_only_where_many_were_found_the_next_are_gathered_for_longer(replica, monkeypatch, at_once, waits_long):
+    monkeypatch.setattr(event_stream, "_GATHER_S", 0)
+    monkeypatch.setattr(event_stream, "_GATHER_MANY_S", 1000)
+    monkeypatch.setattr(event_stream, "_LOOK_AGAIN_S", 1000)
+    database, commit = replica
+    for number in range(at_once):
+        await commit.submit(Submission(Fill("a", 1), request(str(number))))
+    pauses = []
+
+    async def pause(seconds):
+        pauses.append(seconds)
+
+    stream = EventStream(database)
+    watching = stream.watch(0)
+    assert len((await asyncio.wait_for(anext(watching), 3)).payloads) == at_once
+    monkeypatch.setattr(event_stream, "asyncio", SimpleNamespace(**vars(asyncio) | {"sleep": pause}))
+    following = asyncio.create_task(anext(watching))
+    await commit.submit(Submission(Fill("a", 1), request("next")))
+    stream.wake()
+    assert len((await asyncio.wait_for(following, 3)).payloads) == 1
+    assert [pause_s > 0 for pause_s in pauses] == [waits_long]
+    await watching.aclose()
+
+
 async def test_only_so_many_events_are_remembered_and_the_store_tells_the_others(replica, monkeypatch):
     database, commit = replica
     monkeypatch.setattr(event_stream, "_REMEMBERED", 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 
@@ -111,12 +112,15 @@ class EventStream:
         needle = naming.encode()
         clock = asyncio.get_running_loop().time
         idle_since = clock()
+        # When something was last found, and how much.
+        found_at, found = -math.inf, 0
         while not self._closing:
             written = self._written
             looked = clock()
             rows = self._last_written.after(reached) or await self._read(reached)
             if rows:
                 reached = rows[-1][0]
+                found_at, found = looked, len(rows)
                 payloads = [payload for _, kind, payload in rows if (not kinds or kind in kinds) and needle in payload]
                 if payloads:
                     yield Chunk(payloads, reached)
@@ -132,8 +136,8 @@ class EventStream:
                     await written.wait()
             except TimeoutError:
                 continue
-            gather_s = _GATHER_MANY_S if len(rows) >= _MANY else _GATHER_S
-            await asyncio.sleep(looked + gather_s - clock())
+            gather_s = _GATHER_MANY_S if found >= _MANY else _GATHER_S
+            await asyncio.sleep(found_at + gather_s - clock())
 
     async def _read(self, sequence: int) -> list[_Told]:
         async with self._database.read() as connection:

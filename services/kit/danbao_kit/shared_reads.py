@@ -46,6 +46,9 @@ class SharedReads(Generic[_Answer]):
 
     async def ask(self, names: Collection[str]) -> _Answer:
         """What `read` answers for these names, and maybe for others. Raises what it raises."""
+        if len(names) > _MOST:
+            # It would hold up all the others, and has little to save.
+            return await self._read(names)
         asked_ns, span = now_ns(), trace.get_current_span().get_span_context()
         shared = self._open
         if shared is None or len(shared.names) + len(names) > _MOST:

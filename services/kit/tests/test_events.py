@@ -109,6 +109,23 @@ async def test_only_where_many_were_found_the_next_are_gathered_for_longer(repli
     await watching.aclose()
 
 
+async def test_the_first_event_after_a_pause_waits_for_no_others(replica, monkeypatch):
+    """However long it has been since the store was last looked at in vain."""
+    monkeypatch.setattr(event_stream, "_GATHER_S", 1000)
+    monkeypatch.setattr(event_stream, "_LOOK_AGAIN_S", 0.01)
+    database, commit = replica
+    stream = EventStream(database)
+    watching = stream.watch(0)
+    following = asyncio.create_task(anext(watching))
+    for _ in range(3):
+        await asyncio.sleep(0.02)
+        stream.wake()
+    await commit.submit(Submission(Fill("a", 1), request("1")))
+    stream.wake()
+    assert len((await asyncio.wait_for(following, 3)).payloads) == 1
+    await watching.aclose()
+
+
 async def test_only_so_many_events_are_remembered_and_the_store_tells_the_others(replica, monkeypatch):
     database, commit = replica
     monkeypatch.setattr(event_stream, "_REMEMBERED", 3)

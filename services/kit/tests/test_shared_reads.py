@@ -94,6 +94,19 @@ async def test_more_names_than_one_read_takes_make_another(shelf, reads, monkeyp
     assert shelf.asked == [["a", "b", "c"], ["d", "e", "f"]]
 
 
+async def test_who_asks_for_more_than_one_read_takes_is_read_apart_and_holds_up_nobody(shelf, reads, monkeypatch):
+    monkeypatch.setattr(shared_reads, "_MOST", 2)
+    shelf.open.clear()
+    large = asyncio.create_task(reads.ask(["a", "b", "c"]))
+    await settle()
+    small = asyncio.create_task(reads.ask(["d"]))
+    await settle()
+    assert shelf.asked == [["a", "b", "c"], ["d"]]
+    shelf.open.set()
+    assert (await large).keys() == {"a", "b", "c"}
+    assert await small == {"d": None}
+
+
 async def test_everybody_of_a_read_that_failed_is_told_and_the_next_is_tried(shelf, reads):
     shelf.error = StoreUnavailable()
     answers = await asyncio.gather(reads.ask(["a"]), reads.ask(["b"]), return_exceptions=True)

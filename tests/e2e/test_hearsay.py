@@ -205,6 +205,30 @@ def test_a_user_that_invoices_a_stranger_tells_nothing_of_it(running, client, ca
     check_counted_again_is_the_same(client, customer, invoicer)
 
 
+def test_what_a_partner_does_in_the_name_of_who_opened_a_trade_by_itself_tells_nothing_of_it(client, callers, known):
+    """Another's customer or merchant shops by its own token where the partner may act for every party of its trades."""
+    customer, merchant = known
+    partner, theirs = f"rival-{new_id()}", f"subjects/{new_id()}"
+    rival = callers("rival-backend", ["partner"], partner)
+    rival.brings(theirs, "seller.payable")
+    itself = callers(customer.removeprefix("subjects/"), ["user"], partner)
+    trades = [itself.trade(customer, theirs, "BUYER") for _ in range(MANY // 4)]
+    seller = callers(merchant.removeprefix("subjects/"), ["user"], partner)
+    invoices = [seller.trade(theirs, merchant, "SELLER") for _ in range(MANY // 4)]
+    before = [seen(client, subject) for subject in known]
+    for trade in trades:
+        with pytest.raises(CallFailed, match="PAYMENT_REFUSED"):
+            rival.give("PayTrade", trade, customer, "BUYER")
+        rival.give("CancelTrade", trade, customer, "BUYER", reason="x")
+    for invoice in invoices:
+        rival.give("CancelTrade", invoice, merchant, "SELLER", reason="x")
+    assert [seen(client, subject) for subject in known] == before
+    # What it does by itself, it answers for.
+    itself.give("CancelTrade", itself.trade(customer, theirs, "BUYER"), customer, "BUYER")
+    assert seen(client, customer)[2]["unpaid_trade_rate_30d"] > before[0][2]["unpaid_trade_rate_30d"]
+    check_counted_again_is_the_same(client, *known)
+
+
 def run_out(running: Still, caller: Caller, *trades: str) -> None:
     """Nobody has paid them in time."""
     business_clock.advance_by(running.card, timedelta(seconds=61))

@@ -98,6 +98,18 @@ def test_who_counts_by_kind_maker_and_partner(kind: str, maker: tuple[Role, bool
         assert counted(without_partner, partner) == own
 
 
+@pytest.mark.parametrize("role", [Role.BUYER, Role.SELLER])
+def test_who_made_a_trade_by_itself_does_not_answer_for_what_a_partner_does_in_its_name(role: Role) -> None:
+    for kind in UNPAID[1:]:
+        for by_partner, counts in ((False, True), (True, False)):
+            told = event(kind, partner="shop", made_by=role, actor=role, by_partner=by_partner)
+            party = role.value.lower()
+            assert (party in counted(told, "rival")) == counts, kind
+            assert party in counted(told, "shop"), "its own partner may"
+        # Time speaks for nobody: what it ends is what its maker has let run out.
+        assert role.value.lower() in counted(event(kind, partner="shop", made_by=role, actor=Role.SYSTEM), "rival")
+
+
 def test_most_is_no_question_at_all() -> None:
     assert hearsay_of(event("trade_created")) is None
     assert hearsay_of(event("trade_created", partner="shop", made_by=Role.OPERATOR)) is None

@@ -322,6 +322,26 @@ async def test_a_trade_says_who_made_it_and_for_whom_as_long_as_it_lasts(stack, 
         assert (told.partner, told.made_by, told.made_by_partner) == said
 
 
+@pytest.mark.parametrize("by_partner", [True, False])
+async def test_what_a_partner_does_before_payment_in_a_party_s_name_is_told_as_such(stack, client, refusal, by_partner):
+    buyer = client.as_(subject="buyer", roles="user", partner="shop")
+    seller = client.as_(subject="seller", roles="user", partner="shop")
+    partner = client.as_(subject="backend", roles="partner", partner="shop")
+    stack.payments.balances["subjects/buyer", "user.available"] = 0
+    trade = await buyer.call("CreateTrade", client.create_request(role="BUYER"))
+    await (partner if by_partner else seller).give("AdjustPrice", trade, "SELLER")
+    with pytest.raises(refusal):
+        await (partner if by_partner else buyer).give("PayTrade", trade, "BUYER")
+    await (partner if by_partner else buyer).give("CancelTrade", trade, "BUYER")
+    told = {event.WhichOneof("payload"): event.by_partner for event in await stack.events()}
+    assert told == {
+        "trade_created": False,
+        "price_adjusted": by_partner,
+        "trade_payment_refused": by_partner,
+        "trade_cancelled": by_partner,
+    }
+
+
 async def test_a_user_acts_only_for_itself_and_sees_only_its_own(client, refusal):
     buyer, seller = client.as_(subject="buyer", roles="user"), client.as_(subject="seller", roles="user")
     stranger = client.as_(subject="stranger", roles="user")

@@ -146,6 +146,7 @@ def _trade(message: escrow_event_pb2.Event, kind: str, at_us: int, trade: trade_
         # Of a replica before this was told: as nearly all trades are made.
         made_by=_ROLES.get(trade.made_by, Role.BUYER),
         made_by_partner=trade.made_by_partner,
+        by_partner=message.by_partner,
     )
 
 

@@ -90,6 +90,8 @@ class TradeEvent:
     partner: str = ""
     made_by: Role = Role.BUYER
     made_by_partner: bool = False
+    # Before payment: that partner acted in the name of `actor`.
+    by_partner: bool = False
 
 
 @dataclass(frozen=True, slots=True)

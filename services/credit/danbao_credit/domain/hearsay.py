@@ -18,7 +18,7 @@ from danbao_credit.domain.telling import Telling
 PARTNERS_SLOT = 235
 """Of the catalogue: the partners that brought a subject. One, or none."""
 
-# What only the buyer does, or the partner that brought it: to pay an invoice is to accept it.
+# What is done in the buyer's name only, by itself or by a partner: to pay an invoice is to accept it.
 _BUYERS_ACTS = frozenset({"trade_payment_pending", "trade_payment_refused"})
 
 
@@ -49,7 +49,9 @@ def hearsay_of(event: Event) -> Hearsay | None:
     invoice = is_invoice(event)
     doubted: list[str] = []
     if event.partner and event.made_by is not Role.OPERATOR:
-        itself = None if event.made_by_partner else event.made_by
+        # Who has made it by itself answers for it, but not for what the partner does later in its name.
+        is_anothers_act = event.made_by_partner or (event.by_partner and event.actor is event.made_by)
+        itself = None if is_anothers_act else event.made_by
         if not invoice and itself is not Role.BUYER:
             doubted.append(event.buyer)
         if itself is not Role.SELLER:

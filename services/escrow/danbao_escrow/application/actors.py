@@ -52,8 +52,8 @@ def check_party(actor: Actor, token: Token, *, buyer: str, seller: str, partner:
         raise NotAParty(actor.subject, actor.role)
 
 
-def is_made_by_partner(actor: Actor, token: Token) -> bool:
-    """Whether it is a partner's word that the party wants the trade, and not its own. Whether it may was looked at."""
+def is_by_partner(actor: Actor, token: Token) -> bool:
+    """Whether a partner acts in the party's name, and not the party itself. Whether it may was looked at."""
     return actor.role in (Role.BUYER, Role.SELLER) and actor.subject != token.own_subject
 
 

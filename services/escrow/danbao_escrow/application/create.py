@@ -161,7 +161,7 @@ def create_trade(command: CreateTrade, working: EscrowSet, moment: Moment) -> Tr
         update_time=moment.now,
         revision=0,
         made_by=command.actor.role,
-        made_by_partner=actors.is_made_by_partner(command.actor, token),
+        made_by_partner=actors.is_by_partner(command.actor, token),
     )
     cause = cause_of(
         moment,
@@ -170,5 +170,5 @@ def create_trade(command: CreateTrade, working: EscrowSet, moment: Moment) -> Tr
         token_subject=command.token.subject,
     )
     created = record(working, moment, trade, cause)
-    tell(moment, EventKind.TRADE_CREATED, created, command.actor)
+    tell(moment, EventKind.TRADE_CREATED, created, command.actor, by_partner=created.made_by_partner)
     return created

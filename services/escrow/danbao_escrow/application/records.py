@@ -70,9 +70,10 @@ def tell(
     line_ids: tuple[str, ...] = (),
     amount_minor: int = 0,
     reason: str = "",
+    by_partner: bool = False,
 ) -> None:
     """Puts an event on the stream."""
-    moment.emit(TradeEvent(kind, trade, actor, line_ids, amount_minor, reason))
+    moment.emit(TradeEvent(kind, trade, actor, line_ids, amount_minor, reason, by_partner=by_partner))
 
 
 def cause_of(moment: Moment, *, command: str, actor: Actor, token_subject: str = "", reason: str = "") -> Cause:

@@ -158,6 +158,7 @@ def _finish(working: EscrowSet, moment: Moment, trade: Trade, step: Step, done: 
             line_ids=step.line_ids,
             amount_minor=step.movement.refunded_minor if step.kind is StepKind.REFUND else moved_minor,
             reason=step.cause.reason,
+            by_partner=_asked_by_partner(step),
         )
     ended = replace(step, state=StepState.DONE, ledger_reference=done.reference, settle_time=moment.now)
     working.steps.put((trade.trade_id, step.number), ended)
@@ -217,11 +218,24 @@ def _held_parts(trade: Trade, movement: Movement, moment: Moment) -> tuple[HeldP
     return tuple(parts)
 
 
+def _asked_by_partner(step: Step) -> bool:
+    """Whether a partner asks the payer for the money, and not the payer itself."""
+    return bool(step.for_partner) and not step.for_subject
+
+
 def _end_refused_funding(working: EscrowSet, moment: Moment, trade: Trade, step: Step, refused: StepRefused) -> None:
     """Nothing was held: the trade waits for payment as before."""
     after = replace(trade, pending_step=0, step_refusal=refused.reason)
     written = record(working, moment, after, step.cause, reason=refused.reason)
-    tell(moment, EventKind.TRADE_PAYMENT_REFUSED, written, step.cause.actor, reason=refused.reason)
+    by_partner = _asked_by_partner(step)
+    tell(
+        moment,
+        EventKind.TRADE_PAYMENT_REFUSED,
+        written,
+        step.cause.actor,
+        reason=refused.reason,
+        by_partner=by_partner,
+    )
     ended = replace(step, state=StepState.REFUSED, refusal=refused.reason, settle_time=moment.now)
     working.steps.put((trade.trade_id, step.number), ended)
     if step.movement.together is not None:

@@ -48,12 +48,14 @@ def fire_timer(command: FireTimer, working: EscrowSet, moment: Moment) -> None:
         _look_later(working, trade)
 
 
-def cancel_unpaid(working: EscrowSet, moment: Moment, trade: Trade, cause: Cause | None) -> Trade:
-    """Row 3: by a party, or by pay-by when `cause` is None."""
+def cancel_unpaid(
+    working: EscrowSet, moment: Moment, trade: Trade, cause: Cause | None, *, by_partner: bool = False
+) -> Trade:
+    """Row 3: by a party, or a partner in its name, or by pay-by when `cause` is None."""
     given = cause or _cause(TimerName.PAY_BY, moment)
     ended = replace(trade, lines=tuple(replace(line, state=LineState.CANCELLED) for line in trade.lines))
     written = record(working, moment, ended, given)
-    tell(moment, EventKind.TRADE_CANCELLED, written, given.actor, reason=given.reason)
+    tell(moment, EventKind.TRADE_CANCELLED, written, given.actor, reason=given.reason, by_partner=by_partner)
     checkout_ends.leave(working, moment, trade)
     if written.payment_pending:
         cause = cause_of(moment, command=PaymentsSays.VOID, actor=SYSTEM, reason=given.command)

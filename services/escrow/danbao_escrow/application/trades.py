@@ -71,7 +71,8 @@ def cancel_trade(command: CancelTrade, working: EscrowSet, moment: Moment) -> An
     if _is_overdue(trade, moment):
         return _end_overdue(command, working, moment, trade)
     _all_legal(trade, command, moment)
-    return cancel_unpaid(working, moment, trade, _cause(command, moment))
+    by_partner = actors.is_by_partner(command.actor, command.token)
+    return cancel_unpaid(working, moment, trade, _cause(command, moment), by_partner=by_partner)
 
 
 def adjust_price(command: AdjustPrice, working: EscrowSet, moment: Moment) -> Any:
@@ -91,7 +92,15 @@ def adjust_price(command: AdjustPrice, working: EscrowSet, moment: Moment) -> An
     )
     checkout_ends.leave(working, moment, trade)
     written = record(working, moment, again, _cause(command, moment), line_ids=command.line_ids)
-    tell(moment, EventKind.PRICE_ADJUSTED, written, command.actor, line_ids=command.line_ids, reason=command.reason)
+    tell(
+        moment,
+        EventKind.PRICE_ADJUSTED,
+        written,
+        command.actor,
+        line_ids=command.line_ids,
+        reason=command.reason,
+        by_partner=actors.is_by_partner(command.actor, command.token),
+    )
     return written
 
 

@@ -59,7 +59,8 @@ class EventKind(StrEnum):
 class TradeEvent:
     """One thing that happened; `trade` as it was right afterwards, `amount_minor` what moved if anything.
 
-    `about` is the case, dispute or claim that it happened to; None: the trade itself.
+    `about` is the case, dispute or claim that it happened to; None: the trade itself. `by_partner`: before payment a
+    partner did it in the name of `actor`.
     """
 
     kind: EventKind
@@ -69,3 +70,4 @@ class TradeEvent:
     amount_minor: int = 0
     reason: str = ""
     about: Proceeding | None = None
+    by_partner: bool = False

@@ -164,6 +164,7 @@ def event_message(
         line_ids=event.line_ids,
         amount_minor=event.amount_minor,
         reason=event.reason,
+        by_partner=event.by_partner,
     )
     set_time(message, "create_time", create_time)
     getattr(message, event.kind).CopyFrom(payload)

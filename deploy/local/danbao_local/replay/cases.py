@@ -16,7 +16,7 @@ from danbao_local.replay.complaints import (
     PlannedCase,
     lowest_review,
 )
-from danbao_local.replay.parties import buyer_of, money, request_id, seller_subject
+from danbao_local.replay.parties import buyer_of, money, request_id, seller_subject, tracking_of
 from danbao_local.replay.planned import PlannedTrade
 from danbao_local.replay.record import CaseRecord, TradeRecord
 from danbao_local.tokens import HOLDERS
@@ -101,7 +101,7 @@ class Cases:
                 content = play.command(_BUYER, line_id) | of_case | {"reason": "settled otherwise"}
                 await call(refunds.CancelRefundCase, refund_pb2.CancelRefundCaseRequest(**content), "partner")
             case CaseAction.SEND_BACK:
-                tracking = request_id(play.order.order_id, play.trade.seller_id, f"return tracking {line_id}")[:18]
+                tracking = tracking_of(play.order.order_id, play.trade.seller_id, f" of line {line_id} on its way back")
                 content = play.command(_BUYER, line_id) | of_case | {"carrier": _RETURN_CARRIER, "tracking": tracking}
                 await call(refunds.SubmitReturn, refund_pb2.SubmitReturnRequest(**content), "partner")
             case CaseAction.RECEIVE_BACK:

@@ -18,7 +18,7 @@ from danbao.payments.v1 import account_pb2, ledger_pb2, payment_pb2
 from danbao_local.replay.calls import Gateway, Refused
 from danbao_local.replay.cases import Cases
 from danbao_local.replay.complaints import CaseAction
-from danbao_local.replay.parties import buyer_of, money, request_id, seller_subject
+from danbao_local.replay.parties import buyer_of, money, request_id, seller_subject, tracking_of
 from danbao_local.replay.plan import PAY_BY_MARGIN, Action, Event, Plan
 from danbao_local.replay.planned import PlannedTrade
 from danbao_local.replay.record import OrderRecord, TopUpRecord, TradeRecord
@@ -128,7 +128,7 @@ class Conductor:
         request = trade_pb2.ShipLinesRequest(
             **self._command(plan, trade, made, "ship", trade_pb2.ROLE_SELLER),
             carrier=_CARRIER,
-            tracking=request_id(plan.order.order_id, trade.seller_id, "tracking")[:18],
+            tracking=tracking_of(plan.order.order_id, trade.seller_id),
         )
         made.shipped = await self._allowed(
             record, self._gateway.trades.ShipLines, request, too_late=plan.ships_too_late(trade), what="ShipLines"

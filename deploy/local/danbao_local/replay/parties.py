@@ -23,6 +23,11 @@ def request_id(order_id: str, seller_id: str, operation: str) -> str:
     return str(uuid.uuid5(_NAMESPACE, f"{order_id}/{seller_id}/{operation}"))
 
 
+def tracking_of(order_id: str, seller_id: str, which: str = "") -> str:
+    """What a carrier would call the parcel. A whole UUID: its digits are never taken for a card's number."""
+    return request_id(order_id, seller_id, f"tracking{which}")
+
+
 def money(amount_minor: int) -> money_pb2.Money:
     """In the files' currency."""
     return money_pb2.Money(currency=CURRENCY, amount_minor=amount_minor)

@@ -120,8 +120,16 @@ class Database:
         """
         async with self.read() as connection:
             raw: Any = (await connection.get_raw_connection()).driver_connection
-            async with raw.transaction():
-                yield raw
+            try:
+                async with raw.transaction():
+                    yield raw
+            except (asyncpg.InterfaceError, asyncpg.PostgresError) as error:
+                # What broke the connection may be told by the end of the transaction, in its own words; and the pool,
+                # which sees none of it, would hand the connection out again.
+                if raw.is_closed() or (getattr(error, "sqlstate", None) or "").startswith(_GONE):
+                    await connection.invalidate()
+                    raise StoreUnavailable from error
+                raise
 
     async def connect_writer(self) -> asyncpg.Connection:
         """The writer's own connection."""

@@ -1,11 +1,15 @@
 """When the store cannot be reached, a read says so; a statement that is wrong stays a fault."""
 
+from contextlib import suppress
+
+import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from danbao_kit.database import Database, store_is_gone
 from danbao_kit.errors import StoreUnavailable
+from danbao_kit.testing.embedded_postgres import ServiceDatabase
 from danbao_kit.testing.pytest_plugin import ServiceDatabaseFactory
 
 
@@ -39,6 +43,36 @@ async def test_a_read_without_a_server_is_unavailable() -> None:
         async with database.read() as connection:
             await connection.execute(text("SELECT 1"))
     await database.close()
+
+
+@pytest.mark.parametrize("sees_it", [False, True])
+async def test_a_write_whose_connection_is_killed_is_unavailable_and_the_next_is_not(
+    jar_database: ServiceDatabase, sees_it: bool
+) -> None:
+    database = Database(jar_database.dsn)
+
+    async def write() -> None:
+        async with database.write() as connection:
+            await _kill(jar_database, await connection.fetchval("SELECT pg_backend_pid()"))
+            if sees_it:
+                # The first is told why, the next only that there is no connection any more.
+                with suppress(asyncpg.PostgresError):
+                    await connection.execute("SELECT 1")
+            await connection.execute("SELECT 1")
+
+    with pytest.raises(StoreUnavailable):
+        await write()
+    async with database.write() as connection:
+        assert await connection.fetchval("SELECT 1") == 1
+    await database.close()
+
+
+async def _kill(database: ServiceDatabase, pid: int) -> None:
+    killer = await asyncpg.connect(database.dsn)
+    try:
+        assert await killer.fetchval("SELECT pg_terminate_backend($1, 5000)", pid)
+    finally:
+        await killer.close()
 
 
 async def test_a_wrong_statement_is_not_the_stores_fault(service_database: ServiceDatabaseFactory) -> None:

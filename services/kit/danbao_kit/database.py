@@ -113,23 +113,28 @@ class Database:
             raise
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[asyncpg.Connection]:
-        """A transaction of its own, for what is too rare for the group commit.
-
-        Its first statement must write the stream's head. Raises StoreUnavailable without a store.
-        """
+    async def driver(self) -> AsyncIterator[asyncpg.Connection]:
+        """The driver's own connection, for what is written in its words. Raises StoreUnavailable without a store."""
         async with self.read() as connection:
             raw: Any = (await connection.get_raw_connection()).driver_connection
             try:
-                async with raw.transaction():
-                    yield raw
+                yield raw
             except (asyncpg.InterfaceError, asyncpg.PostgresError) as error:
-                # What broke the connection may be told by the end of the transaction, in its own words; and the pool,
+                # What broke the connection may be told by the end of a transaction, in its own words; and the pool,
                 # which sees none of it, would hand the connection out again.
                 if raw.is_closed() or (getattr(error, "sqlstate", None) or "").startswith(_GONE):
                     await connection.invalidate()
                     raise StoreUnavailable from error
                 raise
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[asyncpg.Connection]:
+        """A transaction of its own, for what is too rare for the group commit.
+
+        Its first statement must write the stream's head. Raises StoreUnavailable without a store.
+        """
+        async with self.driver() as connection, connection.transaction():
+            yield connection
 
     async def connect_writer(self) -> asyncpg.Connection:
         """The writer's own connection."""

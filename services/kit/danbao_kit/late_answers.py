@@ -50,10 +50,7 @@ class LateAnswers:
             if not waiting:
                 continue
             try:
-                async with self._database.read() as reading:
-                    raw = await reading.get_raw_connection()
-                    connection = raw.driver_connection
-                    assert connection is not None
+                async with self._database.driver() as connection:
                     known = await self._records.find_ended(connection, waiting)
             except DanbaoError:
                 continue

@@ -67,6 +67,23 @@ async def test_a_write_whose_connection_is_killed_is_unavailable_and_the_next_is
     await database.close()
 
 
+async def test_a_read_by_the_driver_whose_connection_is_killed_is_unavailable_and_the_next_is_not(
+    jar_database: ServiceDatabase,
+) -> None:
+    database = Database(jar_database.dsn)
+
+    async def read() -> None:
+        async with database.driver() as connection:
+            await _kill(jar_database, await connection.fetchval("SELECT pg_backend_pid()"))
+            await connection.execute("SELECT 1")
+
+    with pytest.raises(StoreUnavailable):
+        await read()
+    async with database.driver() as connection:
+        assert await connection.fetchval("SELECT 1") == 1
+    await database.close()
+
+
 async def _kill(database: ServiceDatabase, pid: int) -> None:
     killer = await asyncpg.connect(database.dsn)
     try:

@@ -1,6 +1,8 @@
 """When the store cannot be reached, a read says so; a statement that is wrong stays a fault."""
 
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Any
 
 import asyncpg
 import pytest
@@ -46,13 +48,14 @@ async def test_a_read_without_a_server_is_unavailable() -> None:
 
 
 @pytest.mark.parametrize("sees_it", [False, True])
-async def test_a_write_whose_connection_is_killed_is_unavailable_and_the_next_is_not(
-    jar_database: ServiceDatabase, sees_it: bool
+@pytest.mark.parametrize("by", [Database.write, Database.driver])
+async def test_who_works_on_a_connection_that_is_killed_is_unavailable_and_the_next_is_not(
+    jar_database: ServiceDatabase, by: Callable[[Database], AbstractAsyncContextManager[Any]], sees_it: bool
 ) -> None:
     database = Database(jar_database.dsn)
 
-    async def write() -> None:
-        async with database.write() as connection:
+    async def work() -> None:
+        async with by(database) as connection:
             await _kill(jar_database, await connection.fetchval("SELECT pg_backend_pid()"))
             if sees_it:
                 # The first is told why, the next only that there is no connection any more.
@@ -61,25 +64,8 @@ async def test_a_write_whose_connection_is_killed_is_unavailable_and_the_next_is
             await connection.execute("SELECT 1")
 
     with pytest.raises(StoreUnavailable):
-        await write()
-    async with database.write() as connection:
-        assert await connection.fetchval("SELECT 1") == 1
-    await database.close()
-
-
-async def test_a_read_by_the_driver_whose_connection_is_killed_is_unavailable_and_the_next_is_not(
-    jar_database: ServiceDatabase,
-) -> None:
-    database = Database(jar_database.dsn)
-
-    async def read() -> None:
-        async with database.driver() as connection:
-            await _kill(jar_database, await connection.fetchval("SELECT pg_backend_pid()"))
-            await connection.execute("SELECT 1")
-
-    with pytest.raises(StoreUnavailable):
-        await read()
-    async with database.driver() as connection:
+        await work()
+    async with by(database) as connection:
         assert await connection.fetchval("SELECT 1") == 1
     await database.close()
 

@@ -227,15 +227,8 @@ def _end_refused_funding(working: EscrowSet, moment: Moment, trade: Trade, step:
     """Nothing was held: the trade waits for payment as before."""
     after = replace(trade, pending_step=0, step_refusal=refused.reason)
     written = record(working, moment, after, step.cause, reason=refused.reason)
-    by_partner = _asked_by_partner(step)
-    tell(
-        moment,
-        EventKind.TRADE_PAYMENT_REFUSED,
-        written,
-        step.cause.actor,
-        reason=refused.reason,
-        by_partner=by_partner,
-    )
+    by_partner, why = _asked_by_partner(step), refused.reason
+    tell(moment, EventKind.TRADE_PAYMENT_REFUSED, written, step.cause.actor, reason=why, by_partner=by_partner)
     ended = replace(step, state=StepState.REFUSED, refusal=refused.reason, settle_time=moment.now)
     working.steps.put((trade.trade_id, step.number), ended)
     if step.movement.together is not None:

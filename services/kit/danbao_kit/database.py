@@ -1,4 +1,4 @@
-"""How a service reaches its store: a pool for reads, one connection of its own for the writer."""
+"""How a service reaches its store: a pool for reads, and connections of their own for the writer and for looks."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any
 
 import asyncpg
 from opentelemetry import trace
-from sqlalchemy import event
+from sqlalchemy import Executable, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from danbao_kit.errors import StoreUnavailable
+from danbao_kit.looks import GONE, Looks
 from danbao_kit.telemetry import tracer
 
 _SPAN_NAMES: dict[str, str] = {}
@@ -34,10 +35,6 @@ def statement_name(sql: str) -> str:
         if len(_SPAN_NAMES) < 1000:
             _SPAN_NAMES[sql] = name
     return name
-
-
-# Connection exceptions; shut down, crashed, starting up; too many connections.
-_GONE = ("08", "57P0", "53300")
 
 
 class TracedConnection(asyncpg.Connection):
@@ -91,6 +88,7 @@ class Database:
         event.listen(self.engine.sync_engine, "before_cursor_execute", _open_span)
         event.listen(self.engine.sync_engine, "after_cursor_execute", _close_span)
         event.listen(self.engine.sync_engine, "handle_error", _fail_span)
+        self._looks = Looks(self._connect_looks)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -122,7 +120,7 @@ class Database:
             except (asyncpg.InterfaceError, asyncpg.PostgresError) as error:
                 # What broke the connection may be told by the end of a transaction, in its own words; and the pool,
                 # which sees none of it, would hand the connection out again.
-                if raw.is_closed() or (getattr(error, "sqlstate", None) or "").startswith(_GONE):
+                if raw.is_closed() or (getattr(error, "sqlstate", None) or "").startswith(GONE):
                     await connection.invalidate()
                     raise StoreUnavailable from error
                 raise
@@ -136,15 +134,25 @@ class Database:
         async with self.driver() as connection, connection.transaction():
             yield connection
 
+    async def look(self, statement: Executable, **parameters: Any) -> list[asyncpg.Record]:
+        """The rows of what is looked for several times a second. Raises StoreUnavailable without a store."""
+        return await self._looks.ask(statement, **parameters)
+
     async def connect_writer(self) -> asyncpg.Connection:
         """The writer's own connection."""
+        return await self._connect("danbao writer", TracedConnection)
+
+    async def _connect_looks(self) -> asyncpg.Connection:
+        return await self._connect("danbao looks", asyncpg.Connection)
+
+    async def _connect(self, name: str, kind: type[asyncpg.Connection]) -> asyncpg.Connection:
         return await asyncpg.connect(
             self._dsn,
-            connection_class=TracedConnection,
+            connection_class=kind,
             timeout=3,
             command_timeout=10,
             server_settings={
-                "application_name": "danbao writer",
+                "application_name": name,
                 # A plan made while a table was empty would read all of it for ever after.
                 "enable_seqscan": "off",
                 "jit": "off",
@@ -161,13 +169,14 @@ class Database:
         return True
 
     async def close(self) -> None:
+        self._looks.drop()
         await self.engine.dispose()
 
 
 def store_is_gone(error: DBAPIError) -> bool:
     """Whether the server went away, is still starting or takes no connection: its fault, not the statement's."""
     state = getattr(error.orig, "sqlstate", None) or ""
-    return error.connection_invalidated or state.startswith(_GONE)
+    return error.connection_invalidated or state.startswith(GONE)
 
 
 def _open_span(

@@ -140,9 +140,8 @@ class EventStream:
             await asyncio.sleep(found_at + gather_s - clock())
 
     async def _read(self, sequence: int) -> list[_Told]:
-        async with self._database.read() as connection:
-            rows = (await connection.execute(_NEXT, {"after": sequence, "chunk": _CHUNK})).all()
-        return [(row.sequence, row.kind, bytes(row.payload)) for row in rows]
+        rows = await self._database.look(_NEXT, after=sequence, chunk=_CHUNK)
+        return [(row["sequence"], row["kind"], row["payload"]) for row in rows]
 
     async def _check(self, sequence: int) -> None:
         head = await self.head()

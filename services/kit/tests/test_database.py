@@ -1,5 +1,6 @@
 """When the store cannot be reached, a read says so; a statement that is wrong stays a fault."""
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
@@ -83,4 +84,50 @@ async def test_a_wrong_statement_is_not_the_stores_fault(service_database: Servi
     with pytest.raises(ProgrammingError):
         async with database.read() as connection:
             await connection.execute(text("SELECT * FROM nothing_of_that_name"))
+    await database.close()
+
+
+_LOOK = text("SELECT pg_backend_pid() AS process, CAST(:answer AS int) AS answer, pg_sleep(:seconds)")
+
+
+async def test_who_looks_on_a_connection_that_is_killed_is_unavailable_and_the_next_is_not(
+    jar_database: ServiceDatabase,
+) -> None:
+    database = Database(jar_database.dsn)
+    (first,) = await database.look(_LOOK, answer=1, seconds=0.0)
+    under_way = asyncio.create_task(database.look(_LOOK, answer=2, seconds=30.0))
+    await asyncio.sleep(0.1)
+    await _kill(jar_database, first["process"])
+    with pytest.raises(StoreUnavailable):
+        await under_way
+    (again,) = await database.look(_LOOK, answer=3, seconds=0.0)
+    assert again["answer"] == 3
+    assert again["process"] != first["process"]
+    await database.close()
+
+
+async def test_a_look_without_a_server_is_unavailable_and_a_wrong_one_is_a_fault(jar_database: ServiceDatabase) -> None:
+    nowhere = Database("postgresql://nobody:x@127.0.0.1:1/nothing")
+    with pytest.raises(StoreUnavailable):
+        await nowhere.look(_LOOK, answer=1, seconds=0.0)
+    database = Database(jar_database.dsn)
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await database.look(text("SELECT 1 FROM no_such_table"))
+    (row,) = await database.look(_LOOK, answer=2, seconds=0.0)
+    assert row["answer"] == 2
+    await database.close()
+
+
+async def test_looks_take_turns_and_one_that_is_given_up_harms_no_other(jar_database: ServiceDatabase) -> None:
+    database = Database(jar_database.dsn)
+    slow = asyncio.create_task(database.look(_LOOK, answer=1, seconds=30.0))
+    await asyncio.sleep(0.1)
+    others = [asyncio.create_task(database.look(_LOOK, answer=answer, seconds=0.0)) for answer in range(20)]
+    await asyncio.sleep(0.1)
+    assert not any(other.done() for other in others)
+    slow.cancel()
+    async with asyncio.timeout(10):
+        answers = await asyncio.gather(*others)
+    assert [row["answer"] for (row,) in answers] == list(range(20))
+    assert len({row["process"] for (row,) in answers}) == 1
     await database.close()

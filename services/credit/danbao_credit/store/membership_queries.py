@@ -80,16 +80,14 @@ class MembershipQueries:
 
     async def due_looks(self, now: datetime, limit: int) -> list[DueLook]:
         """Those whose time has come, the longest due first."""
-        async with self._database.read() as connection:
-            rows = (await connection.execute(_DUE, {"now": now, "partition": PARTITION, "limit": limit})).all()
-        return [DueLook(UUID(int=row.membership_id.int), row.look_cause) for row in rows]
+        rows = await self._database.look(_DUE, now=now, partition=PARTITION, limit=limit)
+        return [DueLook(UUID(int=row["membership_id"].int), row["look_cause"]) for row in rows]
 
     async def abandoned_steps(self, limit: int) -> list[ClaimDepositStep]:
         """Pending steps whose lease or backoff is over, as claims of them."""
-        async with self._database.read() as connection:
-            rows = (await connection.execute(_ABANDONED, {"limit": limit})).all()
         return [
-            ClaimDepositStep(UUID(int=row.membership_id.int), row.number, row.generation, row.claim) for row in rows
+            ClaimDepositStep(UUID(int=row["membership_id"].int), row["number"], row["generation"], row["claim"])
+            for row in await self._database.look(_ABANDONED, limit=limit)
         ]
 
     async def steps_under_way(self) -> int:

@@ -142,9 +142,8 @@ class ModelQueries:
 
     async def in_use(self) -> dict[ModelState, tuple[str, str]]:
         """Version and hash of the champion and of the challenger, as far as there are any."""
-        async with self._database.read() as connection:
-            rows = (await connection.execute(_IN_USE)).all()
-        return {ModelState(row.state): (row.version, row.sha256) for row in rows}
+        rows = await self._database.look(_IN_USE)
+        return {ModelState(row["state"]): (row["version"], row["sha256"]) for row in rows}
 
     async def page(self, before: datetime, version: str, limit: int) -> list[ModelVersion]:
         """Versions without artefacts, the newest first, older than that one."""

@@ -77,9 +77,8 @@ class ScoreQueries:
 
     async def due(self, now: datetime, most: int) -> list[str]:
         """Subjects that were to be looked at again by now, longest due first."""
-        async with self._database.read() as connection:
-            rows = (await connection.execute(_DUE, {"now": now, "most": most})).all()
-        return list(dict.fromkeys(row.subject for row in rows))
+        rows = await self._database.look(_DUE, now=now, most=most)
+        return list(dict.fromkeys(row["subject"] for row in rows))
 
     async def history(
         self, subject: str, kinds: Collection[SubjectKind], before: ChangePosition | None, most: int

@@ -51,9 +51,8 @@ class CaseQueries:
 
     async def due_cases(self, now: datetime, limit: int) -> list[FireCaseTimer]:
         """Cases and disputes with a deadline at or before `now` whose trade has no step pending, the oldest first."""
-        async with self._database.read() as connection:
-            found = (await connection.execute(_DUE, {"now": now, "limit": limit})).all()
-        return [FireCaseTimer(UUID(int=row.trade_id.int), f"{row.collection}/{row.thing_id}") for row in found]
+        found = await self._database.look(_DUE, now=now, limit=limit)
+        return [FireCaseTimer(UUID(int=row["trade_id"].int), f"{row['collection']}/{row['thing_id']}") for row in found]
 
 
 def _due_query() -> Select[Any]:

@@ -9,7 +9,6 @@ from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
-    Row,
     Select,
     bindparam,
     func,
@@ -115,14 +114,12 @@ class Queries:
 
     async def due_trades(self, now: datetime, limit: int) -> list[UUID]:
         """Trades with a deadline at or before `now`, the oldest first."""
-        async with self._database.read() as connection:
-            found = (await connection.execute(_DUE, {"now": now, "limit": limit})).scalars()
-        return list(dict.fromkeys(UUID(int=trade_id.int) for trade_id in found))
+        found = await self._database.look(_DUE, now=now, limit=limit)
+        return list(dict.fromkeys(UUID(int=row["trade_id"].int) for row in found))
 
     async def abandoned_steps(self, limit: int) -> list[ClaimStep]:
         """Pending steps whose lease or backoff is over, as claims of them."""
-        async with self._database.read() as connection:
-            return [_claim(row) for row in (await connection.execute(_ABANDONED, {"limit": limit})).all()]
+        return [_claim(row) for row in await self._database.look(_ABANDONED, limit=limit)]
 
     async def last_moment(self) -> datetime:
         """The business time of the latest decision."""
@@ -136,8 +133,8 @@ class Queries:
             return int((await connection.execute(_UNDER_WAY, {"until": until})).scalar_one())
 
 
-def _claim(row: Row[UUID, int, int, int]) -> ClaimStep:
-    return ClaimStep(UUID(int=row.trade_id.int), row.number, row.generation, row.claim)
+def _claim(row: Any) -> ClaimStep:
+    return ClaimStep(UUID(int=row["trade_id"].int), row["number"], row["generation"], row["claim"])
 
 
 def trades_query(asked: TradeFilter, *, after: TradePosition | None, limit: int) -> Select[Any]:

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Select,
     Table,
     and_,
+    bindparam,
     func,
     literal,
     or_,
@@ -204,8 +205,7 @@ class BooksQueries:
         ]
 
     async def due_holds(self, now: datetime, limit: int) -> Sequence[UUID]:
-        query = select(payments.c.id).where(_time_is_up(now)).order_by(payments.c.expire_time).limit(limit)
-        return [row.id for row in await self._all(query)]
+        return [row["id"] for row in await self._database.look(_DUE_HOLDS, now=now, limit=limit)]
 
     async def _all(self, query: Any) -> Sequence[Any]:
         async with self._database.read() as connection:
@@ -214,6 +214,15 @@ class BooksQueries:
 
 def _time_is_up(now: datetime) -> ColumnElement[bool]:
     return and_(payments.c.hold_id.is_not(None), payments.c.expire_time <= now)
+
+
+# Asked four times a second.
+_DUE_HOLDS = (
+    select(payments.c.id)
+    .where(payments.c.hold_id.is_not(None), payments.c.expire_time <= bindparam("now"))
+    .order_by(payments.c.expire_time)
+    .limit(bindparam("limit"))
+)
 
 
 def has_ended(now: datetime) -> ColumnElement[bool]:

@@ -8,7 +8,21 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Select, Table, Text, Uuid, all_, and_, cast, func, literal_column, select
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Interval,
+    Select,
+    Table,
+    Text,
+    Uuid,
+    all_,
+    and_,
+    bindparam,
+    func,
+    literal_column,
+    select,
+)
 
 from danbao_kit.database import Database
 from danbao_kit.decision import RequestKey
@@ -74,23 +88,14 @@ class RailQueries:
     async def overdue_rail_work(
         self, *, older_than_s: float, limit: int, without: Collection[UUID]
     ) -> Sequence[RailOrder]:
-        def overdue(table: Table, columns: Sequence[Any]) -> Select[Any]:
-            return (
-                select(*columns)
-                .where(
-                    _is_unanswered(table),
-                    table.c.recorded_at < func.now() - timedelta(seconds=older_than_s),
-                    # One parameter however many there are.
-                    table.c.id != all_(cast(list(without), ARRAY(Uuid))),
-                )
-                .order_by(table.c.recorded_at)
-                .limit(limit)
-            )
+        async def overdue(query: Select[Any]) -> Sequence[Any]:
+            older_than = timedelta(seconds=older_than_s)
+            return await self._database.look(query, older_than=older_than, without=list(without), limit=limit)
 
-        charges = [rows.top_up_of(row) for row in await self._all(overdue(top_ups, _TOP_UP))]
-        payouts = [rows.withdrawal_of(row) for row in await self._all(overdue(withdrawals, _WITHDRAWAL))]
-        paybacks = [RailRefund._make(row) for row in await self._all(overdue(rail_refunds, _REFUND))]
-        brought = [rows.payment_of(row) for row in await self._all(overdue(payments, _PAYMENT))]
+        charges = [rows.top_up_of(row) for row in await overdue(_OVERDUE_TOP_UPS)]
+        payouts = [rows.withdrawal_of(row) for row in await overdue(_OVERDUE_WITHDRAWALS)]
+        paybacks = [RailRefund._make(row) for row in await overdue(_OVERDUE_REFUNDS)]
+        brought = [rows.payment_of(row) for row in await overdue(_OVERDUE_PAYMENTS)]
         return [
             # A payment has no state for an answer that is unknown: it stays PENDING, and writing that down is no news.
             *[replace(order_of_payment(each), is_unknown=True) for each in brought],
@@ -112,3 +117,24 @@ def _is_unanswered(table: Table) -> ColumnElement[bool]:
 
 def _waits_for(table: Table, request_ids: Sequence[str]) -> tuple[Any, Any]:
     return table.c.state.in_(_UNANSWERED), table.c.request_id.in_(request_ids)
+
+
+def _overdue(table: Table, columns: Sequence[Any]) -> Select[Any]:
+    return (
+        select(*columns)
+        .where(
+            _is_unanswered(table),
+            table.c.recorded_at < func.now() - bindparam("older_than", type_=Interval),
+            # One parameter however many there are.
+            table.c.id != all_(bindparam("without", type_=ARRAY(Uuid))),
+        )
+        .order_by(table.c.recorded_at)
+        .limit(bindparam("limit"))
+    )
+
+
+# Asked every second.
+_OVERDUE_TOP_UPS = _overdue(top_ups, _TOP_UP)
+_OVERDUE_WITHDRAWALS = _overdue(withdrawals, _WITHDRAWAL)
+_OVERDUE_REFUNDS = _overdue(rail_refunds, _REFUND)
+_OVERDUE_PAYMENTS = _overdue(payments, _PAYMENT)

@@ -11,6 +11,7 @@ from danbao.credit.v1 import event_pb2, event_pb2_grpc
 from danbao.type.v1 import cursor_pb2
 from danbao_kit.event_stream import EventStream
 from danbao_kit.tables import PARTITION
+from danbao_kit.wire import append_all
 
 Context: TypeAlias = grpc.aio.ServicerContext
 
@@ -23,10 +24,10 @@ class EventServicer(event_pb2_grpc.EventServiceServicer):
         self, request: event_pb2.WatchEventsRequest, context: Context
     ) -> AsyncIterator[event_pb2.WatchEventsResponse]:
         async for chunk in self._events.watch(request.cursor.sequence, frozenset(request.kinds)):
-            yield event_pb2.WatchEventsResponse(
-                events=[event_pb2.Event.FromString(payload) for payload in chunk.payloads],
-                cursor=cursor_pb2.Cursor(partition=PARTITION, sequence=chunk.sequence),
-            )
+            cursor = cursor_pb2.Cursor(partition=PARTITION, sequence=chunk.sequence)
+            response = event_pb2.WatchEventsResponse(cursor=cursor)
+            append_all(response, "events", chunk.payloads)
+            yield response
 
     async def GetStreamHead(self, request: event_pb2.GetStreamHeadRequest, context: Context) -> event_pb2.StreamHead:
         head = await self._events.head()

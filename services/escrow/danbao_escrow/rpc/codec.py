@@ -16,6 +16,7 @@ from danbao_escrow.domain.events import TradeEvent
 from danbao_escrow.domain.model import Trade
 from danbao_escrow.rpc.mapping import checkout_message, event_message, trade_message
 from danbao_escrow.rpc.proceedings import proceeding_message
+from danbao_kit.wire import with_field
 
 _REPLIES: Mapping[str, Any] = MappingProxyType(
     {
@@ -54,8 +55,8 @@ class EscrowCodec:
 
     def event(self, event: TradeEvent, *, sequence: int, create_time: datetime, traceparent: str) -> tuple[str, bytes]:
         payload = self._message(event.trade if event.about is None else event.about)
-        message = event_message(event, payload, sequence=sequence, create_time=create_time, traceparent=traceparent)
-        return event.kind.value, message.SerializeToString()
+        message = event_message(event, sequence=sequence, create_time=create_time, traceparent=traceparent)
+        return event.kind.value, with_field(message, event.kind.value, payload.SerializeToString())
 
     def _message(self, value: Trade | Proceeding) -> Any:
         if self._last is None or self._last[0] is not value:

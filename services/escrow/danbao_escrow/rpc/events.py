@@ -11,6 +11,7 @@ from danbao_escrow.domain.events import EventKind
 from danbao_kit.call import current_call
 from danbao_kit.errors import FieldInvalid, FieldViolation, PeerNotAllowed
 from danbao_kit.event_stream import EventStream
+from danbao_kit.wire import append_all
 
 _KINDS = frozenset(EventKind)
 
@@ -33,10 +34,9 @@ class EventServicer(event_pb2_grpc.EventServiceServicer):
         if unknown:
             raise FieldInvalid(*unknown)
         async for chunk in self._stream.watch(request.cursor.sequence, frozenset(request.kinds)):
-            yield event_pb2.WatchEventsResponse(
-                events=[event_pb2.Event.FromString(payload) for payload in chunk.payloads],
-                cursor=cursor_pb2.Cursor(sequence=chunk.sequence),
-            )
+            response = event_pb2.WatchEventsResponse(cursor=cursor_pb2.Cursor(sequence=chunk.sequence))
+            append_all(response, "events", chunk.payloads)
+            yield response
 
     async def GetStreamHead(self, request: event_pb2.GetStreamHeadRequest, context: Any) -> event_pb2.StreamHead:
         _check_caller()

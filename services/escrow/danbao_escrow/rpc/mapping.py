@@ -153,10 +153,8 @@ def timeline_message(entry: TimelineEntry, currency: str) -> trade_pb2.TimelineE
     return message
 
 
-def event_message(
-    event: TradeEvent, payload: Any, *, sequence: int, create_time: datetime, traceparent: str
-) -> event_pb2.Event:
-    """One event of the stream; `payload` is what it happened to as a message."""
+def event_message(event: TradeEvent, *, sequence: int, create_time: datetime, traceparent: str) -> event_pb2.Event:
+    """One event of the stream, but for its payload: what it happened to, as it was right afterwards."""
     message = event_pb2.Event(
         sequence=sequence,
         traceparent=traceparent,
@@ -167,7 +165,6 @@ def event_message(
         by_partner=event.by_partner,
     )
     set_time(message, "create_time", create_time)
-    getattr(message, event.kind).CopyFrom(payload)
     return message
 
 

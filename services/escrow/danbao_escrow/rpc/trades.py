@@ -104,8 +104,10 @@ class TradeServicer(trade_pb2_grpc.TradeServiceServicer):
                 [operations[position] for position in wave], [request.operations[position] for position in wave]
             )
             outcomes.update(zip(wave, run, strict=True))
-        results = [_result(outcomes[position]) for position in range(len(operations))]
-        return trade_pb2.BatchExecuteResponse(results=results)
+        response = trade_pb2.BatchExecuteResponse()
+        for position in range(len(operations)):
+            _tell(outcomes[position], response.results.add())
+        return response
 
     async def GetTrade(self, request: trade_pb2.GetTradeRequest, context: Any) -> trade_pb2.Trade:
         return trade_message(await self._visible(request.name))
@@ -218,15 +220,14 @@ def _waves(operations: Sequence[tuple[str, str, Any] | DanbaoError]) -> list[lis
     return waves
 
 
-def _result(outcome: Outcome) -> trade_pb2.OperationResult:
-    result = trade_pb2.OperationResult(replayed=outcome.replayed)
+def _tell(outcome: Outcome, result: trade_pb2.OperationResult) -> None:
+    result.replayed = outcome.replayed
     if outcome.error is not None:
         result.error.CopyFrom(status_of(outcome.error))
     elif isinstance(outcome.message, trade_pb2.Checkout):
         result.checkout.CopyFrom(outcome.message)
     else:
         result.trade.CopyFrom(outcome.message)
-    return result
 
 
 def _position(scope: str, token: str) -> int:

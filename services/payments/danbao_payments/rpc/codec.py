@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, cast
 from google.protobuf.message import Message
 
 from danbao.payments.v1 import account_pb2, event_pb2, ledger_pb2, payment_pb2, rail_pb2, reconciliation_pb2
+from danbao_kit.wire import with_field
 from danbao_payments.domain.account import Account
 from danbao_payments.domain.account_commands import CreateAccounts
 from danbao_payments.domain.events import (
@@ -106,10 +107,10 @@ class PaymentsCodec:
             payload = self._message(event.refund)
         else:
             payload = self._message(event.withdrawal)
-        message = event_pb2.Event(
-            sequence=sequence, create_time=timestamp(create_time), traceparent=traceparent, **{event.kind: payload}
-        )
-        return event.kind, message.SerializeToString()
+        message = event_pb2.Event()
+        message.sequence, message.traceparent = sequence, traceparent
+        message.create_time.CopyFrom(timestamp(create_time))
+        return event.kind, with_field(message, event.kind, payload.SerializeToString())
 
     def _message(self, value: Value) -> Message:
         if self._last is not None and self._last[0] is value:

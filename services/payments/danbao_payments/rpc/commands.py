@@ -82,7 +82,7 @@ class MutationRunner:
             transfer.ClearField("sequence")
         return message
 
-    async def run_many(self, operations: Sequence[payment_pb2.Operation]) -> list[payment_pb2.OperationResult]:
+    async def run_many(self, operations: Sequence[payment_pb2.Operation]) -> payment_pb2.BatchExecuteResponse:
         """The results of a batch's operations, in their order."""
         caller = caller_of(current_call())
         prepared = [_prepare(operation, caller) for operation in operations]
@@ -95,12 +95,12 @@ class MutationRunner:
             if not isinstance(item, DanbaoError) and item[0] in _ASKS_A_RAIL and _is_waiting(outcome)
         ]
         awaiting = await self._awaiting(waiting) if waiting else {}
-        results = []
+        response = payment_pb2.BatchExecuteResponse()
         for item, outcome in zip(prepared, outcomes, strict=True):
             if not isinstance(item, DanbaoError) and _is_waiting(outcome) and (item[0], item[1]) in awaiting:
                 outcome = Outcome(awaiting[item[0], item[1]])
-            results.append(_result(outcome))
-        return results
+            _tell(outcome, response.results.add())
+        return response
 
     async def _awaiting(self, requests: list[tuple[str, str]]) -> dict[tuple[str, str], Message]:
         caller = current_call().request_caller
@@ -171,11 +171,13 @@ _ANSWERED_AS: dict[type, str] = {
 }
 
 
-def _result(outcome: Outcome) -> payment_pb2.OperationResult:
-    if outcome.error is not None:
-        return payment_pb2.OperationResult(error=status_of(outcome.error), replayed=outcome.replayed)
+def _tell(outcome: Outcome, result: payment_pb2.OperationResult) -> None:
+    if outcome.replayed:
+        result.replayed = True
     message = outcome.message
-    if isinstance(message, payment_pb2.Payment):  # by far the most
-        return payment_pb2.OperationResult(payment=message, replayed=outcome.replayed)
-    field: dict[str, Any] = {_ANSWERED_AS[type(message)]: message}
-    return payment_pb2.OperationResult(replayed=outcome.replayed, **field)
+    if outcome.error is not None:
+        result.error.CopyFrom(status_of(outcome.error))
+    elif isinstance(message, payment_pb2.Payment):  # by far the most
+        result.payment.CopyFrom(message)
+    else:
+        getattr(result, _ANSWERED_AS[type(message)]).CopyFrom(message)

@@ -82,7 +82,7 @@ class PaymentServicer(payment_pb2_grpc.PaymentServiceServicer):
         self, request: payment_pb2.BatchExecuteRequest, context: Context
     ) -> payment_pb2.BatchExecuteResponse:
         current_call().facts["operations"] = str(len(request.operations))
-        return payment_pb2.BatchExecuteResponse(results=await self._mutations.run_many(request.operations))
+        return await self._mutations.run_many(request.operations)
 
     async def GetPayment(self, request: payment_pb2.GetPaymentRequest, context: Context) -> payment_pb2.Payment:
         payment = await self._reader.payment(id_of(request.name, "name"), self._clock.now())

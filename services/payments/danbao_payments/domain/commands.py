@@ -75,7 +75,7 @@ class CreatePayment:
             violations.append(FieldViolation("rail", "only with capture_mode AUTOMATIC"))
         if self.instrument and not self.rail:
             violations.append(FieldViolation("instrument", "only with a rail"))
-        if self.payee == AccountKey(self.payer, USER_AVAILABLE):
+        if self.payee.owner == self.payer and self.payee.kind == USER_AVAILABLE:
             violations.append(FieldViolation("payee", "must not be the account that pays"))
         if self.hold_lifetime is not None and self.capture_mode != CaptureMode.MANUAL:
             violations.append(FieldViolation("hold_lifetime", "only with capture_mode MANUAL"))

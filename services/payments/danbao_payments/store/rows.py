@@ -117,9 +117,9 @@ def json_of(metadata: Metadata) -> str:
     return json.dumps(dict(metadata), ensure_ascii=False) if metadata else "{}"
 
 
-def columns_of(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
+def columns_of(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     """Rows as columns, for unnest."""
-    return [list(column) for column in zip(*rows, strict=True)]
+    return list(zip(*rows, strict=True))
 
 
 def payment_rows(payments: Iterable[Payment]) -> list[tuple[Any, ...]]:

@@ -8,7 +8,7 @@ itself, a partner for the subjects that it brought and for those that nobody has
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from danbao_credit.domain.events import Event, Role, TradeEvent
@@ -70,4 +70,4 @@ def without(
 ) -> tuple[Telling, tuple[tuple[str, Change], ...]]:
     """What is told, and what it changes, without these subjects."""
     roles = tuple((role, subject) for role, subject in telling.roles if subject not in subjects)
-    return replace(telling, roles=roles), tuple(change for change in changes if change[0] not in subjects)
+    return telling._replace(roles=roles), tuple(change for change in changes if change[0] not in subjects)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from danbao_credit.domain.errors import EventMalformed
 
@@ -15,8 +14,7 @@ LARGEST_MINOR = 10**15
 Measures: TypeAlias = dict[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Telling:
+class Telling(NamedTuple):
     """An event by roles and measures: all that credit keeps of it, so that a later catalogue can count it anew.
 
     `about` is the trade, payment or what else it is about, `roles` are (role, subject), `measures` integers by name.

@@ -19,7 +19,7 @@ from danbao_credit.application.membership_commands import (
     SettleDepositStep,
     StepDone,
 )
-from danbao_credit.application.working_set import CreditSet
+from danbao_credit.application.working_set import CreditSet, Touched
 from danbao_credit.domain.membership import Cause, CauseCode, State, StepKind
 from danbao_credit.domain.membership_model import (
     ClaimCount,
@@ -154,6 +154,8 @@ ON CONFLICT (subject) DO UPDATE SET opened = excluded.opened, ended = excluded.e
   last_end_time = excluded.last_end_time
 """
 
+# Of all who were touched mostly few are members, so they are found first.
+_MEMBERS = "SELECT subject FROM memberships WHERE state <> 'LEFT' AND subject = ANY($1::text[])"
 # Whose score may have moved, or whose claims or deposit: a member is looked at as soon as this is committed. What is
 # urgent names the trace; else the first that made it due.
 _TOUCH = """
@@ -261,15 +263,22 @@ class Memberships:
                 for _, item in working.deposit_steps.updated()
             ],
         )
-        touched = working.touched.created()
-        if touched:
-            await connection.execute(
-                _TOUCH,
-                [subject for subject, _ in touched],
-                [item.traceparent for _, item in touched],
-                [item.urgent for _, item in touched],
-                PARTITION,
-            )
+        await _touch(connection, dict(working.touched.created()))
+
+
+async def _touch(connection: asyncpg.Connection, touched: Mapping[str, Touched]) -> None:
+    """Members among those who were touched are to be looked at."""
+    if not touched:
+        return
+    members = {row["subject"] for row in await connection.fetch(_MEMBERS, list(touched))}
+    if members:
+        await connection.execute(
+            _TOUCH,
+            list(members),
+            [touched[subject].traceparent for subject in members],
+            [touched[subject].urgent for subject in members],
+            PARTITION,
+        )
 
 
 def membership_of(row: Any) -> Membership:

@@ -21,23 +21,22 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 # The head's lock keeps other batches out; FOR UPDATE keeps out whoever comes without it.
-_LOCK_CURSORS = "SELECT source, sequence FROM reader_cursors WHERE partition = $1 ORDER BY source FOR UPDATE"
-_COUNTS = (
-    "SELECT source, applied, duplicates, parked, erased, hearsay, last_event_time FROM stream_counts"
-    " WHERE partition = $1"
+_LOCK_PROGRESS = (
+    "SELECT source, sequence, applied, duplicates, parked, erased, hearsay, last_event_time"
+    " FROM reader_cursors JOIN stream_counts USING (source, partition) WHERE partition = $1 ORDER BY source FOR UPDATE"
 )
 _LOCK_SUBJECTS = "SELECT subject, profile FROM subjects WHERE subject = ANY($1::text[]) ORDER BY subject FOR UPDATE"
 
-_SAVE_CURSORS = """
-INSERT INTO reader_cursors (source, partition, sequence)
-SELECT source, $2, sequence FROM unnest($1::text[], $3::bigint[]) AS moved (source, sequence)
-ON CONFLICT (source, partition) DO UPDATE SET sequence = excluded.sequence
-"""
-_SAVE_COUNTS = """
+_SAVE_PROGRESS = """
+WITH moved AS (
+  SELECT * FROM unnest($1::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
+    $9::timestamptz[]) AS given (source, sequence, applied, duplicates, parked, erased, hearsay, last_event_time)
+), cursors AS (
+  INSERT INTO reader_cursors (source, partition, sequence) SELECT source, $2, sequence FROM moved
+  ON CONFLICT (source, partition) DO UPDATE SET sequence = excluded.sequence
+)
 INSERT INTO stream_counts (source, partition, applied, duplicates, parked, erased, hearsay, last_event_time)
-SELECT source, $2, applied, duplicates, parked, erased, hearsay, last_event_time
-FROM unnest($1::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::timestamptz[])
-  AS counted (source, applied, duplicates, parked, erased, hearsay, last_event_time)
+SELECT source, $2, applied, duplicates, parked, erased, hearsay, last_event_time FROM moved
 ON CONFLICT (source, partition) DO UPDATE SET applied = excluded.applied, duplicates = excluded.duplicates,
   parked = excluded.parked, erased = excluded.erased, hearsay = excluded.hearsay,
   last_event_time = excluded.last_event_time
@@ -71,10 +70,8 @@ class Streams:
     ) -> None:
         telling = [command for command in commands if isinstance(command, ApplyEvents | RecordEvents)]
         if telling:
-            cursors = await connection.fetch(_LOCK_CURSORS, PARTITION)
-            counts = {row["source"]: row for row in await connection.fetch(_COUNTS, PARTITION)}
-            for row in cursors:
-                working.progress.load(Source(row["source"]), progress_of(row["sequence"], counts[row["source"]]))
+            for row in await connection.fetch(_LOCK_PROGRESS, PARTITION):
+                working.progress.load(Source(row["source"]), progress_of(row["sequence"], row))
         subjects: set[str] = set().union(*(command.subjects() for command in telling))
         subjects |= {command.subject for command in commands if isinstance(command, RebuildProfile)}
         # Whom reversals concern stands in the reports they take back.
@@ -104,11 +101,11 @@ class Streams:
         moved = working.progress.created() + working.progress.updated()
         if moved:
             sources = [source.value for source, _ in moved]
-            await connection.execute(_SAVE_CURSORS, sources, PARTITION, [item.sequence for _, item in moved])
             await connection.execute(
-                _SAVE_COUNTS,
+                _SAVE_PROGRESS,
                 sources,
                 PARTITION,
+                [item.sequence for _, item in moved],
                 [item.applied for _, item in moved],
                 [item.duplicates for _, item in moved],
                 [item.parked for _, item in moved],

@@ -283,7 +283,7 @@ async def test_a_sweep_that_comes_first_tells_by_whose_request_a_score_moved(cre
     await credit.stop()
     await stored(
         credit,
-        "UPDATE scores SET score = 600, profile_version = profile_version - 1, as_of = as_of - interval '1 minute'"
+        "UPDATE scores SET score = 600, as_of = as_of - interval '2 days', look_time = look_time - interval '2 days'"
         f" WHERE subject = '{SELLER}' RETURNING subject",
     )
     async with another_writer(credit) as (group_commit, queries):
@@ -300,6 +300,55 @@ async def test_a_sweep_that_comes_first_tells_by_whose_request_a_score_moved(cre
                 await asyncio.sleep(0.05)
         sweeping.cancel()
     assert [(row["score"], row["traceparent"]) for row in rows] == [(first.score, TRACEPARENT)]
+
+
+class AllStale:
+    """Reads in which three subjects have no score yet, and nobody is due."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+
+    async def stale_after(self, after, most, model):
+        return ["subjects/a", "subjects/b", "subjects/c"], None
+
+    async def scorable(self, subjects):
+        self.asked.append(list(subjects))
+        return []
+
+    async def due(self, now, most):
+        return []
+
+
+async def test_the_sweep_leaves_out_whoever_waits_for_a_turn_anyway(judge) -> None:
+    reads = AllStale()
+    scorer = Scorer(lambda: judge, reads, None, RealClock())
+    scorer.touch({"subjects/a": Touched("", urgent=False), "subjects/c": Touched("", urgent=True)})
+    sweeping = asyncio.create_task(scorer.sweep())
+    async with asyncio.timeout(10):
+        while not reads.asked:
+            await asyncio.sleep(0.01)
+    sweeping.cancel()
+    assert reads.asked == [["subjects/b"]]
+
+
+@pytest.mark.parametrize(("waiting", "still_coming", "times"), [(3, True, 45), (3, False, 15), (2, True, 15)])
+async def test_whoever_cannot_follow_anyway_pauses_for_longer(
+    judge, monkeypatch: pytest.MonkeyPatch, waiting: int, still_coming: bool, times: int
+) -> None:
+    monkeypatch.setattr("danbao_credit.workers.scorer._FAR_BEHIND", 2)
+    monkeypatch.setattr("danbao_credit.workers.scorer._STILL_COMING_S", 60.0 if still_coming else 0.0)
+    waited: list[float | None] = []
+    timeout = asyncio.timeout
+
+    def noted(seconds: float | None):
+        waited.append(seconds)
+        return timeout(0)
+
+    scorer = Scorer(lambda: judge, AllStale(), None, RealClock())
+    scorer.touch({f"subjects/{number}": Touched("", urgent=False) for number in range(waiting)})
+    monkeypatch.setattr(asyncio, "timeout", noted)
+    await scorer._pause(2.0)
+    assert waited == [2.0 * times]
 
 
 async def test_time_alone_moves_a_recorded_score(credit) -> None:

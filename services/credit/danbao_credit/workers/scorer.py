@@ -2,9 +2,11 @@
 
 Subjects that a batch touched are collected in memory, each once however often it was touched, and evaluated in rounds;
 those with a mark go first. A round is followed by a pause in proportion to what it took, so that under load the scorer
-takes a small share of the processor and scores lag; the events never do. What memory loses, in a crash or because
-another replica stopped, is found in the store: a score that is older than its profile, or by a former champion. Time
-alone moves scores, too: who was not looked at for a day of business time is looked at again, at most so many a second.
+takes a small share of the processor and scores lag; the events never do. While so many events come that it cannot
+follow anyway, its share is smaller still: whoever is scored late is scored once for more of them. What memory loses, in
+a crash or because another replica stopped, is found in the store: a score that is older than its profile, or by a
+former champion. Time alone moves scores, too: who was not looked at for a day of business time is looked at again, at
+most so many a second.
 """
 
 from __future__ import annotations
@@ -38,8 +40,11 @@ _GATHER_S = 0.05
 # Evaluations in a row before other calls have their turn, and in one round.
 _IN_A_ROW = 10
 _ROUND = 100
-# The pause after a round, in times of what the round took.
+# The pause after a round, in times of what the round took; and while more than so many wait and others keep coming.
 _PAUSE = 15
+_LONG_PAUSE = 45
+_FAR_BEHIND = 1_000
+_STILL_COMING_S = 0.5
 # Beyond, touches are left to the sweep.
 _MOST_WAITING = 500_000
 _RETRY_S = 0.5
@@ -75,6 +80,7 @@ class Scorer:
         self._taken: dict[str, Touched] = {}
         self._touched = asyncio.Event()
         self._urged = asyncio.Event()
+        self._touched_at = -_STILL_COMING_S
         # Whether somebody may have been touched whom nobody holds: at the start, and whenever one is left out.
         self._left_out = True
         # Until the champion is known, nobody is scored anew for the model's sake.
@@ -100,6 +106,7 @@ class Scorer:
                 self._left_out = True
         if touched:
             self._touched.set()
+            self._touched_at = time.monotonic()
 
     async def run(self) -> None:
         """Scores whoever is touched, until cancelled."""
@@ -143,7 +150,11 @@ class Scorer:
                 stale, after = await self._reads.stale_after(after, _PAGE, model)
                 for start in range(0, len(stale), _ROUND):
                     began = time.monotonic()
-                    await self._score(self._known(stale[start : start + _ROUND]))
+                    # Whoever still waits here has a turn anyway.
+                    waiting = ChainMap(self._urgent, self._waiting)
+                    left_out = [subject for subject in stale[start : start + _ROUND] if subject not in waiting]
+                    if left_out:
+                        await self._score(dict.fromkeys(left_out, _UNTOUCHED))
                     await self._pause(time.monotonic() - began)
                 await asyncio.sleep(0)
         except BaseException:
@@ -169,8 +180,10 @@ class Scorer:
 
     async def _pause(self, took_s: float) -> None:
         """Waits in proportion to the round before; a mark ends the wait."""
+        still_coming = time.monotonic() - self._touched_at < _STILL_COMING_S
+        times = _LONG_PAUSE if still_coming and len(self._waiting) > _FAR_BEHIND else _PAUSE
         with suppress(TimeoutError):
-            async with asyncio.timeout(_PAUSE * took_s):
+            async with asyncio.timeout(times * took_s):
                 await self._urged.wait()
 
     async def _score(self, touched: Mapping[str, Touched]) -> None:

@@ -168,6 +168,8 @@ class BatchTransaction:
                     again.append(item)
                 continue
             except DanbaoError as error:
+                # Its frames hold the whole batch, and the batch holds it: only the collector would ever free the two.
+                error.__traceback__ = None
                 working_set.discard()
                 if submission.request is not None and error.is_final:
                     self._records.refused(submission, error, now, answers)

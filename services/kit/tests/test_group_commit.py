@@ -107,6 +107,13 @@ async def test_a_bug_in_one_command_is_its_callers_alone_and_may_be_tried_again(
     assert not again.replayed
 
 
+async def test_a_refusal_holds_nothing_of_its_batch(replica):
+    _, commit = replica
+    outcome = await commit.submit(Submission(Move("a", "b", 4), request("1")))
+    assert outcome.error.reason == "JAR_TOO_EMPTY"
+    assert outcome.error.__traceback__ is None
+
+
 async def test_a_command_the_store_itself_refuses_is_left_out_and_its_neighbours_go_on(replica, jar_database):
     """The constraint underneath is the backstop: a decision that would break it fails alone."""
     _, commit = replica

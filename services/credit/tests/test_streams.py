@@ -212,6 +212,20 @@ async def test_applying_an_event_is_a_trace_of_its_own_linked_to_the_request(spa
     assert any(name.startswith("SQL") and "subjects" in name for name in below), sorted(below)
 
 
+async def test_a_request_that_caused_many_events_is_not_told_all_of_them_again(spans, credit) -> None:
+    cause = f"00-{7:032x}-{7:016x}-01"
+    stories = [good_trade(str(n), traceparent=cause, seller=f"subjects/s{n}") for n in range(60)]
+    spans.clear()
+    credit.streams.escrow.chunk = 500
+    credit.streams.escrow.add([event for story in stories for event in story.events])
+    await credit.caught_up("escrow", 300)
+    await asyncio.sleep(0.05)
+    (span,) = [span for span in spans.get_finished_spans() if span.name == "credit.apply_event"]
+    assert span.attributes["danbao.events"] == 300
+    assert span.attributes["danbao.about"] == "trades/0, trades/1, trades/2, trades/3"
+    assert span.attributes["danbao.subjects"] == "subjects/buyer, subjects/s0, subjects/s1, subjects/s2, subjects/s3"
+
+
 async def test_two_thousand_events_a_second_are_applied(credit) -> None:
     """On an idle machine it is several times as fast; this only finds a collapse."""
     stories = history(500)

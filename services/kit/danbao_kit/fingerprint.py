@@ -41,19 +41,16 @@ def fingerprint(command: Any) -> bytes:
     `command` is a frozen dataclass of plain values, whose repr is therefore canonical. A field at its default leaves
     no mark: a version of the service that knows one field more still knows the requests recorded before it.
     """
-    said = bytearray()
-    entries = bytearray()
+    said: list[bytes] = []
+    entries = b""
     for name, name_digest, default in _business_fields(type(command)):
         value = getattr(command, name)
         if value is default or value == default:
             continue
         text = repr(value).encode()
-        said += name_digest
-        said += text
-        said += b"\x00"
-        entries += name_digest
-        entries += zlib.crc32(text).to_bytes(4, "big")
-    return hashlib.sha256(said).digest()[:DIGEST_BYTES] + bytes(entries)
+        said.append(name_digest + text + b"\x00")
+        entries += name_digest + zlib.crc32(text).to_bytes(4, "big")
+    return hashlib.sha256(b"".join(said)).digest()[:DIGEST_BYTES] + entries
 
 
 def differing_field(command: Any, recorded: bytes) -> str | None:

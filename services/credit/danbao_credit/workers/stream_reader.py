@@ -19,6 +19,8 @@ from danbao_kit.log import log
 from danbao_kit.telemetry import parse_traceparent, tracer
 
 APPLY_SPAN = "credit.apply_event"
+# A request may cause a thousand events; its own trace names what it did.
+_MOST_NAMED = 20
 
 
 def stream_reader(
@@ -73,12 +75,12 @@ def _spans(command: ApplyEvents) -> Iterator[SpanContext | None]:
 
 def _attributes(command: ApplyEvents, events: list[Told]) -> dict[str, str | int]:
     kinds = Counter(event.kind for event in events)
-    subjects = {subject for event in events for subject, _ in event.changes}
+    subjects = {subject for event in events[:_MOST_NAMED] for subject, _ in event.changes}
     return {
         "danbao.source": command.source.value,
         "danbao.sequence": events[-1].sequence,
         "danbao.events": len(events),
         "danbao.event.kinds": ", ".join(kinds),
-        "danbao.about": ", ".join(dict.fromkeys(event.about for event in events if event.about)),
+        "danbao.about": ", ".join(dict.fromkeys(event.about for event in events[:_MOST_NAMED] if event.about)),
         "danbao.subjects": ", ".join(sorted(subjects)),
     }

@@ -67,6 +67,10 @@ class _LastWritten:
         at = sequence + 1 - self._first
         return self._events[at : at + _CHUNK] if at >= 0 else []
 
+    def has_few_after(self, sequence: int) -> bool:
+        """Whether it is known that less than a chunk follows on the sequence."""
+        return 0 <= len(self._events) - (sequence + 1 - self._first) < _CHUNK and sequence + 1 >= self._first
+
 
 class EventStream:
     """One partition's events."""
@@ -126,7 +130,8 @@ class EventStream:
                     yield Chunk(payloads, reached)
                     told = reached
                     idle_since = clock()
-            if len(rows) == _CHUNK:
+            # What is left over from a chunk goes with what comes next, or a busy stream would have twice the messages.
+            if len(rows) == _CHUNK and not self._last_written.has_few_after(reached):
                 continue
             if told < reached and clock() - idle_since > _IDLE_ANSWER_S:
                 yield Chunk([], reached)

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import asyncpg
@@ -107,6 +108,35 @@ async def test_only_where_many_were_found_the_next_are_gathered_for_longer(repli
     assert len((await asyncio.wait_for(following, 3)).payloads) == 1
     assert [pause_s > 0 for pause_s in pauses] == [waits_long]
     await watching.aclose()
+
+
+@pytest.mark.parametrize(("left_over", "at_once"), [(0, [2]), (1, [2]), (2, [2, 2]), (3, [2, 2])])
+async def test_what_is_left_over_from_a_chunk_waits_for_what_comes_next(replica, monkeypatch, left_over, at_once):
+    monkeypatch.setattr(event_stream, "_CHUNK", 2)
+    monkeypatch.setattr(event_stream, "_LOOK_AGAIN_S", 1000)
+    monkeypatch.setattr(event_stream, "_GATHER_S", 0)
+    monkeypatch.setattr(event_stream, "_GATHER_MANY_S", 0)
+    database, _ = replica
+    stream = EventStream(database)
+
+    def write(first, last):
+        stream.written([(number, "filled", datetime.now(UTC), b"%d" % number) for number in range(first, last + 1)])
+
+    write(1, 2 + left_over)
+    watching = stream.watch(0)
+    monkeypatch.setattr(stream, "_check", _no_store)
+    assert [len((await asyncio.wait_for(anext(watching), 3)).payloads) for _ in at_once] == at_once
+    following = asyncio.create_task(anext(watching))
+    await asyncio.sleep(0.05)
+    assert not following.done()
+    write(3 + left_over, 3 + left_over)
+    told = await asyncio.wait_for(following, 3)
+    assert [int(payload) for payload in told.payloads] == list(range(2 * len(at_once) + 1, 4 + left_over))
+    await watching.aclose()
+
+
+async def _no_store(sequence):
+    """The cursor is a good one."""
 
 
 async def test_the_first_event_after_a_pause_waits_for_no_others(replica, monkeypatch):

@@ -331,6 +331,30 @@ async def test_the_sweep_leaves_out_whoever_waits_for_a_turn_anyway(judge) -> No
     assert reads.asked == [["subjects/b"]]
 
 
+async def test_the_sweep_knows_by_whose_request_they_move_who_are_being_scored(
+    judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = Scorer(lambda: judge, AllStale(), None, RealClock())
+    rounds: list[dict[str, str]] = []
+
+    async def under_way(touched):
+        rounds.append({subject: touch.traceparent for subject, touch in touched.items()})
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(scorer, "_score", under_way)
+    scorer.touch({"subjects/a": Touched(TRACEPARENT, urgent=False)})
+    working = []
+    async with asyncio.timeout(10):
+        for number, work in enumerate((scorer.run, scorer.sweep), 1):
+            working.append(asyncio.create_task(work()))
+            while len(rounds) < number:
+                await asyncio.sleep(0.01)
+    for task in working:
+        task.cancel()
+    swept = {"subjects/a": TRACEPARENT, "subjects/b": "", "subjects/c": ""}
+    assert rounds == [{"subjects/a": TRACEPARENT}, swept]
+
+
 @pytest.mark.parametrize(("waiting", "still_coming", "times"), [(3, True, 45), (3, False, 15), (2, True, 15)])
 async def test_whoever_cannot_follow_anyway_pauses_for_longer(
     judge, monkeypatch: pytest.MonkeyPatch, waiting: int, still_coming: bool, times: int

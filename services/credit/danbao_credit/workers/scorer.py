@@ -154,7 +154,7 @@ class Scorer:
                     waiting = ChainMap(self._urgent, self._waiting)
                     left_out = [subject for subject in stale[start : start + _ROUND] if subject not in waiting]
                     if left_out:
-                        await self._score(dict.fromkeys(left_out, _UNTOUCHED))
+                        await self._score(self._known(left_out))
                     await self._pause(time.monotonic() - began)
                 await asyncio.sleep(0)
         except BaseException:

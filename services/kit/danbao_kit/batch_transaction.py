@@ -168,12 +168,10 @@ class BatchTransaction:
                     again.append(item)
                 continue
             except DanbaoError as error:
-                # Its frames hold the whole batch, and the batch holds it: only the collector would ever free the two.
-                error.__traceback__ = None
                 working_set.discard()
                 if submission.request is not None and error.is_final:
                     self._records.refused(submission, error, now, answers)
-                answers.outcomes.append((item, Outcome(error=error)))
+                answers.outcomes.append((item, Outcome(error=error.kept())))
                 continue
             except Exception:  # noqa: BLE001 - a bug in one decision is that caller's INTERNAL, nobody else's
                 working_set.discard()

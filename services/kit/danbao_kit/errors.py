@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class Code(StrEnum):
@@ -87,6 +87,12 @@ class DanbaoError(Exception):
     def is_final(self) -> bool:
         """Whether this is the request's recorded answer, so that the same id gets it again."""
         return self.code in FINAL_CODES if self.recorded is None else self.recorded
+
+    def kept(self) -> Self:
+        """Itself, to be kept. The frames between whoever raised it and whoever caught it go: they hold a whole call or
+        batch, which holds it, and only the collector would ever free them all."""
+        self.__traceback__ = self.__cause__ = self.__context__ = None
+        return self
 
 
 class FieldInvalid(DanbaoError):

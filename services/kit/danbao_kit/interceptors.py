@@ -164,6 +164,9 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
                     reason, code = _outcome(failure)
                     _finish(span, call, code, reason, started)
                 if failure is not None:
+                    # gRPC keeps what it raises, and with it this frame, until the collector comes. That counts objects,
+                    # not the megabytes that a caller may have sent.
+                    del request, call
                     await _abort(context, failure)
             return reply
 
@@ -244,7 +247,7 @@ def _finish(span: trace.Span, call: Call, code: str, reason: str, started: float
 
 
 async def _abort(context: grpc.aio.ServicerContext, failure: DanbaoError) -> None:
-    status = status_of(failure)
+    status = status_of(failure.kept())
     context.set_trailing_metadata(((DETAILS_KEY, status.SerializeToString()),))
     await context.abort(grpc_code(status), status.message)
 

@@ -111,7 +111,8 @@ async def test_a_refusal_holds_nothing_of_its_batch(replica):
     _, commit = replica
     outcome = await commit.submit(Submission(Move("a", "b", 4), request("1")))
     assert outcome.error.reason == "JAR_TOO_EMPTY"
-    assert outcome.error.__traceback__ is None
+    error = outcome.error
+    assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
 
 
 async def test_a_command_the_store_itself_refuses_is_left_out_and_its_neighbours_go_on(replica, jar_database):

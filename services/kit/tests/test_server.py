@@ -1,6 +1,7 @@
 """A service's border: who may call, what is refused before a servicer sees it, what a caller is told."""
 
 import asyncio
+import gc
 import time
 
 import grpc
@@ -14,7 +15,8 @@ from danbao.testing.v1 import clock_pb2, clock_pb2_grpc
 from danbao_kit.business_clock import ClockMixed, ClockServicer, open_clock
 from danbao_kit.call import Call, current_call
 from danbao_kit.database import Database
-from danbao_kit.errors import FieldInvalid
+from danbao_kit.errors import DeadlineExceeded, FieldInvalid
+from danbao_kit.group_commit import Outcome
 from danbao_kit.interceptors import PeerTable, ServiceInterceptor
 from danbao_kit.server import Server
 from danbao_kit.settings import ServiceSettings
@@ -42,6 +44,9 @@ class Probe(payment_pb2_grpc.PaymentServiceServicer):
         self.calls.append(current_call())
         if request.request_id == "wait":
             await self.release.wait()
+        if request.request_id == "refused":
+            outcome = Outcome(error=DeadlineExceeded())
+            raise outcome.error
         if request.request_id == "bug":
             raise RuntimeError("postgresql://user:password@host")
         return payment_pb2.Payment(name=request.name)
@@ -366,3 +371,18 @@ async def test_a_deadline_is_read_from_the_call(gateway, probe):
     stub = payment_pb2_grpc.PaymentServiceStub(gateway)
     await stub.GetPayment(payment_pb2.GetPaymentRequest(name=NAME), timeout=7)
     assert 5 < probe.calls[0].deadline - time.monotonic() < 7.1
+
+
+@pytest.mark.parametrize("request_id", ["refused", "bug", ""])
+async def test_what_a_refused_call_has_sent_is_freed_without_the_collector(gateway, probe, request_id):
+    stub = payment_pb2_grpc.PaymentServiceStub(gateway)
+    gc.collect()
+    gc.disable()
+    try:
+        await refusal(stub.VoidPayment(payment_pb2.VoidPaymentRequest(request_id=request_id, name=NAME), timeout=2))
+        probe.calls.clear()
+        async with asyncio.timeout(5):
+            while any(isinstance(each, Call) for each in gc.get_objects()):
+                await asyncio.sleep(0.01)
+    finally:
+        gc.enable()

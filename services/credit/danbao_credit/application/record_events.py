@@ -164,7 +164,7 @@ class _Recorder:
         try:
             return self._decided(event, field)
         except DanbaoError as error:
-            return Recorded(event.event_id, RecordState.REFUSED, error=error)
+            return Recorded(event.event_id, RecordState.REFUSED, error=error.kept())
 
     def close(self) -> None:
         self._book.close()

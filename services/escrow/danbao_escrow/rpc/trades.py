@@ -184,7 +184,7 @@ def _prepare(message: trade_pb2.Operation, token: Any) -> tuple[str, str, Any] |
         check(request)
         return OPERATIONS[field], request.request_id, command_of(OPERATIONS[field], request, token)
     except DanbaoError as error:
-        return error
+        return error.kept()
 
 
 def _check_spread(messages: Sequence[trade_pb2.Operation]) -> None:

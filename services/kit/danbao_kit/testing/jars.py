@@ -101,7 +101,7 @@ def decide(command: Command, jars: Jars, moment: Moment) -> Any:
             left = (jars.marbles.get(source) or 0) - marbles
             jars.marbles.put(source, left)
             if left < 0:
-                raise JarTooEmpty(f"{source} has too few marbles", jar=source)
+                raise JarTooEmpty(f"{source} has too few marbles", jar=source) from ValueError(left)
             jars.marbles.put(target, (jars.marbles.get(target) or 0) + marbles)
             moment.emit(f"moved {source} {target}")
             return left

@@ -125,7 +125,7 @@ def _prepare(operation: payment_pb2.Operation, caller: Caller) -> tuple[str, str
         if isinstance(command, PostTransaction) and command.validate_only:
             raise FieldInvalid(FieldViolation("post_transaction.validate_only", "not within BatchExecute"))
     except DanbaoError as error:
-        return error
+        return error.kept()
     return method, request.request_id, command
 
 

@@ -1,6 +1,6 @@
 -- Which reason did the service give? Its ErrorInfo lies in grpc-status-details-bin, base64 of a google.rpc.Status; the
--- reason becomes a header of its own, for the access log and for callers who cannot read protobuf. Runs for every
--- answer, so an answer without details costs one look-up.
+-- reason becomes a header of its own, for the access log and for callers who cannot read protobuf. Runs only where an
+-- answer begins with its status or was given before; see filters.py.
 local REASON, DETAILS, REPLAYED = "x-danbao-reason", "grpc-status-details-bin", "x-danbao-replayed"
 local ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 local VALUES = {}

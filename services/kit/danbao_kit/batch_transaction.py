@@ -1,7 +1,7 @@
 """What one batch does in its one transaction: lock the head, find known requests, decide each command, save.
 
 Each statement is a round trip, and each round trip is paid by all who share the batch: the kit's own part takes four,
-and two more where somebody acts by a privilege.
+and two more where somebody acts by a privilege. A COPY takes two: only large batches have any.
 """
 
 from __future__ import annotations

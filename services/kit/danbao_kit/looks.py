@@ -1,6 +1,6 @@
 """What a service looks for several times a second, mostly in vain: work whose time has come, what others have written.
 
-A read by the pool takes four times as long as the statement itself: who asks a hundred times a second whether there is
+A read by the pool takes four times as long as the statement itself: who asks many times a second whether there is
 anything to do has a connection for it, and its statements are compiled once.
 """
 

@@ -31,25 +31,32 @@ class Looks:
         self._connection: asyncpg.Connection | None = None
         self._turn = asyncio.Lock()
         self._compiled: dict[Executable, _Compiled] = {}
+        # How often nobody was there to be asked.
+        self._missed = 0
 
     async def ask(self, statement: Executable, **parameters: Any) -> list[asyncpg.Record]:
         """The rows of a statement that is made once, with its parameters by name. Raises StoreUnavailable."""
         sql, names, defaults = self._compiled.get(statement) or self._compile(statement)
         given = defaults | parameters
+        missed = self._missed
         async with self._turn:
+            if missed != self._missed:
+                # Whoever came before has waited for it in vain: a store that hangs takes seconds of each, one by one.
+                raise StoreUnavailable
+            connected = False
             try:
                 connection = self._connection
                 if connection is None or connection.is_closed():
                     connection = self._connection = await self._connect()
+                connected = True
                 rows: list[asyncpg.Record] = await connection.fetch(sql, *[given[name] for name in names])
             except BaseException as error:
                 # Whoever is cancelled, or lost, in between leaves a connection in no known state.
                 self.drop()
-                if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | TimeoutError):
-                    raise StoreUnavailable from error
-                if isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(GONE):
-                    raise StoreUnavailable from error
-                raise
+                if not _is_gone(error):
+                    raise
+                self._missed += not connected
+                raise StoreUnavailable from error
         return rows
 
     def drop(self) -> None:
@@ -63,3 +70,9 @@ class Looks:
         made: Any = statement.compile(dialect=dialect(), compile_kwargs={"render_postcompile": True})
         compiled = self._compiled[statement] = (str(made), made.positiontup or (), made.params)
         return compiled
+
+
+def _is_gone(error: BaseException) -> bool:
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "").startswith(GONE)
+    return isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | TimeoutError)

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from danbao_kit.database import Database, store_is_gone
 from danbao_kit.errors import StoreUnavailable
+from danbao_kit.looks import Looks
 from danbao_kit.testing.embedded_postgres import ServiceDatabase
 from danbao_kit.testing.pytest_plugin import ServiceDatabaseFactory
 
@@ -116,6 +117,22 @@ async def test_a_look_without_a_server_is_unavailable_and_a_wrong_one_is_a_fault
     (row,) = await database.look(_LOOK, answer=2, seconds=0.0)
     assert row["answer"] == 2
     await database.close()
+
+
+async def test_a_store_that_hangs_is_waited_for_once_and_not_by_each_who_looks() -> None:
+    tried = 0
+
+    async def hangs() -> asyncpg.Connection:
+        nonlocal tried
+        tried += 1
+        await asyncio.sleep(0.05)
+        raise TimeoutError
+
+    looks = Looks(hangs)
+    for times in (1, 2):
+        told = await asyncio.gather(*[looks.ask(text("SELECT 1")) for _ in range(20)], return_exceptions=True)
+        assert {type(each) for each in told} == {StoreUnavailable}
+        assert tried == times
 
 
 async def test_looks_take_turns_and_one_that_is_given_up_harms_no_other(jar_database: ServiceDatabase) -> None:

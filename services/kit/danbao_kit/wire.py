@@ -1,4 +1,4 @@
-"""How a message is put together from others that are bytes already: nothing is copied, and nothing encoded twice.
+"""How a message is put together from others that are bytes already: what was encoded once is not encoded again.
 
 By protobuf's wire format a message is its fields one after the other, each a tag and a value, and a field that holds a
 message is that message's bytes after their length (protobuf.dev/programming-guides/encoding).

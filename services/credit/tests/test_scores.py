@@ -371,8 +371,9 @@ async def test_whoever_cannot_follow_anyway_pauses_for_longer(
     scorer = Scorer(lambda: judge, AllStale(), None, RealClock())
     scorer.touch({f"subjects/{number}": Touched("", urgent=False) for number in range(waiting)})
     monkeypatch.setattr(asyncio, "timeout", noted)
-    await scorer._pause(2.0)
-    assert waited == [2.0 * times]
+    await scorer._pause(1.0)
+    await scorer._pause(10.0)
+    assert waited == [1.0 * times, 60.0]
 
 
 async def test_time_alone_moves_a_recorded_score(credit) -> None:

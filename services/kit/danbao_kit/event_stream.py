@@ -118,10 +118,12 @@ class EventStream:
         idle_since = clock()
         # When something was last found, and how much.
         found_at, found = -math.inf, 0
+        follows = False
         while not self._closing:
             written = self._written
             looked = clock()
-            rows = self._last_written.after(reached) or await self._read(reached)
+            rows = self._last_written.after(reached) or await self._read(reached, follows=follows)
+            follows = len(rows) < _CHUNK
             if rows:
                 reached = rows[-1][0]
                 found_at, found = looked, len(rows)
@@ -144,9 +146,14 @@ class EventStream:
             gather_s = _GATHER_MANY_S if found >= _MANY else _GATHER_S
             await asyncio.sleep(found_at + gather_s - clock())
 
-    async def _read(self, sequence: int) -> list[_Told]:
-        rows = await self._database.look(_NEXT, after=sequence, chunk=_CHUNK)
-        return [(row["sequence"], row["kind"], row["payload"]) for row in rows]
+    async def _read(self, sequence: int, *, follows: bool) -> list[_Told]:
+        """`follows`: there will be few. Who replays has whole chunks, which would keep others from their looks."""
+        if follows:
+            rows = await self._database.look(_NEXT, after=sequence, chunk=_CHUNK)
+            return [(row["sequence"], row["kind"], row["payload"]) for row in rows]
+        async with self._database.read() as connection:
+            found = (await connection.execute(_NEXT, {"after": sequence, "chunk": _CHUNK})).all()
+        return [(row.sequence, row.kind, bytes(row.payload)) for row in found]
 
     async def _check(self, sequence: int) -> None:
         head = await self.head()

@@ -38,6 +38,10 @@ class Looks:
         """The rows of a statement that is made once, with its parameters by name. Raises StoreUnavailable."""
         sql, names, defaults = self._compiled.get(statement) or self._compile(statement)
         given = defaults | parameters
+        values = [given[name] for name in names]
+        # PostgreSQL would take it for NULL, and find nothing for ever.
+        assert None not in values, f"a parameter is missing: {dict(zip(names, values, strict=True))}"
+        assert len(given) == len(defaults), f"{set(parameters) - set(defaults)} are no parameters"
         missed = self._missed
         async with self._turn:
             if missed != self._missed:
@@ -49,7 +53,7 @@ class Looks:
                 if connection is None or connection.is_closed():
                     connection = self._connection = await self._connect()
                 connected = True
-                rows: list[asyncpg.Record] = await connection.fetch(sql, *[given[name] for name in names])
+                rows: list[asyncpg.Record] = await connection.fetch(sql, *values)
             except BaseException as error:
                 # Whoever is cancelled, or lost, in between leaves a connection in no known state.
                 self.drop()

@@ -42,9 +42,8 @@ def mutations_of(*service_names: str) -> frozenset[str]:
     return frozenset(found)
 
 
-# Objects more than before, at which young ones are looked through, and how often older ones are. A batch of a thousand
-# commands has some 50,000 and frees them all by itself: to look through them in its midst finds nothing.
-_GC_THRESHOLDS = (200_000, 10, 20)
+# Objects made before young ones are looked through, and how often older ones are.
+_GC_THRESHOLDS = (20_000, 20, 50)
 
 
 class Server:

@@ -135,6 +135,16 @@ async def test_a_store_that_hangs_is_waited_for_once_and_not_by_each_who_looks()
         assert tried == times
 
 
+@pytest.mark.parametrize("given", [{"answer": 1}, {"answer": 1, "second": 0.0}, {"answer": None, "seconds": 0.0}])
+async def test_a_look_whose_parameters_are_not_the_statements_is_a_fault(
+    jar_database: ServiceDatabase, given: dict[str, Any]
+) -> None:
+    database = Database(jar_database.dsn)
+    with pytest.raises(AssertionError):
+        await database.look(_LOOK, **given)
+    await database.close()
+
+
 async def test_looks_take_turns_and_one_that_is_given_up_harms_no_other(jar_database: ServiceDatabase) -> None:
     database = Database(jar_database.dsn)
     slow = asyncio.create_task(database.look(_LOOK, answer=1, seconds=30.0))

@@ -56,8 +56,8 @@ async def test_what_a_replica_wrote_is_told_from_memory_and_what_another_wrote_i
     stream = EventStream(ours)
     read = stream._read
 
-    async def counted(sequence):
-        rows = await read(sequence)
+    async def counted(sequence, **how):
+        rows = await read(sequence, **how)
         told.extend(row[0] for row in rows)
         return rows
 

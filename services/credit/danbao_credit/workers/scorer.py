@@ -45,6 +45,8 @@ _PAUSE = 15
 _LONG_PAUSE = 45
 _FAR_BEHIND = 1_000
 _STILL_COMING_S = 0.5
+# A round may take long because the store does.
+_LONGEST_PAUSE_S = 60.0
 # Beyond, touches are left to the sweep.
 _MOST_WAITING = 500_000
 _RETRY_S = 0.5
@@ -183,7 +185,7 @@ class Scorer:
         still_coming = time.monotonic() - self._touched_at < _STILL_COMING_S
         times = _LONG_PAUSE if still_coming and len(self._waiting) > _FAR_BEHIND else _PAUSE
         with suppress(TimeoutError):
-            async with asyncio.timeout(times * took_s):
+            async with asyncio.timeout(min(times * took_s, _LONGEST_PAUSE_S)):
                 await self._urged.wait()
 
     async def _score(self, touched: Mapping[str, Touched]) -> None:

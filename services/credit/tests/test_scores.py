@@ -356,24 +356,14 @@ async def test_the_sweep_knows_by_whose_request_they_move_who_are_being_scored(
 
 
 @pytest.mark.parametrize(("waiting", "still_coming", "times"), [(3, True, 45), (3, False, 15), (2, True, 15)])
-async def test_whoever_cannot_follow_anyway_pauses_for_longer(
+def test_whoever_cannot_follow_anyway_pauses_for_longer(
     judge, monkeypatch: pytest.MonkeyPatch, waiting: int, still_coming: bool, times: int
 ) -> None:
     monkeypatch.setattr("danbao_credit.workers.scorer._FAR_BEHIND", 2)
     monkeypatch.setattr("danbao_credit.workers.scorer._STILL_COMING_S", 60.0 if still_coming else 0.0)
-    waited: list[float | None] = []
-    timeout = asyncio.timeout
-
-    def noted(seconds: float | None):
-        waited.append(seconds)
-        return timeout(0)
-
     scorer = Scorer(lambda: judge, AllStale(), None, RealClock())
     scorer.touch({f"subjects/{number}": Touched("", urgent=False) for number in range(waiting)})
-    monkeypatch.setattr(asyncio, "timeout", noted)
-    await scorer._pause(1.0)
-    await scorer._pause(10.0)
-    assert waited == [1.0 * times, 60.0]
+    assert [scorer.pause_after(1.0), scorer.pause_after(10.0)] == [1.0 * times, 60.0]
 
 
 async def test_time_alone_moves_a_recorded_score(credit) -> None:

@@ -72,6 +72,17 @@ async def test_who_works_on_a_connection_that_is_killed_is_unavailable_and_the_n
     await database.close()
 
 
+async def _works(database: ServiceDatabase, pid: int) -> None:
+    """Waits until a statement is under way there."""
+    watcher = await asyncpg.connect(database.dsn)
+    try:
+        async with asyncio.timeout(10):
+            while await watcher.fetchval("SELECT state FROM pg_stat_activity WHERE pid = $1", pid) != "active":
+                await asyncio.sleep(0.01)
+    finally:
+        await watcher.close()
+
+
 async def _kill(database: ServiceDatabase, pid: int) -> None:
     killer = await asyncpg.connect(database.dsn)
     try:
@@ -97,7 +108,7 @@ async def test_who_looks_on_a_connection_that_is_killed_is_unavailable_and_the_n
     database = Database(jar_database.dsn)
     (first,) = await database.look(_LOOK, answer=1, seconds=0.0)
     under_way = asyncio.create_task(database.look(_LOOK, answer=2, seconds=30.0))
-    await asyncio.sleep(0.1)
+    await _works(jar_database, first["process"])
     await _kill(jar_database, first["process"])
     with pytest.raises(StoreUnavailable):
         await under_way

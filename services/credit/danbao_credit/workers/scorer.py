@@ -182,11 +182,15 @@ class Scorer:
 
     async def _pause(self, took_s: float) -> None:
         """Waits in proportion to the round before; a mark ends the wait."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.pause_after(took_s)):
+                await self._urged.wait()
+
+    def pause_after(self, took_s: float) -> float:
+        """Seconds to wait after a round that took so many."""
         still_coming = time.monotonic() - self._touched_at < _STILL_COMING_S
         times = _LONG_PAUSE if still_coming and len(self._waiting) > _FAR_BEHIND else _PAUSE
-        with suppress(TimeoutError):
-            async with asyncio.timeout(min(times * took_s, _LONGEST_PAUSE_S)):
-                await self._urged.wait()
+        return min(times * took_s, _LONGEST_PAUSE_S)
 
     async def _score(self, touched: Mapping[str, Touched]) -> None:
         """Evaluates and records. Raises what keeps it from being recorded."""

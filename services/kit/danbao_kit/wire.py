@@ -29,15 +29,15 @@ def append_all(message: Message, field: str, payloads: Iterable[bytes]) -> None:
 
 @lru_cache(maxsize=1000)
 def _tag(descriptor: Descriptor, field: str) -> bytes:
-    return _varint(descriptor.fields_by_name[field].number << 3 | _HOLDS_BYTES)
+    return varint(descriptor.fields_by_name[field].number << 3 | _HOLDS_BYTES)
 
 
 def _length(payload: bytes) -> bytes:
     length = len(payload)
-    return _LENGTHS[length] if length < _COMMON_LENGTHS else _varint(length)
+    return _LENGTHS[length] if length < _COMMON_LENGTHS else varint(length)
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
     """Seven bits a byte, the lowest first; all but the last byte say that another follows."""
     made = bytearray()
     while number > 0x7F:
@@ -47,4 +47,4 @@ def _varint(number: int) -> bytes:
     return bytes(made)
 
 
-_LENGTHS = [_varint(length) for length in range(_COMMON_LENGTHS)]
+_LENGTHS = [varint(length) for length in range(_COMMON_LENGTHS)]

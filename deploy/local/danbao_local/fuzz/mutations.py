@@ -10,6 +10,7 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from danbao_kit.wire import varint
 from danbao_local.fuzz import values
 from danbao_local.fuzz.values import Known
 
@@ -141,24 +142,15 @@ def _multiply(node: Message, field: FieldDescriptor, rng: Random) -> None:
 def _add_unknown(node: Message, rng: Random) -> None:
     """Fields that no contract knows, of every wire type; among them one nested deeply."""
     number = rng.choice((999, 15_000, 2**29 - 1))
-    tag = lambda wire: _varint(number << 3 | wire)  # noqa: E731
+    tag = lambda wire: varint(number << 3 | wire)  # noqa: E731
     node.MergeFromString(
         rng.choice(
             (
-                tag(0) + _varint(rng.getrandbits(64)),
+                tag(0) + varint(rng.getrandbits(64)),
                 tag(1) + rng.randbytes(8),
                 tag(5) + rng.randbytes(4),
-                tag(2) + _varint(100) + rng.randbytes(100),
+                tag(2) + varint(100) + rng.randbytes(100),
                 tag(3) * 50 + tag(4) * 50,
             )
         )
     )
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)

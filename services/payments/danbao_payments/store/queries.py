@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Select,
     Table,
@@ -212,14 +213,14 @@ class BooksQueries:
             return (await connection.execute(query)).all()
 
 
-def _time_is_up(now: datetime) -> ColumnElement[bool]:
+def _time_is_up(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
     return and_(payments.c.hold_id.is_not(None), payments.c.expire_time <= now)
 
 
 # Asked four times a second.
 _DUE_HOLDS = (
     select(payments.c.id)
-    .where(payments.c.hold_id.is_not(None), payments.c.expire_time <= bindparam("now"))
+    .where(_time_is_up(bindparam("now")))
     .order_by(payments.c.expire_time)
     .limit(bindparam("limit"))
 )
